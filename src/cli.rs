@@ -1,0 +1,187 @@
+//! The command line, as types. The comments are the help that people read.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Publish open postings as feeds and pages, and remind people before they close.
+#[derive(Debug, Parser)]
+#[command(name = "crieur", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done; 1 done, but something needs a person; 2 usage; \
+    70 a bug; 75 temporary failure, the next run continues; 78 configuration.")]
+pub struct Cli {
+    /// What is the same for all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What is the same for all commands.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The site's folder
+    #[arg(long, global = true, value_name = "DIR", env = "CRIEUR_SITE", default_value = ".")]
+    pub site: PathBuf,
+    /// Act as if it were then: an instant (2021-09-03T08:00:00+02:00) or a day (08:00 in the
+    /// site's time zone)
+    #[arg(long, global = true, value_name = "WHEN", env = "CRIEUR_NOW")]
+    pub now: Option<String>,
+    /// Say more; twice, say what the program does inside
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What crieur can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new site that builds and reminds at once
+    Init(Init),
+    /// Make a new posting, dated today
+    New(New),
+    /// Show every problem in the site, with source lines
+    Check(Check),
+    /// List postings and their state
+    List(List),
+    /// Publish into out/
+    Build(Build),
+    /// Send the digests that are due
+    Remind(Remind),
+    /// Build, then remind: the cron line
+    Run(Run),
+    /// Say why a posting is, or is not, published
+    Explain(Explain),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Init {
+    /// Where the site will be
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct New {
+    /// What the posting is called
+    #[arg(required = true)]
+    pub title: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Check {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: CheckFormat,
+    /// Fail on warnings, too
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// How `check` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// Excerpts with the text underlined
+    Human,
+    /// One object a problem
+    Json,
+    /// Annotations for GitHub Actions
+    Github,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct List {
+    /// Those that are not open, too
+    #[arg(long)]
+    pub all: bool,
+    /// Only those that close within so many days
+    #[arg(long, value_name = "DAYS")]
+    pub closing_within: Option<u32>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ListFormat,
+}
+
+/// How `list` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Columns
+    Table,
+    /// One object a posting
+    Json,
+    /// Comma-separated values, with a header
+    Csv,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Build {
+    /// Where to, instead of out/ in the site's folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Publish nothing unless everything is valid
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Remind {
+    /// Show what would be sent; write and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only to these recipients
+    #[arg(long, value_name = "EMAIL", num_args = 1..)]
+    pub recipient: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Run {
+    /// Where to, instead of out/ in the site's folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Explain {
+    /// The posting: its file, slug or id
+    pub posting: String,
+    /// Why it is, or is not, in a digest to this recipient
+    #[arg(long, value_name = "EMAIL")]
+    pub recipient: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}

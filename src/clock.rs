@@ -1,0 +1,71 @@
+//! The one place that reads the clock. Everything else is told what time it is.
+
+use std::time::SystemTime;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono_tz::Tz;
+
+/// The hour of a `--now` that is only a day: when people expect the morning's run.
+const MORNING: NaiveTime = match NaiveTime::from_hms_opt(8, 0, 0) {
+    Some(time) => time,
+    None => NaiveTime::MIN,
+};
+
+/// What stands in for the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Now {
+    /// The clock itself.
+    Clock,
+    /// This instant.
+    Instant(DateTime<Utc>),
+    /// The morning of this day, where the site is.
+    Day(NaiveDate),
+}
+
+impl Now {
+    /// Reads the option.
+    ///
+    /// # Errors
+    /// When it is neither an instant nor a day.
+    pub fn parse(text: Option<&str>) -> Result<Self, String> {
+        let Some(text) = text else { return Ok(Self::Clock) };
+        let instant =
+            DateTime::parse_from_rfc3339(text).map(|instant| Self::Instant(instant.to_utc()));
+        instant
+            .ok()
+            .or_else(|| text.parse().ok().map(Self::Day))
+            .ok_or_else(|| {
+                format!("`{text}` is neither an instant like 2021-09-03T08:00:00+02:00 nor a day like 2021-09-03")
+            })
+    }
+
+    /// The instant, for a site in this zone.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn instant(self, zone: Tz) -> DateTime<Utc> {
+        match self {
+            Self::Clock => SystemTime::now().into(),
+            Self::Instant(instant) => instant,
+            Self::Day(day) => {
+                let local = day.and_time(MORNING);
+                zone.from_local_datetime(&local)
+                    .earliest()
+                    .map_or_else(|| local.and_utc(), |at| at.to_utc())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_its_morning_where_the_site_is() {
+        let at =
+            |text| Now::parse(Some(text)).unwrap().instant(chrono_tz::Europe::Paris).to_rfc3339();
+        assert_eq!(at("2021-09-03"), "2021-09-03T06:00:00+00:00");
+        assert_eq!(at("2021-12-03"), "2021-12-03T07:00:00+00:00");
+        assert_eq!(at("2021-09-03T08:00:00Z"), "2021-09-03T08:00:00+00:00");
+        assert!(Now::parse(Some("tomorrow")).is_err());
+    }
+}

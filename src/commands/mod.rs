@@ -1,0 +1,304 @@
+//! One file a command: each reads, calls the core, writes and reports.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+
+use crate::catalog::Catalog;
+use crate::cli::{Cli, Color, Command, Global};
+use crate::clock::Now;
+use crate::diagnostics::{Code, Diagnostic, Severity, Tally};
+use crate::posting::lifecycle;
+use crate::posting::load::{self, Loaded};
+use crate::site::{Layout, POSTINGS, SETTINGS, Site};
+use crate::templates::Templates;
+
+mod build;
+mod check;
+mod completions;
+mod explain;
+mod init;
+mod list;
+mod new;
+mod remind;
+mod run;
+
+/// How a command ended, when it did what it was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// All is well.
+    Done,
+    /// Done, but something needs a person.
+    Attention,
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command line is wrong.
+    #[error("{0:#}")]
+    Usage(anyhow::Error),
+    /// The site's settings, folders or templates are wrong.
+    #[error("{0:#}")]
+    Configuration(anyhow::Error),
+    /// The same, already reported with source lines.
+    #[error("the site's settings cannot be used")]
+    Reported,
+    /// Something may well work the next time.
+    #[error("{0:#}")]
+    Temporary(anyhow::Error),
+}
+
+impl Outcome {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Attention => 1,
+        }
+    }
+}
+
+impl Failure {
+    /// The exit code, after `sysexits.h`.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Configuration(_) | Self::Reported => 78,
+            Self::Temporary(_) => 75,
+        }
+    }
+}
+
+/// The result of a command.
+pub type Result<T = Outcome> = std::result::Result<T, Failure>;
+
+fn configuration(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::Configuration(error.into())
+}
+
+fn temporary(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::Temporary(error.into())
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// When it could not do what it was asked to.
+pub fn dispatch(cli: Cli) -> Result {
+    let now = Now::parse(cli.global.now.as_deref())
+        .map_err(|message| Failure::Usage(anyhow::anyhow!("--now: {message}")))?;
+    let shell = Shell { global: cli.global, now };
+    match cli.command {
+        Command::Init(arguments) => init::run(&shell, &arguments),
+        Command::New(arguments) => new::run(&shell, &arguments),
+        Command::Check(arguments) => check::run(&shell, &arguments),
+        Command::List(arguments) => list::run(&shell, &arguments),
+        Command::Build(arguments) => build::run(&shell, &arguments),
+        Command::Remind(arguments) => remind::run(&shell, &arguments),
+        Command::Run(arguments) => run::run(&shell, &arguments),
+        Command::Explain(arguments) => explain::run(&shell, &arguments),
+        Command::Completions(arguments) => completions::shell(&arguments),
+        Command::Man => completions::man(),
+    }
+}
+
+/// Where commands meet the terminal.
+struct Shell {
+    global: Global,
+    now: Now,
+}
+
+impl Shell {
+    fn layout(&self) -> Layout {
+        Layout { root: self.global.site.clone() }
+    }
+
+    /// What goes before the paths of a site, so that they can be opened from here.
+    fn prefix(&self) -> String {
+        let mut prefix = String::new();
+        for part in self.global.site.components() {
+            match part {
+                std::path::Component::CurDir => {}
+                std::path::Component::RootDir => prefix.push('/'),
+                part => prefix.push_str(&format!("{}/", part.as_os_str().to_string_lossy())),
+            }
+        }
+        prefix
+    }
+
+    /// One line on standard error that says what was done.
+    fn say(&self, line: &str) {
+        if !self.global.quiet {
+            self.complain(line);
+        }
+    }
+
+    /// A line that is shown even when nothing else is.
+    #[allow(clippy::unused_self, reason = "all that is printed goes through the shell")]
+    fn complain(&self, line: &str) {
+        // When standard error is closed there is nobody left to tell.
+        let _ = writeln!(anstream::stderr(), "{line}");
+    }
+
+    /// Shows problems on standard error: errors whole, the others counted, unless more is wanted.
+    /// A cron job that mails its output should not repeat every hour what can wait.
+    fn report(&self, diagnostics: &[Diagnostic]) {
+        let prefix = self.prefix();
+        for diagnostic in diagnostics {
+            if diagnostic.severity == Severity::Error || self.global.verbose > 0 {
+                self.complain(&format!("{}\n", diagnostic.human(&prefix)));
+            }
+        }
+    }
+
+    /// Reads the settings and what belongs to them.
+    fn site(&self) -> Result<Opened> {
+        let layout = self.layout();
+        match open(&layout) {
+            Ok(mut opened) => {
+                opened.now = self.now.instant(opened.site.timezone);
+                Ok(opened)
+            }
+            Err(Unopened::Problems(problems)) => {
+                self.report(&problems);
+                Err(Failure::Reported)
+            }
+            Err(Unopened::Missing(error)) => Err(Failure::Configuration(error)),
+        }
+    }
+}
+
+/// A site that is ready to work with.
+struct Opened {
+    layout: Layout,
+    site: Site,
+    catalog: Arc<Catalog>,
+    templates: Templates,
+    now: DateTime<Utc>,
+}
+
+/// Why a site could not be opened.
+enum Unopened {
+    /// There is none, or it cannot be read.
+    Missing(anyhow::Error),
+    /// Something in it is wrong.
+    Problems(Vec<Diagnostic>),
+}
+
+fn open(layout: &Layout) -> std::result::Result<Opened, Unopened> {
+    let path = layout.settings();
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        let context = match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "there is no site in `{}`: `{SETTINGS}` is missing; go to the site's folder, name it with `--site DIR`, or make one with `crieur init DIR`",
+                layout.root.display()
+            ),
+            _ => format!("cannot read `{}`", path.display()),
+        };
+        Unopened::Missing(if error.kind() == io::ErrorKind::NotFound {
+            anyhow::anyhow!(context)
+        } else {
+            anyhow::Error::new(error).context(context)
+        })
+    })?;
+    let site = Site::parse(&text).map_err(Unopened::Problems)?;
+    let own = own_templates(layout).map_err(Unopened::Missing)?;
+    let refused = |path: String, message: String| {
+        Unopened::Problems(vec![
+            Diagnostic::new(Severity::Error, Code::Template, path, message)
+                .help("correct it, or delete it to use the one that comes with crieur"),
+        ])
+    };
+    let language = format!("{}.ftl", site.language.language.as_str());
+    let catalog = Catalog::new(&site.language, own.get(&language).map(String::as_str))
+        .map_err(|error| refused(format!("templates/{language}"), error.to_string()))?;
+    let catalog = Arc::new(catalog);
+    let templates = Templates::new(&own, catalog.clone())
+        .map_err(|error| refused(format!("templates/{}", error.name), error.to_string()))?;
+    let now = DateTime::UNIX_EPOCH;
+    Ok(Opened { layout: layout.clone(), site, catalog, templates, now })
+}
+
+/// The files in the site's `templates/`, by name.
+fn own_templates(layout: &Layout) -> anyhow::Result<BTreeMap<String, String>> {
+    let folder = layout.templates();
+    let mut own = BTreeMap::new();
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(own),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read `{}`", folder.display()));
+        }
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read `{}`", folder.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if [".html", ".txt", ".ftl"].iter().any(|end| name.ends_with(end)) {
+            let path = entry.path();
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?;
+            own.insert(name, text);
+        }
+    }
+    Ok(own)
+}
+
+impl Opened {
+    /// Reads the postings, with what time has made untrue in them.
+    fn postings(&self) -> Result<Loaded> {
+        let mut loaded = load::load(&self.layout, &self.site)
+            .with_context(|| {
+                format!(
+                    "cannot read the folder of postings, `{}`",
+                    self.layout.root.join(POSTINGS).display()
+                )
+            })
+            .map_err(Failure::Configuration)?;
+        let rules = self.site.rules();
+        for posting in &loaded.postings {
+            loaded.diagnostics.extend(lifecycle::contradictions(posting, self.now, &rules));
+        }
+        loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(loaded)
+    }
+}
+
+/// What a tally asks of the exit code.
+fn outcome(diagnostics: &[Diagnostic], strict: bool) -> Outcome {
+    let tally = Tally::of(diagnostics);
+    if tally.errors > 0 || (strict && tally.warnings > 0) {
+        Outcome::Attention
+    } else {
+        Outcome::Done
+    }
+}
+
+/// Writes data to standard output. A reader that went away (`| head`) is no error.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(temporary(anyhow::Error::new(error).context("cannot write to standard output")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Applies `--color` to everything that is printed.
+pub fn set_color(color: Color) {
+    match color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+}
+
+/// Shows why a command did not do what it was asked to.
+pub fn show(failure: &Failure) {
+    // When standard error is closed there is nobody left to tell.
+    let _ = writeln!(anstream::stderr(), "crieur: {failure}");
+}

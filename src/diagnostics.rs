@@ -1,0 +1,459 @@
+//! One type for every problem in a file that a person wrote.
+//!
+//! A [`Diagnostic`] says what is wrong, where, and what to write instead. Problems are values: they
+//! are collected while files are read and shown together at the end, so one mistake never hides
+//! another and never stops the rest.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::{Serialize, Serializer};
+
+/// How much a problem matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Something was left out because of it; a person has to act.
+    Error,
+    /// It was understood, but perhaps not as it was meant.
+    Warning,
+    /// Worth knowing, nothing to repair.
+    Note,
+}
+
+/// What kind of problem it is. The names are stable: people filter on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// A file could not be read.
+    Unreadable,
+    /// A file is larger than a posting may be.
+    TooLarge,
+    /// A symbolic link leads out of the site.
+    OutsideSite,
+    /// A file has bytes that no text has.
+    NotText,
+    /// A file is not in UTF-8.
+    Encoding,
+    /// A file begins with a byte-order mark.
+    ByteOrderMark,
+    /// A value or text holds characters that feeds may not contain.
+    ControlCharacter,
+    /// The file's name is not that of a posting, or makes no address.
+    FileName,
+    /// A file lies among the postings and is none.
+    IgnoredFile,
+    /// There is no front matter.
+    NoFrontMatter,
+    /// The lines around the front matter are not plain `---`.
+    Fence,
+    /// The front matter has no end.
+    UnclosedFrontMatter,
+    /// The YAML cannot be read.
+    YamlSyntax,
+    /// The YAML is nested or multiplied beyond what a person writes.
+    YamlLimit,
+    /// A line of the YAML was read in spite of a mistake.
+    YamlRepaired,
+    /// One key stands twice.
+    DuplicateKey,
+    /// A key that means nothing here.
+    UnknownKey,
+    /// A key written in another way than usual.
+    KeySpelling,
+    /// Two keys with one meaning have different values.
+    SameMeaning,
+    /// A key without a value.
+    EmptyValue,
+    /// A list, a text or a mapping where something else is expected.
+    WrongType,
+    /// A date that does not exist or cannot be read.
+    InvalidDate,
+    /// A date that is not written as year-month-day.
+    DateFormat,
+    /// Something that is neither yes nor no.
+    InvalidFlag,
+    /// A status that is none of the known ones.
+    InvalidStatus,
+    /// A value that is not what its key asks for.
+    InvalidValue,
+    /// A web or mail address that is none.
+    InvalidAddress,
+    /// A slug or an id that cannot be used as it stands.
+    InvalidIdentity,
+    /// Nothing says what the posting is called.
+    NoTitle,
+    /// Two statements that cannot both be true.
+    Contradiction,
+    /// Two postings share one id or one address.
+    DuplicateId,
+    /// A link without an address.
+    EmptyLink,
+    /// An entry of the mailing list that cannot be used.
+    InvalidRecipient,
+    /// One address twice in the mailing list.
+    DuplicateRecipient,
+    /// The dates of the last changes could not be read from git.
+    History,
+    /// A file that crieur would write already exists and is somebody else's.
+    ForeignFile,
+    /// A template cannot be used.
+    Template,
+}
+
+impl Code {
+    /// The stable name, as `--format json` shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::TooLarge => "too-large",
+            Self::OutsideSite => "outside-site",
+            Self::NotText => "not-text",
+            Self::Encoding => "encoding",
+            Self::ByteOrderMark => "byte-order-mark",
+            Self::ControlCharacter => "control-character",
+            Self::FileName => "file-name",
+            Self::IgnoredFile => "ignored-file",
+            Self::NoFrontMatter => "no-front-matter",
+            Self::Fence => "fence",
+            Self::UnclosedFrontMatter => "unclosed-front-matter",
+            Self::YamlSyntax => "yaml-syntax",
+            Self::YamlLimit => "yaml-limit",
+            Self::YamlRepaired => "yaml-repaired",
+            Self::DuplicateKey => "duplicate-key",
+            Self::UnknownKey => "unknown-key",
+            Self::KeySpelling => "key-spelling",
+            Self::SameMeaning => "same-meaning",
+            Self::EmptyValue => "empty-value",
+            Self::WrongType => "wrong-type",
+            Self::InvalidDate => "invalid-date",
+            Self::DateFormat => "date-format",
+            Self::InvalidFlag => "invalid-flag",
+            Self::InvalidStatus => "invalid-status",
+            Self::InvalidValue => "invalid-value",
+            Self::InvalidAddress => "invalid-address",
+            Self::InvalidIdentity => "invalid-identity",
+            Self::NoTitle => "no-title",
+            Self::Contradiction => "contradiction",
+            Self::DuplicateId => "duplicate-id",
+            Self::EmptyLink => "empty-link",
+            Self::InvalidRecipient => "invalid-recipient",
+            Self::DuplicateRecipient => "duplicate-recipient",
+            Self::History => "history",
+            Self::ForeignFile => "foreign-file",
+            Self::Template => "template",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A text file as it was read, to point into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The path from the site's folder, with forward slashes.
+    pub path: Arc<str>,
+    /// The text, decoded.
+    pub text: Arc<str>,
+}
+
+impl Source {
+    /// A source from its path and text.
+    pub fn new(path: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
+        Self { path: path.into(), text: text.into() }
+    }
+}
+
+/// A place in a file, with the line itself to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    /// Counted from 1.
+    line: usize,
+    /// Counted from 1, in characters.
+    column: usize,
+    /// The line, or the part of a very long one around the place.
+    excerpt: String,
+    /// The bytes of `excerpt` that are at fault.
+    underline: Range<usize>,
+}
+
+impl Place {
+    /// How much of a line is shown on either side, in bytes.
+    const CONTEXT: usize = 100;
+
+    fn new(text: &str, span: &Range<usize>) -> Self {
+        let start = text.floor_char_boundary(span.start.min(text.len()));
+        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+        let whole = text[line_start..line_end].trim_end_matches('\r');
+        // Only the first line of the place is shown: the mistake begins there.
+        let from = start - line_start;
+        let to = text.floor_char_boundary(span.end.min(text.len())).saturating_sub(line_start);
+        let to = to.clamp(from, whole.len().max(from)).min(from + Self::CONTEXT);
+        let (from, to) = (whole.floor_char_boundary(from), whole.floor_char_boundary(to));
+        let cut = whole.floor_char_boundary(from.saturating_sub(Self::CONTEXT));
+        let end = whole.floor_char_boundary((to + Self::CONTEXT).min(whole.len()));
+        Self {
+            line: text[..line_start].matches('\n').count() + 1,
+            column: text[line_start..start].chars().count() + 1,
+            excerpt: whole[cut..end].to_owned(),
+            underline: from - cut..to - cut,
+        }
+    }
+}
+
+/// One problem in one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// What kind of problem.
+    pub code: Code,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The file, from the site's folder, with forward slashes.
+    pub path: Arc<str>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+    place: Option<Place>,
+}
+
+impl Diagnostic {
+    /// A problem with a file as a whole.
+    pub fn new(
+        severity: Severity,
+        code: Code,
+        path: impl Into<Arc<str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { code, severity, path: path.into(), message: message.into(), help: None, place: None }
+    }
+
+    /// The same problem, at the bytes `span` of `source`.
+    #[must_use]
+    pub fn at(mut self, source: &Source, span: &Range<usize>) -> Self {
+        self.place = Some(Place::new(&source.text, span));
+        self
+    }
+
+    /// The same problem, with what to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The line, counted from 1.
+    pub fn line(&self) -> Option<usize> {
+        self.place.as_ref().map(|place| place.line)
+    }
+
+    /// The column, counted from 1 in characters.
+    pub fn column(&self) -> Option<usize> {
+        self.place.as_ref().map(|place| place.column)
+    }
+
+    /// The problem as an excerpt with the text underlined, for people. `prefix` goes before the
+    /// path, so that the place can be opened from where the reader stands.
+    pub fn human(&self, prefix: &str) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+            Severity::Note => Level::NOTE,
+        };
+        let path = format!("{prefix}{}", self.path);
+        let title = level.primary_title(visible(&self.message)).id(self.code.as_str());
+        let mut group = annotate_snippets::Group::with_title(title);
+        let (excerpt, indent);
+        match &self.place {
+            Some(place) => {
+                (excerpt, indent) = (&place.excerpt, place.underline.clone());
+                group = group.element(
+                    Snippet::source(excerpt.as_str())
+                        .line_start(place.line)
+                        .path(path.as_str())
+                        .annotation(AnnotationKind::Primary.span(indent)),
+                );
+            }
+            None => group = group.element(annotate_snippets::Origin::path(path.as_str())),
+        }
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(visible(help)));
+        }
+        Renderer::styled().render(&[group])
+    }
+
+    /// The problem as an annotation command of GitHub Actions.
+    pub fn github(&self, prefix: &str) -> String {
+        let command = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "notice",
+        };
+        let mut properties = format!("file={}", property(&format!("{prefix}{}", self.path)));
+        if let Some(place) = &self.place {
+            properties.push_str(&format!(",line={},col={}", place.line, place.column));
+        }
+        let message = match &self.help {
+            Some(help) => format!("{}\n{help}", self.message),
+            None => self.message.clone(),
+        };
+        format!("::{command} {properties},title={}::{}", self.code, data(&message))
+    }
+}
+
+impl Serialize for Diagnostic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut object = serializer.serialize_struct("Diagnostic", 7)?;
+        object.serialize_field("code", &self.code)?;
+        object.serialize_field("severity", &self.severity)?;
+        object.serialize_field("path", &*self.path)?;
+        object.serialize_field("line", &self.line())?;
+        object.serialize_field("column", &self.column())?;
+        object.serialize_field("message", &self.message)?;
+        object.serialize_field("help", &self.help)?;
+        object.end()
+    }
+}
+
+/// Control characters of a quoted value made visible, so that no file can steer a terminal.
+fn visible(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
+}
+
+/// Escapes the message of an annotation command.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// Escapes a property of an annotation command.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// How many problems there are of each severity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Errors.
+    pub errors: usize,
+    /// Warnings.
+    pub warnings: usize,
+    /// Notes.
+    pub notes: usize,
+}
+
+impl Tally {
+    /// Counts.
+    pub fn of(diagnostics: &[Diagnostic]) -> Self {
+        let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+        Self {
+            errors: count(Severity::Error),
+            warnings: count(Severity::Warning),
+            notes: count(Severity::Note),
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> =
+            [(self.errors, "error"), (self.warnings, "warning"), (self.notes, "note")]
+                .into_iter()
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, what)| plural(n, what))
+                .collect();
+        if parts.is_empty() { f.write_str("no problems") } else { f.write_str(&parts.join(", ")) }
+    }
+}
+
+/// A number and its noun: `1 error`, `2 errors`.
+pub fn plural(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The candidate nearest to what was written, when it is near enough to be meant.
+pub fn nearest<'a>(
+    written: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let written = written.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            (strsim::damerau_levenshtein(&written, &candidate.to_lowercase()), candidate)
+        })
+        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(text: &str, span: Range<usize>) -> Diagnostic {
+        let source = Source::new("content/postings/a.md", text);
+        Diagnostic::new(
+            Severity::Error,
+            Code::InvalidDate,
+            source.path.clone(),
+            "there is no 30 February",
+        )
+        .at(&source, &span)
+        .help("write a day that exists")
+    }
+
+    #[test]
+    fn a_place_is_counted_in_characters_from_one() {
+        let text = "titre: é\ncloses: 2021-02-30\n";
+        let start = text.find("2021").unwrap();
+        let diagnostic = sample(text, start..start + 10);
+        assert_eq!((diagnostic.line(), diagnostic.column()), (Some(2), Some(9)));
+        let text = "é: x";
+        assert_eq!(sample(text, 4..5).column(), Some(4));
+    }
+
+    #[test]
+    fn any_span_of_any_text_has_a_place() {
+        for text in ["", "\n", "é", "a\r\nb", "日本\n\n語"] {
+            for start in 0..text.len() + 3 {
+                for end in 0..text.len() + 3 {
+                    sample(text, start..end).human("");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn annotations_are_escaped() {
+        let mut diagnostic = sample("a", 0..1);
+        diagnostic.path = "a,b:c.md".into();
+        diagnostic.message = "100 %\nnew".into();
+        assert_eq!(
+            diagnostic.github(""),
+            "::error file=a%2Cb%3Ac.md,line=1,col=1,title=invalid-date::100 %25%0Anew%0Awrite a day that exists"
+        );
+    }
+
+    #[test]
+    fn the_nearest_key_is_found_only_when_it_is_near() {
+        let keys = ["poste_ferme", "contact", "open"];
+        assert_eq!(nearest("poste_fermee", keys), Some("poste_ferme"));
+        assert_eq!(nearest("Contcat", keys), Some("contact"));
+        assert_eq!(nearest("layout", keys), None);
+    }
+}

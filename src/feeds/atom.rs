@@ -1,0 +1,116 @@
+//! Atom 1.0 (RFC 4287), whole feeds (RFC 5005 section 2), closing dates as `dcterms:valid`.
+
+use std::collections::BTreeMap;
+
+use atom_syndication as atom;
+use atom_syndication::extension::{Extension, ExtensionMap};
+
+use super::{Entry, Feed, GENERATOR};
+use crate::site::Site;
+
+/// The namespace of `complete`.
+pub const HISTORY: &str = "http://purl.org/syndication/history/1.0";
+/// The namespace of `valid`.
+pub const TERMS: &str = "http://purl.org/dc/terms/";
+
+/// Writes the feed.
+///
+/// # Errors
+/// When the library cannot write it.
+pub fn write(feed: &Feed<'_>) -> Result<Vec<u8>, String> {
+    let config = atom::WriteConfig { write_document_declaration: true, indent_size: Some(2) };
+    let mut bytes =
+        document(feed).write_with_config(Vec::new(), config).map_err(|error| error.to_string())?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn document(feed: &Feed<'_>) -> atom::Feed {
+    let link = |rel: &str, href: String, mime: Option<&str>| atom::Link {
+        rel: rel.to_owned(),
+        href,
+        mime_type: mime.map(str::to_owned),
+        ..atom::Link::default()
+    };
+    let site = feed.site;
+    let mut links = vec![
+        link("self", feed.address("atom").into(), Some("application/atom+xml")),
+        link("alternate", feed.home.to_string(), Some("text/html")),
+    ];
+    links.extend(site.hub.as_ref().map(|hub| link("hub", hub.to_string(), None)));
+    atom::Feed {
+        title: atom::Text::plain(feed.title.clone()),
+        subtitle: (feed.description != feed.title)
+            .then(|| atom::Text::plain(feed.description.clone())),
+        id: feed.id.clone(),
+        updated: feed.updated.fixed_offset(),
+        // RFC 4287 section 4.1.1: an author, unless every entry has one; readers show it.
+        authors: vec![match &site.author {
+            Some(author) => atom::Person {
+                name: author.name.clone(),
+                email: author.email.clone(),
+                ..atom::Person::default()
+            },
+            None => person(&site.title),
+        }],
+        generator: Some(atom::Generator { value: GENERATOR.to_owned(), uri: None, version: None }),
+        links,
+        entries: feed.entries.iter().map(|posting| entry(posting, site)).collect(),
+        // "Complete": what is not in the feed is not open any more.
+        extensions: extension("fh", "complete", None),
+        namespaces: BTreeMap::from([
+            ("fh".to_owned(), HISTORY.to_owned()),
+            ("dcterms".to_owned(), TERMS.to_owned()),
+        ]),
+        lang: Some(site.language.to_string()),
+        ..atom::Feed::default()
+    }
+}
+
+fn person(name: &str) -> atom::Person {
+    atom::Person { name: name.to_owned(), ..atom::Person::default() }
+}
+
+fn entry(entry: &Entry, site: &Site) -> atom::Entry {
+    let view = &entry.view;
+    atom::Entry {
+        title: atom::Text::plain(view.title.clone()),
+        id: view.id.clone(),
+        updated: view.updated.fixed_offset(),
+        published: view.published.map(|published| published.fixed_offset()),
+        authors: entry.authors.iter().map(|name| person(name)).collect(),
+        categories: entry
+            .categories
+            .iter()
+            .map(|category| atom::Category {
+                term: category.term.clone(),
+                // A scheme tells the team "design" from the field of work.
+                scheme: Some(site.tag(&format!("facets/{}", category.facet.as_str()))),
+                label: Some(category.label.clone()),
+            })
+            .collect(),
+        links: vec![atom::Link {
+            rel: "alternate".to_owned(),
+            href: view.url.clone(),
+            mime_type: Some("text/html".to_owned()),
+            ..atom::Link::default()
+        }],
+        summary: (!view.summary.is_empty()).then(|| atom::Text::plain(view.summary.clone())),
+        content: Some(atom::Content {
+            value: Some(entry.content.clone()),
+            content_type: Some("html".to_owned()),
+            lang: view.language.clone(),
+            ..atom::Content::default()
+        }),
+        extensions: match entry.closes() {
+            Some(closes) => extension("dcterms", "valid", Some(closes.to_string())),
+            None => ExtensionMap::new(),
+        },
+        ..atom::Entry::default()
+    }
+}
+
+fn extension(prefix: &str, name: &str, value: Option<String>) -> ExtensionMap {
+    let extension = Extension { name: format!("{prefix}:{name}"), value, ..Extension::default() };
+    ExtensionMap::from([(prefix.to_owned(), BTreeMap::from([(name.to_owned(), vec![extension])]))])
+}

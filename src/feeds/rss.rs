@@ -1,0 +1,123 @@
+//! RSS 2.0 with the profile of the RSS Advisory Board, closing dates as `dcterms:valid`.
+
+use std::collections::BTreeMap;
+
+use rss::extension::atom::{AtomExtension, Link};
+use rss::extension::dublincore::DublinCoreExtension;
+use rss::extension::{Extension, ExtensionMap};
+
+use super::atom::{HISTORY, TERMS};
+use super::{Entry, Feed, GENERATOR};
+use crate::site::Site;
+
+/// Writes the feed.
+///
+/// # Errors
+/// When the library cannot write it.
+pub fn write(feed: &Feed<'_>) -> Result<Vec<u8>, String> {
+    let bytes =
+        document(feed).pretty_write_to(Vec::new(), b' ', 2).map_err(|error| error.to_string())?;
+    let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
+    Ok((character_references(&text) + "\n").into_bytes())
+}
+
+/// Plain text that contains `<` or `&` is read as HTML by some readers. The profile's
+/// recommendation, "Character Data": hexadecimal references instead of the named ones, which
+/// mean the same to an XML parser. Sections of CDATA stay as they are.
+fn character_references(xml: &str) -> String {
+    let mut parts = xml.split("<![CDATA[");
+    let plain = |text: &str| text.replace("&lt;", "&#x3C;").replace("&amp;", "&#x26;");
+    let mut written = plain(parts.next().unwrap_or_default());
+    for part in parts {
+        let (data, after) = part.split_once("]]>").unwrap_or((part, ""));
+        written.push_str(&format!("<![CDATA[{data}]]>{}", plain(after)));
+    }
+    written
+}
+
+fn document(feed: &Feed<'_>) -> rss::Channel {
+    let site = feed.site;
+    let link = |rel: &str, href: String, mime: Option<&str>| Link {
+        rel: rel.to_owned(),
+        href,
+        mime_type: mime.map(str::to_owned),
+        ..Link::default()
+    };
+    let mut links = vec![link("self", feed.address("rss").into(), Some("application/rss+xml"))];
+    links.extend(site.hub.as_ref().map(|hub| link("hub", hub.to_string(), None)));
+    let editor = site
+        .author
+        .as_ref()
+        .and_then(|author| author.email.as_ref().map(|email| format!("{email} ({})", author.name)));
+    rss::Channel {
+        title: feed.title.clone(),
+        link: feed.home.to_string(),
+        description: feed.description.clone(),
+        language: Some(site.language.to_string().to_lowercase()),
+        managing_editor: editor,
+        last_build_date: Some(feed.updated.to_rfc2822()),
+        generator: Some(GENERATOR.to_owned()),
+        docs: Some("https://www.rssboard.org/rss-specification".to_owned()),
+        items: feed.entries.iter().map(|entry| item(entry, site)).collect(),
+        extensions: extension("fh", "complete", None),
+        atom_ext: Some(AtomExtension { links }),
+        namespaces: BTreeMap::from([
+            ("fh".to_owned(), HISTORY.to_owned()),
+            ("dcterms".to_owned(), TERMS.to_owned()),
+        ]),
+        ..rss::Channel::default()
+    }
+}
+
+fn item(entry: &Entry, site: &Site) -> rss::Item {
+    let view = &entry.view;
+    rss::Item {
+        title: Some(view.title.clone()),
+        link: Some(view.url.clone()),
+        description: Some(if view.summary.is_empty() {
+            view.title.clone()
+        } else {
+            view.summary.clone()
+        }),
+        content: Some(entry.content.clone()),
+        categories: entry
+            .categories
+            .iter()
+            .map(|category| rss::Category {
+                name: category.label.clone(),
+                domain: Some(site.tag(&format!("facets/{}", category.facet.as_str()))),
+            })
+            .collect(),
+        guid: Some(rss::Guid { value: view.id.clone(), permalink: false }),
+        pub_date: Some(view.published.unwrap_or(view.updated).to_rfc2822()),
+        // `author` takes an address and must not be without one.
+        dublin_core_ext: Some(DublinCoreExtension {
+            creators: entry.authors.clone(),
+            languages: view.language.clone().into_iter().collect(),
+            ..DublinCoreExtension::default()
+        }),
+        extensions: match entry.closes() {
+            Some(closes) => extension("dcterms", "valid", Some(closes.to_string())),
+            None => ExtensionMap::new(),
+        },
+        ..rss::Item::default()
+    }
+}
+
+fn extension(prefix: &str, name: &str, value: Option<String>) -> ExtensionMap {
+    let extension = Extension { name: format!("{prefix}:{name}"), value, ..Extension::default() };
+    ExtensionMap::from([(prefix.to_owned(), BTreeMap::from([(name.to_owned(), vec![extension])]))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_change_outside_of_cdata_only() {
+        assert_eq!(
+            character_references("<a>R&amp;D &lt;b&gt;</a><c><![CDATA[&lt;&amp;]]></c>&amp;"),
+            "<a>R&#x26;D &#x3C;b&gt;</a><c><![CDATA[&lt;&amp;]]></c>&#x26;"
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! When files last changed, from the git history that a site lies in.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use gix::diff::tree::recorder::Change;
+use gix::objs::TreeRefIter;
+
+/// The last commit's time of each file below a folder, by its path from there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    times: HashMap<String, DateTime<Utc>>,
+    /// Whether the clone is shallow and some files' last change lies before its beginning.
+    pub truncated: bool,
+}
+
+/// Git objects that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the git history cannot be read: {0}")]
+pub struct Error(String);
+
+impl Error {
+    fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// How much of the object database is kept in memory while walking, in bytes.
+const OBJECT_CACHE: usize = 32 << 20;
+
+impl History {
+    /// When a file last changed. `None` for one that is not committed, or whose last change a
+    /// shallow clone does not show.
+    pub fn last_change(&self, path: &str) -> Option<DateTime<Utc>> {
+        self.times.get(path).copied()
+    }
+
+    /// Reads the history of the files that `HEAD` has below a folder. A folder outside of any
+    /// repository, or in one without a commit, has an empty history.
+    ///
+    /// A merge changes what differs from all of its parents.
+    ///
+    /// # Errors
+    /// When there is a repository that cannot be read.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let folder = folder.canonicalize().map_err(Error::new)?;
+        let Ok(mut repository) = gix::discover(&folder) else { return Ok(Self::default()) };
+        repository.object_cache_size(OBJECT_CACHE);
+        let prefix = repository
+            .workdir()
+            .and_then(|workdir| workdir.canonicalize().ok())
+            .and_then(|workdir| folder.strip_prefix(workdir).map(Path::to_owned).ok());
+        let (Some(prefix), Ok(head)) = (prefix, repository.head_id()) else {
+            return Ok(Self::default());
+        };
+        let mut walk = Walk { repository: &repository, prefix: &prefix };
+        walk.run(head.detach())
+    }
+}
+
+struct Walk<'a> {
+    repository: &'a gix::Repository,
+    prefix: &'a Path,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, head: gix::ObjectId) -> Result<History, Error> {
+        let mut history = History::default();
+        let mut wanted = self.changes(None, self.folder(head)?)?;
+        let boundary = self.repository.shallow_commits().map_err(Error::new)?;
+        let commits = self
+            .repository
+            .rev_walk([head])
+            .sorting(gix::revision::walk::Sorting::ByCommitTime(
+                gix::traverse::commit::simple::CommitTimeOrder::NewestFirst,
+            ))
+            .all()
+            .map_err(Error::new)?;
+        for commit in commits {
+            if wanted.is_empty() {
+                break;
+            }
+            let commit = commit.map_err(Error::new)?;
+            if boundary.as_ref().is_some_and(|boundary| boundary.iter().any(|id| *id == commit.id))
+            {
+                // Its parents are not here, so what it changed is not known.
+                history.truncated = true;
+                continue;
+            }
+            let Some(time) = DateTime::from_timestamp(commit.commit_time(), 0) else { continue };
+            for path in self.changed_by(commit.id, &commit.parent_ids)? {
+                if wanted.remove(&path) {
+                    history.times.insert(path, time);
+                }
+            }
+        }
+        Ok(history)
+    }
+
+    /// The paths in which a commit differs from all of its parents.
+    fn changed_by(
+        &self,
+        commit: gix::ObjectId,
+        parents: &[gix::ObjectId],
+    ) -> Result<BTreeSet<String>, Error> {
+        let tree = self.folder(commit)?;
+        let Some((first, rest)) = parents.split_first() else { return self.changes(None, tree) };
+        let mut changed = self.changes(self.folder(*first)?, tree)?;
+        for parent in rest {
+            if changed.is_empty() {
+                break;
+            }
+            let others = self.changes(self.folder(*parent)?, tree)?;
+            changed.retain(|path| others.contains(path));
+        }
+        Ok(changed)
+    }
+
+    /// The tree of the folder in a commit.
+    fn folder(&self, commit: gix::ObjectId) -> Result<Option<gix::ObjectId>, Error> {
+        let commit = self.repository.find_commit(commit).map_err(Error::new)?;
+        let tree = commit.tree_id().map_err(Error::new)?;
+        if self.prefix.as_os_str().is_empty() {
+            return Ok(Some(tree.detach()));
+        }
+        let root = self.repository.find_tree(tree).map_err(Error::new)?;
+        let entry = root.lookup_entry_by_path(self.prefix).map_err(Error::new)?;
+        Ok(entry.filter(|entry| entry.mode().is_tree()).map(|entry| entry.object_id()))
+    }
+
+    /// The files that differ between two trees.
+    fn changes(
+        &self,
+        old: Option<gix::ObjectId>,
+        new: Option<gix::ObjectId>,
+    ) -> Result<BTreeSet<String>, Error> {
+        if old == new {
+            return Ok(BTreeSet::new());
+        }
+        let data = |tree: Option<gix::ObjectId>| -> Result<Vec<u8>, Error> {
+            match tree {
+                Some(id) => Ok(self.repository.find_tree(id).map_err(Error::new)?.detach().data),
+                None => Ok(Vec::new()),
+            }
+        };
+        let (old, new) = (data(old)?, data(new)?);
+        let kind = self.repository.object_hash();
+        let mut recorder = gix::diff::tree::Recorder::default();
+        gix::diff::tree(
+            TreeRefIter::from_bytes(&old, kind),
+            TreeRefIter::from_bytes(&new, kind),
+            gix::diff::tree::State::default(),
+            &self.repository.objects,
+            &mut recorder,
+        )
+        .map_err(Error::new)?;
+        let changed = recorder.records.into_iter().filter_map(|change| match change {
+            Change::Addition { path, entry_mode, .. }
+            | Change::Modification { path, entry_mode, .. } => {
+                (!entry_mode.is_tree()).then(|| path.to_string())
+            }
+            Change::Deletion { .. } => None,
+        });
+        Ok(changed.collect())
+    }
+}

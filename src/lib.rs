@@ -1,0 +1,24 @@
+//! crieur publishes open postings as feeds and pages, and reminds people before they close.
+//!
+//! Data flows one way: files become postings ([`posting::load`]), postings and an instant become
+//! states ([`posting::lifecycle`]), and those become feeds ([`feeds`]), which [`publish`] writes.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod diagnostics;
+pub mod feeds;
+pub mod history;
+pub mod ledger;
+pub mod mail;
+pub mod pages;
+pub mod posting;
+pub mod publish;
+pub mod reminders;
+pub mod site;
+pub mod templates;
+pub mod text;
+pub mod view;
+pub mod yaml;

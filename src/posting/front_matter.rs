@@ -1,0 +1,477 @@
+//! Finds the front matter of a file and reads its keys, in spite of what goes wrong with fences,
+//! indentation, tabs and colons.
+
+use std::ops::Range;
+
+use super::vocabulary;
+use crate::diagnostics::Code;
+use crate::yaml::{self, Node, Value};
+
+/// Something that was understood in spite of a mistake, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind.
+    pub code: Code,
+    /// Where, in bytes of the file's text.
+    pub span: Range<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Problem {
+    fn new(
+        code: Code,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self { code, span, message: message.into(), help: help.into() }
+    }
+}
+
+/// The keys of a posting and where its text is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontMatter {
+    /// Keys and values in the order of the file.
+    pub entries: Vec<(Node, Node)>,
+    /// The bytes of the text after the front matter.
+    pub body: Range<usize>,
+    /// What was understood in spite of a mistake.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the front matter of a text.
+///
+/// # Errors
+/// When there is none, or it cannot be understood.
+pub fn read(text: &str) -> Result<FrontMatter, Problem> {
+    let mut warnings = Vec::new();
+    let split = split(text, &mut warnings)?;
+    let entries = entries(text, split.yaml, &mut warnings)?;
+    Ok(FrontMatter { entries, body: split.body, warnings })
+}
+
+/// Whether a text begins as a posting does: with a fence. Tells a posting whose name lacks `.md`
+/// from another file.
+pub fn begins_with_fence(text: &str) -> bool {
+    lines(text).find(|line| !line.is_blank(text)).is_some_and(|line| line.is_fence(text))
+}
+
+/// The two parts of a file.
+struct Split {
+    yaml: Range<usize>,
+    body: Range<usize>,
+}
+
+/// A line without its end.
+#[derive(Clone, Copy)]
+struct Line {
+    start: usize,
+    end: usize,
+    /// Where the next line starts.
+    next: usize,
+}
+
+impl Line {
+    fn text(self, text: &str) -> &str {
+        &text[self.start..self.end]
+    }
+
+    fn is_blank(self, text: &str) -> bool {
+        self.text(text).trim().is_empty()
+    }
+
+    /// Three or more dashes, whichever key of the keyboard made them.
+    fn is_fence(self, text: &str) -> bool {
+        let line = self.text(text).trim();
+        let dashes: usize = line
+            .chars()
+            .map(|c| match c {
+                '-' => 1,
+                '–' => 2,
+                '—' => 3,
+                _ => 0,
+            })
+            .sum();
+        dashes >= 3 && line.chars().all(|c| matches!(c, '-' | '–' | '—'))
+    }
+
+    fn span(self) -> Range<usize> {
+        self.start..self.end
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = Line> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        if at >= text.len() {
+            return None;
+        }
+        let start = at;
+        let (end, next) = match text[start..].find('\n') {
+            Some(newline) => (start + newline, start + newline + 1),
+            None => (text.len(), text.len()),
+        };
+        at = next;
+        let end = start + text[start..end].trim_end_matches('\r').len();
+        Some(Line { start, end, next })
+    })
+}
+
+const SHAPE: &str =
+    "begin the file with a line `---`, then `key: value` lines, then another line `---`";
+
+fn split(text: &str, warnings: &mut Vec<Problem>) -> Result<Split, Problem> {
+    let Some(first) = lines(text).find(|line| !line.is_blank(text)) else {
+        return Err(Problem::new(Code::NoFrontMatter, 0..0, "the file is empty", SHAPE));
+    };
+    let opening = first.is_fence(text);
+    if !opening && !begins_with_known_key(first.text(text)) {
+        return Err(no_front_matter(text, first));
+    }
+    let start = if opening { first.next } else { first.start };
+    // Without an opening line the end must not be guessed: prose may have a line of dashes, too.
+    let closing = lines(&text[start..])
+        .map(|line| Line {
+            start: start + line.start,
+            end: start + line.end,
+            next: start + line.next,
+        })
+        .find(|line| line.is_fence(text) || line.text(text).trim_end() == "...");
+    let Some(closing) = closing else {
+        return Err(if opening {
+            Problem::new(
+                Code::UnclosedFrontMatter,
+                first.span(),
+                "the front matter has no end",
+                "write a line `---` after the last `key: value`",
+            )
+        } else {
+            no_front_matter(text, first)
+        });
+    };
+    if first.start > 0 {
+        let help = "begin the file with the line `---`";
+        warnings.push(Problem::new(
+            Code::Fence,
+            first.span(),
+            "blank lines stand before the front matter",
+            help,
+        ));
+    }
+    if !opening {
+        let help = "write a line `---` before it";
+        warnings.push(Problem::new(
+            Code::Fence,
+            first.span(),
+            "the front matter has no opening line",
+            help,
+        ));
+    }
+    for fence in [opening.then_some(first), Some(closing)].into_iter().flatten() {
+        if !matches!(fence.text(text).trim_end(), "---" | "...") {
+            let message = format!("`{}` was read as `---`", fence.text(text).trim_end());
+            let help = "write three hyphens at the beginning of the line, and nothing else";
+            warnings.push(Problem::new(Code::Fence, fence.span(), message, help));
+        }
+    }
+    Ok(Split { yaml: start..closing.start, body: closing.next..text.len() })
+}
+
+fn no_front_matter(text: &str, first: Line) -> Problem {
+    let message = match first.text(text).trim() {
+        "+++" => "front matter in TOML is not read",
+        line if line.starts_with('{') => "front matter in JSON is not read",
+        _ => "there is no front matter, so nothing says what the posting is",
+    };
+    Problem::new(Code::NoFrontMatter, first.span(), message, SHAPE)
+}
+
+fn begins_with_known_key(line: &str) -> bool {
+    key_and_value(line).is_some_and(|(key, _)| vocabulary::lookup(&line[key]).is_some())
+}
+
+/// The bytes of the key and of the value of a line `key: value`.
+fn key_and_value(line: &str) -> Option<(Range<usize>, Range<usize>)> {
+    let colon = line.find(':')?;
+    let rest = &line[colon + 1..];
+    if !(rest.is_empty() || rest.starts_with([' ', '\t'])) {
+        return None;
+    }
+    let start = line.len() - line.trim_start().len();
+    let key = start..start + line[start..colon].trim_end().len();
+    let name = &line[key.clone()];
+    if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
+        return None;
+    }
+    let value_start = colon + 1 + (rest.len() - rest.trim_start().len());
+    Some((key, value_start..value_start.max(line.trim_end().len())))
+}
+
+/// How many lines are mended before a file is given up.
+const MAX_REPAIRS: usize = 40;
+
+/// Reads the keys. A line on which the YAML fails is taken as `key: value` with a plain text as
+/// its value and blanked out, in place, so that everything else keeps its position.
+fn entries(
+    text: &str,
+    range: Range<usize>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Vec<(Node, Node)>, Problem> {
+    let offset = range.start;
+    let mut yaml = text[range].to_owned();
+    let mut repaired: Vec<(Node, Node)> = Vec::new();
+    untab(&mut yaml, offset, warnings);
+    let root = loop {
+        match yaml::parse(&yaml) {
+            Ok(root) => break root,
+            Err(error) => {
+                let at = error.span.start;
+                let line = (!error.limit && repaired.len() < MAX_REPAIRS)
+                    .then(|| line_to_repair(&yaml, at))
+                    .flatten();
+                let Some(line) = line else {
+                    return Err(unreadable(&error, offset));
+                };
+                let (key, value, message) = repair(&yaml, line, offset);
+                let help = "put the value in double quotes";
+                warnings.push(Problem::new(Code::YamlRepaired, value.span.clone(), message, help));
+                repaired.push((key, value));
+                yaml = blanked(&yaml, line);
+            }
+        }
+    };
+    let mut entries = match root {
+        None => Vec::new(),
+        // What is left of a mapping whose lines were all repaired.
+        Some(node) if node.is_null() && node.as_text().is_some() => Vec::new(),
+        Some(Node { value: Value::Mapping(entries), .. }) => entries,
+        Some(node) => {
+            return Err(Problem::new(
+                Code::YamlSyntax,
+                node.span.start + offset..node.span.end + offset,
+                "the front matter is not made of `key: value` lines",
+                SHAPE,
+            ));
+        }
+    };
+    for (key, value) in &mut entries {
+        shift(key, offset);
+        shift(value, offset);
+    }
+    entries.extend(repaired);
+    entries.sort_by_key(|(key, _)| key.span.start);
+    Ok(entries)
+}
+
+/// Tabs may not indent in YAML. One byte for one byte: positions stay.
+fn untab(yaml: &mut String, offset: usize, warnings: &mut Vec<Problem>) {
+    let tabs: Vec<Range<usize>> = lines(yaml)
+        .filter_map(|line| {
+            let content = line.text(yaml);
+            let indent = content.len() - content.trim_start_matches([' ', '\t']).len();
+            content[..indent].contains('\t').then_some(line.start..line.start + indent)
+        })
+        .collect();
+    if let Some(first) = tabs.first() {
+        let span = first.start + offset..first.end + offset;
+        let help = "indent with spaces";
+        warnings.push(Problem::new(Code::YamlRepaired, span, "a tab was read as a space", help));
+    }
+    for range in tabs {
+        let spaces = " ".repeat(range.len());
+        yaml.replace_range(range, &spaces);
+    }
+}
+
+/// How many lines before the place where the parser stopped may be the one at fault.
+const SUSPECTS: usize = 4;
+
+/// The line to take as it stands: of the last `key: value` lines up to where the parser stopped,
+/// the one without which it comes furthest. What is never closed (a quote, a bracket) shows only
+/// on a later line.
+fn line_to_repair(yaml: &str, at: usize) -> Option<Line> {
+    let before = lines(yaml).take_while(|line| line.start <= at);
+    let repairable: Vec<Line> = before.filter(|line| is_repairable(line.text(yaml))).collect();
+    repairable
+        .into_iter()
+        .rev()
+        .take(SUSPECTS)
+        .map(|line| {
+            let without = blanked(yaml, line);
+            let reached =
+                yaml::parse(&without).map_or_else(|error| error.span.start, |_| usize::MAX);
+            (reached, line)
+        })
+        // Of several, the nearest to the place.
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
+        .map(|(_, line)| line)
+}
+
+/// The text with spaces in place of a line: everything else stays where it is.
+fn blanked(yaml: &str, line: Line) -> String {
+    format!("{}{}{}", &yaml[..line.start], " ".repeat(line.end - line.start), &yaml[line.end..])
+}
+
+fn is_repairable(line: &str) -> bool {
+    match key_and_value(line) {
+        Some((_, value)) if !value.is_empty() => true,
+        // An empty value, or an indented key, is not at fault by itself.
+        Some((key, _)) => key.start > 0 && vocabulary::lookup(&line[key]).is_some(),
+        None => false,
+    }
+}
+
+/// A line as a key and a plain text.
+fn repair(yaml: &str, line: Line, offset: usize) -> (Node, Node, String) {
+    let content = line.text(yaml);
+    let (key, value) = key_and_value(content).unwrap_or((0..0, 0..content.len()));
+    let name = content[key.clone()].to_owned();
+    let written = &content[value.clone()];
+    // A quote that is never closed, or closed too early, is no part of the text.
+    let unquoted = match written.chars().next() {
+        Some(quote @ ('"' | '\'')) => {
+            let inner = &written[1..];
+            inner.strip_suffix(quote).unwrap_or(inner).replace("\\\"", "\"").replace("''", "'")
+        }
+        _ => written.split(" #").next().unwrap_or_default().trim_end().to_owned(),
+    };
+    let base = line.start + offset;
+    let node = |span: Range<usize>, text: String| Node {
+        span: span.start + base..span.end + base,
+        value: Value::Scalar { text, quoted: true },
+    };
+    let message = format!("the value of `{name}` is not valid YAML and was read as plain text");
+    (node(key, name), node(value, unquoted), message)
+}
+
+fn unreadable(error: &yaml::SyntaxError, offset: usize) -> Problem {
+    let span = error.span.start + offset..error.span.end.max(error.span.start + 1) + offset;
+    if error.limit {
+        let help = "write each value out, as a text or a short list";
+        Problem::new(Code::YamlLimit, span, error.message.clone(), help)
+    } else {
+        let message = format!("the front matter cannot be read: {}", error.message);
+        let help = "write one `key: value` on each line; put a value with a special character in double quotes";
+        Problem::new(Code::YamlSyntax, span, message, help)
+    }
+}
+
+/// Moves a node's place. Its depth is bounded, so recursion is safe.
+fn shift(node: &mut Node, by: usize) {
+    node.span = node.span.start + by..node.span.end + by;
+    match &mut node.value {
+        Value::Scalar { .. } => {}
+        Value::Sequence(items) => items.iter_mut().for_each(|item| shift(item, by)),
+        Value::Mapping(entries) => {
+            for (key, value) in entries {
+                shift(key, by);
+                shift(value, by);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keys(text: &str) -> String {
+        match read(text) {
+            Ok(matter) => {
+                let entries: Vec<String> = matter
+                    .entries
+                    .iter()
+                    .map(|(k, v)| {
+                        format!("{}={}", k.as_text().unwrap_or("?"), v.as_text().unwrap_or("?"))
+                    })
+                    .collect();
+                let warnings: Vec<&str> = matter.warnings.iter().map(|w| w.code.as_str()).collect();
+                format!(
+                    "{} | {} | {:?}",
+                    entries.join(", "),
+                    warnings.join(","),
+                    &text[matter.body]
+                )
+            }
+            Err(problem) => format!("! {} at {:?}", problem.code, problem.span),
+        }
+    }
+
+    #[test]
+    fn fences_are_found_in_every_shape() {
+        for (text, expected) in [
+            ("---\na: 1\n---\nb", r#"a=1 |  | "b""#),
+            ("---\r\na: 1\r\n---\r\nb\r\n", r#"a=1 |  | "b\r\n""#),
+            ("---  \na: 1\n---\t\nb", r#"a=1 |  | "b""#),
+            ("---\na: 1\n...\nb", r#"a=1 |  | "b""#),
+            ("---\na: 1\n---", r#"a=1 |  | """#),
+            ("---\n---\nb", r#" |  | "b""#),
+            ("\n\n---\na: 1\n---\nb", r#"a=1 | fence | "b""#),
+            ("----\na: 1\n-----\nb", r#"a=1 | fence,fence | "b""#),
+            ("–––\na: 1\n———\nb", r#"a=1 | fence,fence | "b""#),
+            ("---\n a: 1\n b: 2\n ---\nc", r#"a=1, b=2 | fence | "c""#),
+            ("role: x\nopen: true\n---\nb", r#"role=x, open=true | fence | "b""#),
+            ("", "! no-front-matter at 0..0"),
+            ("\n \n", "! no-front-matter at 0..0"),
+            ("# Title\n\ntext", "! no-front-matter at 0..7"),
+            ("Note: this is\nprose\n---\n", "! no-front-matter at 0..13"),
+            ("role: x\nno end", "! no-front-matter at 0..7"),
+            ("---\na: 1\nno end", "! unclosed-front-matter at 0..3"),
+            ("+++\na = 1\n+++", "! no-front-matter at 0..3"),
+        ] {
+            assert_eq!(keys(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_yaml_refuses_is_read_line_by_line() {
+        for (yaml, expected) in [
+            ("title: Poste : dev\nopen: true", "title=Poste : dev, open=true | yaml-repaired"),
+            ("title: \"Poste\" dev\nopen: true", "title=Poste\" dev, open=true | yaml-repaired"),
+            ("title: \"Poste\nopen: true", "title=Poste, open=true | yaml-repaired"),
+            ("title: 'l'été'\nopen: true", "title=l'été, open=true | yaml-repaired"),
+            ("title: @home\nopen: true", "title=@home, open=true | yaml-repaired"),
+            ("title: `x`\nopen: true", "title=`x`, open=true | yaml-repaired"),
+            ("title: *full stack*\nopen: true", "title=*full stack*, open=true | yaml-repaired"),
+            ("title: [urgent] dev\nopen: true", "title=[urgent] dev, open=true | yaml-repaired"),
+            ("title: {a\nopen: true", "title={a, open=true | yaml-repaired"),
+            ("title: 100 % x\nopen: true", "title=100 % x, open=true | "),
+            ("title: % x\nopen: true", "title=% x, open=true | yaml-repaired"),
+            ("title: a\n  open: true\nrole: b", "title=a, open=true, role=b | yaml-repaired"),
+            ("title:\ta\nopen: true", "title=a, open=true | yaml-repaired"),
+            ("\ttitle: a\n\topen: true", "title=a, open=true | yaml-repaired"),
+            ("a: : b\nc: : d", "a=: b, c=: d | yaml-repaired,yaml-repaired"),
+        ] {
+            let text = format!("---\n{yaml}\n---\n");
+            let found = keys(&text);
+            assert_eq!(found.trim_end_matches(" | \"\""), expected, "{yaml:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_line_explains_is_an_error() {
+        assert_eq!(keys("---\njust words\nand more\n---\n"), "! yaml-syntax at 4..23");
+        assert_eq!(keys("---\n- a\n- b\n---\n"), "! yaml-syntax at 4..12");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "(---\n)?[ a-c:\"'\\[\\]{}\t\n#&*!|>%@é-]{0,60}\n---\n.{0,5}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn places_are_inside_of_the_text(text in "---\n([a-c]: [é:\"'\\[#a]{0,8}\n){0,5}---\n") {
+            if let Ok(matter) = read(&text) {
+                for (key, value) in &matter.entries {
+                    prop_assert!(text.get(key.span.clone()).is_some());
+                    prop_assert!(text.get(value.span.clone()).is_some());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Reads a site's postings: every file is read or named in a diagnostic, and none stops the others.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use walkdir::{DirEntry, WalkDir};
+
+use super::parse::{self, Parsed};
+use super::vocabulary::Field;
+use super::{Posting, front_matter};
+use crate::diagnostics::{Code, Diagnostic, Severity};
+use crate::history::History;
+use crate::site::{Layout, POSTINGS, Site};
+
+/// The largest file that is read as a posting, in bytes. A long posting has 20,000.
+pub const MAX_SIZE: u64 = 1 << 20;
+/// How deep folders may stand in each other.
+const MAX_FOLDERS: usize = 32;
+
+/// A site's postings, in path order, with what is wrong with their files.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// Postings with one id and one address each.
+    pub postings: Vec<Posting>,
+    /// In path order.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Whether a file's extension is that of Markdown.
+pub fn is_markdown(extension: &str) -> bool {
+    ["md", "markdown", "mdown", "mkd"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// Reads all postings of a site.
+///
+/// # Errors
+/// When the folder of postings is not there or cannot be listed. A folder that vanished must not
+/// look like a site without postings.
+pub fn load(layout: &Layout, site: &Site) -> io::Result<Loaded> {
+    let folder = layout.postings();
+    let inside = folder.canonicalize()?;
+    std::fs::read_dir(&folder)?;
+    let root = layout.root.canonicalize()?;
+    let found: Vec<_> =
+        WalkDir::new(&inside).max_depth(MAX_FOLDERS).sort_by_file_name().into_iter().collect();
+    let files = Files { layout, site, folder: inside, root };
+    let mut read: Vec<(Arc<str>, Parsed)> =
+        found.into_par_iter().filter_map(|entry| files.read(entry)).collect();
+    read.sort_by(|(a, _), (b, _)| a.cmp(b));
+
+    let mut loaded = Loaded::default();
+    for (_, parsed) in read {
+        loaded.postings.extend(parsed.posting);
+        loaded.diagnostics.extend(parsed.diagnostics);
+    }
+    refuse_doubles(&mut loaded);
+    date(&mut loaded, &folder);
+    Ok(loaded)
+}
+
+struct Files<'a> {
+    layout: &'a Layout,
+    site: &'a Site,
+    folder: PathBuf,
+    root: PathBuf,
+}
+
+impl Files<'_> {
+    /// Reads one entry of the folder; `None` for folders and for what is nobody's business.
+    fn read(&self, entry: walkdir::Result<DirEntry>) -> Option<(Arc<str>, Parsed)> {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = self.name(error.path().unwrap_or(&self.folder));
+                let message = match error.io_error() {
+                    Some(io) => format!("cannot be read: {io}"),
+                    None => format!("cannot be read: {error}"),
+                };
+                return Some(problem(
+                    path,
+                    Severity::Error,
+                    Code::Unreadable,
+                    message,
+                    "check the file's permissions",
+                ));
+            }
+        };
+        let path = self.name(entry.path());
+        let name = entry.file_name().to_string_lossy();
+        if entry.file_type().is_dir() || name.starts_with('.') {
+            return None;
+        }
+        if entry.path_is_symlink()
+            && let Err(problem) = self.follow(&path, entry.path())
+        {
+            return Some(problem);
+        }
+        let size = match std::fs::metadata(entry.path()) {
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            Ok(_) => {
+                let message = "is not a file and was ignored";
+                return Some(problem(
+                    path,
+                    Severity::Note,
+                    Code::IgnoredFile,
+                    message,
+                    "only files are postings",
+                ));
+            }
+            Err(error) => return Some(unreadable(path, &error)),
+        };
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
+        let markdown = is_markdown(extension);
+        if is_left_over(&name) || (markdown && is_about_the_folder(stem)) {
+            let message = "was ignored: its name is not that of a posting";
+            return Some(problem(
+                path,
+                Severity::Note,
+                Code::IgnoredFile,
+                message,
+                "nothing, unless it should be a posting",
+            ));
+        }
+        if size > MAX_SIZE {
+            if !markdown && !extension.is_empty() {
+                return Some(ignored(path));
+            }
+            let message = format!("the file has {size} bytes; a posting has at most {MAX_SIZE}");
+            return Some(problem(
+                path,
+                Severity::Error,
+                Code::TooLarge,
+                message,
+                "shorten it, and link to what is long",
+            ));
+        }
+        let bytes = match read_at_most(entry.path(), MAX_SIZE) {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(unreadable(path, &error)),
+        };
+        if !markdown
+            && !extension.is_empty()
+            && !front_matter::begins_with_fence(&String::from_utf8_lossy(&bytes))
+        {
+            return Some(ignored(path));
+        }
+        let mut parsed = parse::parse(self.site, &path, &bytes);
+        if !markdown {
+            parsed.diagnostics.insert(
+                0,
+                Diagnostic::new(
+                    Severity::Warning,
+                    Code::FileName,
+                    path.clone(),
+                    "the file's name does not end in `.md`",
+                )
+                .help(format!("rename it to `{name}.md`")),
+            );
+        }
+        Some((path, parsed))
+    }
+
+    fn name(&self, path: &Path) -> Arc<str> {
+        let below = path.strip_prefix(&self.folder).unwrap_or(path);
+        self.layout.relative(&self.layout.root.join(POSTINGS).join(below))
+    }
+
+    /// A symbolic link may lead to a file inside of the site, nowhere else.
+    fn follow(&self, path: &Arc<str>, link: &Path) -> Result<(), (Arc<str>, Parsed)> {
+        match link.canonicalize() {
+            Ok(target) if !target.starts_with(&self.root) => {
+                let message = "the symbolic link leads out of the site and was not followed";
+                Err(problem(
+                    path.clone(),
+                    Severity::Error,
+                    Code::OutsideSite,
+                    message,
+                    "put the file itself here",
+                ))
+            }
+            Ok(target) if target.is_dir() => {
+                let message = "the symbolic link leads to a folder and was not followed";
+                Err(problem(
+                    path.clone(),
+                    Severity::Note,
+                    Code::IgnoredFile,
+                    message,
+                    "put the folder itself here",
+                ))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(unreadable(path.clone(), &error)),
+        }
+    }
+}
+
+fn read_at_most(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // The file may grow while it is read.
+    File::open(path)?.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What editors and version control leave behind: copies that would announce a posting twice.
+fn is_left_over(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    (name.starts_with('#') && name.ends_with('#'))
+        || [".bak", ".orig", ".rej", ".swp", ".swo", ".tmp", ".old", "~"]
+            .iter()
+            .any(|end| lower.ends_with(end))
+}
+
+/// Files that generators and forges read, not people.
+fn is_about_the_folder(stem: &str) -> bool {
+    stem.eq_ignore_ascii_case("readme") || stem.starts_with('_')
+}
+
+fn problem(
+    path: Arc<str>,
+    severity: Severity,
+    code: Code,
+    message: impl Into<String>,
+    help: &str,
+) -> (Arc<str>, Parsed) {
+    let diagnostic = Diagnostic::new(severity, code, path.clone(), message).help(help);
+    (path, Parsed { posting: None, diagnostics: vec![diagnostic] })
+}
+
+fn ignored(path: Arc<str>) -> (Arc<str>, Parsed) {
+    problem(
+        path,
+        Severity::Note,
+        Code::IgnoredFile,
+        "was ignored: it is not a Markdown file",
+        "name it `….md` if it is a posting",
+    )
+}
+
+fn unreadable(path: Arc<str>, error: &io::Error) -> (Arc<str>, Parsed) {
+    problem(
+        path,
+        Severity::Error,
+        Code::Unreadable,
+        format!("cannot be read: {error}"),
+        "check that the file is there and its permissions",
+    )
+}
+
+/// Of postings that share an id or an address, keeps the first in path order.
+fn refuse_doubles(loaded: &mut Loaded) {
+    let mut ids: HashMap<String, Arc<str>> = HashMap::new();
+    let mut slugs: HashMap<String, Arc<str>> = HashMap::new();
+    let mut kept = Vec::with_capacity(loaded.postings.len());
+    for posting in std::mem::take(&mut loaded.postings) {
+        let path = &posting.source.path;
+        let double = if let Some(first) = ids.get(&posting.id) {
+            Some((
+                format!("`{first}` has the same id, `{}`; this posting is left out", posting.id),
+                Field::Id,
+            ))
+        } else {
+            slugs.get(&posting.slug).map(|first| {
+                (
+                    format!(
+                        "`{first}` has the same address, `{}`; this posting is left out",
+                        posting.slug
+                    ),
+                    Field::Slug,
+                )
+            })
+        };
+        match double {
+            Some((message, field)) => {
+                let first = || posting.places.values().min_by_key(|span| span.start);
+                let span = posting.places.get(&field).or_else(first).cloned().unwrap_or(0..0);
+                loaded.diagnostics.push(
+                    Diagnostic::new(Severity::Error, Code::DuplicateId, path.clone(), message)
+                        .at(&posting.source, &span)
+                        .help("rename the file, or give one of the two a `slug:` of its own"),
+                );
+            }
+            None => {
+                ids.insert(posting.id.clone(), path.clone());
+                slugs.insert(posting.slug.clone(), path.clone());
+                kept.push(posting);
+            }
+        }
+    }
+    loaded.postings = kept;
+    // The sort is stable: what stood in order within a file stays so.
+    loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));
+}
+
+/// Adds the dates that git knows.
+fn date(loaded: &mut Loaded, folder: &Path) {
+    let problem = |message: String, help: &str| {
+        Diagnostic::new(Severity::Warning, Code::History, POSTINGS, message).help(help)
+    };
+    let history = match History::read(folder) {
+        Ok(history) => history,
+        Err(error) => {
+            let help = "check the repository with `git fsck`; until then, opening dates stand in for the dates of changes";
+            loaded.diagnostics.push(problem(error.to_string(), help));
+            return;
+        }
+    };
+    if history.truncated {
+        let help = "fetch the whole history (`git fetch --unshallow`; in GitHub Actions, `fetch-depth: 0`)";
+        let message = "the git clone is shallow: opening dates stand in for the dates of changes that it does not show";
+        loaded.diagnostics.push(problem(message.to_owned(), help));
+    }
+    for posting in &mut loaded.postings {
+        let below = posting.source.path.strip_prefix(POSTINGS).unwrap_or(&posting.source.path);
+        posting.committed = history.last_change(below.trim_start_matches('/'));
+    }
+}

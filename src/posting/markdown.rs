@@ -1,0 +1,374 @@
+//! Markdown to HTML that is safe to put into a feed, a page or a mail, and to plain text.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+use std::ops::Range;
+
+use ammonia::{UrlRelative, UrlRelativeEvaluate};
+use comrak::nodes::{AstNode, NodeValue};
+use comrak::{Arena, Options};
+use url::Url;
+
+use crate::text;
+
+/// `CommonMark` with tables, task lists, autolinks, strikethrough and emoji shortcodes.
+fn options() -> Options<'static> {
+    let mut options = Options::default();
+    options.extension.table = true;
+    options.extension.tasklist = true;
+    options.extension.autolink = true;
+    options.extension.strikethrough = true;
+    options.extension.shortcodes = true;
+    // Raw HTML passes through here and is sanitised afterwards, with everything else.
+    options.render.r#unsafe = true;
+    options
+}
+
+/// Elements that survive: those that HTML still has and that say something in any reader.
+const TAGS: &[&str] = &[
+    "a",
+    "abbr",
+    "b",
+    "bdi",
+    "bdo",
+    "blockquote",
+    "br",
+    "caption",
+    "cite",
+    "code",
+    "dd",
+    "del",
+    "details",
+    "dfn",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "figcaption",
+    "figure",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "i",
+    "img",
+    "ins",
+    "kbd",
+    "li",
+    "mark",
+    "ol",
+    "p",
+    "pre",
+    "q",
+    "s",
+    "samp",
+    "small",
+    "span",
+    "strong",
+    "sub",
+    "summary",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "tfoot",
+    "th",
+    "thead",
+    "time",
+    "tr",
+    "u",
+    "ul",
+    "var",
+];
+
+/// Elements whose content is not for readers.
+const DROPPED: &[&str] = &[
+    "script", "style", "iframe", "object", "embed", "applet", "noscript", "noframes", "template",
+    "svg", "math", "title", "textarea", "select", "canvas", "audio", "video",
+];
+
+/// Where a link may lead.
+const SCHEMES: &[&str] = &["http", "https", "mailto", "tel"];
+
+comrak::create_formatter!(Formatter, {
+    // A check box is a character: an input element means nothing in a feed or a mail.
+    NodeValue::TaskItem(ref task) => |context, entering| {
+        if entering {
+            context.cr()?;
+            context.write_str(if task.symbol.is_some() { "<li>☑ " } else { "<li>☐ " })?;
+        } else {
+            context.write_str("</li>\n")?;
+        }
+    },
+});
+
+/// Renders a posting's text. Addresses become absolute: relative to `base`, the site's address,
+/// and those within the text (`#place`) to `page`, the posting's own.
+pub fn to_html(markdown: &str, base: &Url, page: &Url) -> String {
+    let arena = Arena::new();
+    let options = options();
+    let root = comrak::parse_document(&arena, markdown, &options);
+    let mut html = String::with_capacity(markdown.len() * 3 / 2);
+    if Formatter::format_document(root, &options, &mut html).is_err() {
+        // Writing into a string does not fail.
+        return String::new();
+    }
+    // Character references can name what a document may not contain.
+    text::allowed(sanitise(&html, base, page).trim()).into_owned()
+}
+
+/// HTML with nothing in it that could act, track, or break out of where it is put.
+fn sanitise(html: &str, base: &Url, page: &Url) -> String {
+    let none = HashSet::new;
+    let attributes: HashMap<&str, HashSet<&str>> = HashMap::from([
+        ("a", HashSet::from(["href", "title"])),
+        ("img", HashSet::from(["src", "alt", "title", "width", "height"])),
+        ("ol", HashSet::from(["start", "reversed"])),
+        ("li", HashSet::from(["value"])),
+        ("td", HashSet::from(["colspan", "rowspan"])),
+        ("th", HashSet::from(["colspan", "rowspan", "scope"])),
+        ("time", HashSet::from(["datetime"])),
+        ("abbr", HashSet::from(["title"])),
+        ("bdo", HashSet::from(["dir"])),
+        ("details", HashSet::from(["open"])),
+    ]);
+    ammonia::Builder::new()
+        .tags(TAGS.iter().copied().collect())
+        .clean_content_tags(DROPPED.iter().copied().collect())
+        .tag_attributes(attributes)
+        .tag_attribute_values(HashMap::new())
+        .set_tag_attribute_values(HashMap::new())
+        .generic_attributes(HashSet::from(["lang", "dir"]))
+        .generic_attribute_prefixes(none())
+        .url_schemes(SCHEMES.iter().copied().collect())
+        .url_relative(UrlRelative::Custom(Box::new(Absolute { base, page })))
+        .attribute_filter(|element, attribute, value| match (element, attribute) {
+            // An empty link is no link; an image without a file is nothing.
+            ("a", "href") | ("img", "src") if value.trim().is_empty() => None,
+            // HTML's own grammar for the few attributes that have one.
+            (_, "width" | "height" | "colspan" | "rowspan" | "start" | "value") => {
+                value.parse::<u16>().ok().map(|_| Cow::Borrowed(value))
+            }
+            (_, "dir") => matches!(value, "ltr" | "rtl" | "auto").then_some(Cow::Borrowed(value)),
+            (_, "lang") => {
+                value.parse::<unic_langid::LanguageIdentifier>().ok().map(|_| Cow::Borrowed(value))
+            }
+            _ => Some(Cow::Borrowed(value)),
+        })
+        .link_rel(None)
+        .clean(html)
+        .to_string()
+}
+
+/// Makes addresses absolute.
+struct Absolute<'a> {
+    base: &'a Url,
+    page: &'a Url,
+}
+
+impl<'a> UrlRelativeEvaluate<'a> for Absolute<'a> {
+    fn evaluate<'url>(&self, address: &'url str) -> Option<Cow<'url, str>> {
+        let from = if address.starts_with('#') { self.page } else { self.base };
+        from.join(address).ok().map(|url| Cow::Owned(url.into()))
+    }
+}
+
+/// The words of a posting's text on one line, without markup, at most `max` characters.
+pub fn summary(markdown: &str, max: usize) -> String {
+    let arena = Arena::new();
+    let root = comrak::parse_document(&arena, markdown, &options());
+    let mut words = String::new();
+    for block in root.children() {
+        let is_prose = matches!(
+            block.data.borrow().value,
+            NodeValue::Paragraph | NodeValue::List(_) | NodeValue::BlockQuote
+        );
+        if is_prose {
+            words.push_str(&inline_text(block));
+            words.push(' ');
+        }
+        // Long enough to be cut: what follows does not show.
+        if words.len() > max * 5 {
+            break;
+        }
+    }
+    text::shortened(&text::one_line(&words), max)
+}
+
+/// The first heading's text.
+pub fn first_heading(markdown: &str) -> Option<String> {
+    let arena = Arena::new();
+    let root = comrak::parse_document(&arena, markdown, &options());
+    root.children()
+        .find(|node| matches!(node.data.borrow().value, NodeValue::Heading(_)))
+        .map(|heading| text::one_line(&inline_text(heading)))
+        .filter(|heading| !heading.is_empty())
+}
+
+/// The text below a node. Raw HTML is no text, and nor is what stands inside an element that is
+/// dropped with its content.
+fn inline_text<'a>(node: &'a AstNode<'a>) -> String {
+    let mut text = String::new();
+    let mut dropped: Option<&str> = None;
+    for node in node.descendants() {
+        let data = node.data.borrow();
+        if let NodeValue::HtmlInline(tag) = &data.value {
+            let name = tag.trim_start_matches(['<', '/']).to_ascii_lowercase();
+            let known = |element: &&&str| {
+                name.strip_prefix(**element)
+                    .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+            };
+            let element = DROPPED.iter().find(known).copied();
+            match dropped {
+                None if !tag.starts_with("</") => dropped = element,
+                Some(open) if tag.starts_with("</") && element == Some(open) => dropped = None,
+                _ => {}
+            }
+        }
+        if dropped.is_some() {
+            continue;
+        }
+        match &data.value {
+            NodeValue::Text(words) => text.push_str(words),
+            NodeValue::Code(code) => text.push_str(&code.literal),
+            NodeValue::ShortCode(code) => text.push_str(&code.emoji),
+            NodeValue::SoftBreak
+            | NodeValue::LineBreak
+            | NodeValue::Paragraph
+            | NodeValue::Item(_) => text.push(' '),
+            _ => {}
+        }
+    }
+    text
+}
+
+/// Where links without an address stand, in bytes of the text.
+pub fn empty_links(markdown: &str) -> Vec<Range<usize>> {
+    // Nearly every text has none, and parsing costs more than looking.
+    if !markdown.contains("()") && !markdown.contains("( )") && !markdown.contains("(<>)") {
+        return Vec::new();
+    }
+    let arena = Arena::new();
+    let root = comrak::parse_document(&arena, markdown, &options());
+    let starts: Vec<usize> =
+        std::iter::once(0).chain(markdown.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    // Columns are counted in bytes, from one.
+    let byte = |line: usize, column: usize| {
+        starts.get(line.saturating_sub(1)).map_or(0, |start| (start + column).min(markdown.len()))
+    };
+    root.descendants()
+        .filter_map(|node| {
+            let data = node.data.borrow();
+            match &data.value {
+                NodeValue::Link(link) if link.url.trim().is_empty() => {
+                    let position = data.sourcepos;
+                    let start = byte(position.start.line, position.start.column.saturating_sub(1));
+                    Some(start..byte(position.end.line, position.end.column).max(start))
+                }
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn html(markdown: &str) -> String {
+        let base = "https://emplois.example.org/jobs/".parse().unwrap();
+        let page = "https://emplois.example.org/jobs/postings/a.html".parse().unwrap();
+        to_html(markdown, &base, &page).trim_end().to_owned()
+    }
+
+    #[test]
+    fn the_extensions_are_on() {
+        assert_eq!(
+            html("| a |\n| - |\n| b |"),
+            "<table>\n<thead>\n<tr>\n<th>a</th>\n</tr>\n</thead>\n<tbody>\n<tr>\n<td>b</td>\n</tr>\n</tbody>\n</table>"
+        );
+        assert_eq!(html("- [x] a\n- [ ] b"), "<ul>\n<li>☑ a</li>\n<li>☐ b</li>\n</ul>");
+        assert_eq!(html("~~a~~ :wave:"), "<p><del>a</del> 👋</p>");
+        assert_eq!(html("https://a.fr/b"), r#"<p><a href="https://a.fr/b">https://a.fr/b</a></p>"#);
+    }
+
+    #[test]
+    fn addresses_become_absolute() {
+        for (address, expected) in [
+            ("/img/a.png", "https://emplois.example.org/img/a.png"),
+            ("img/a.png", "https://emplois.example.org/jobs/img/a.png"),
+            ("#faq", "https://emplois.example.org/jobs/postings/a.html#faq"),
+            ("?q=1", "https://emplois.example.org/jobs/?q=1"),
+            ("//cdn.example.org/x", "https://cdn.example.org/x"),
+            ("https://a.fr", "https://a.fr"),
+            ("mailto:a@b.fr", "mailto:a@b.fr"),
+        ] {
+            assert_eq!(
+                html(&format!("[x]({address})")),
+                format!(r#"<p><a href="{expected}">x</a></p>"#)
+            );
+            assert_eq!(
+                html(&format!(r#"<b><a href="{address}">x</a></b>"#)),
+                format!(r#"<p><b><a href="{expected}">x</a></b></p>"#)
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_that_acts_survives() {
+        for (markdown, expected) in [
+            ("<style>p { color: red }</style>", ""),
+            ("<style>\np {}\n\nq {}\n</style>\n\ntext", "<p>text</p>"),
+            ("a <script>alert(1)</script> b", "<p>a  b</p>"),
+            ("<iframe src='https://a.fr'>x</iframe>", ""),
+            ("<p onclick='a()'>x</p>", "<p>x</p>"),
+            ("[x](javascript:alert(1))", "<p><a>x</a></p>"),
+            ("<a href='jav&#x09;ascript:alert(1)'>x</a>", "<p><a>x</a></p>"),
+            ("<a href='JaVaScRiPt:alert(1)'>x</a>", "<p><a>x</a></p>"),
+            ("[x](data:text/html,a)", "<p><a>x</a></p>"),
+            ("![x](data:image/png;base64,AA)", r#"<p><img alt="x"></p>"#),
+            ("<form action='/x'><button>Go</button></form>", "Go"),
+            ("<p style='position:fixed'>x</p>", "<p>x</p>"),
+            ("<svg><script>x</script></svg>y", "<p>y</p>"),
+            ("<!-- secret -->x", "x"),
+            ("[]()", "<p><a></a></p>"),
+            ("[x]()", "<p><a>x</a></p>"),
+            ("&#7;&#xFFFE;a", "<p>a</p>"),
+        ] {
+            assert_eq!(html(markdown), expected, "{markdown}");
+        }
+    }
+
+    #[test]
+    fn a_summary_is_prose_without_markup() {
+        let markdown = "# Title\n\nWe **look** for\n[somebody](https://a.fr) <script>evil()</script>:wave:\n\n- one\n- two\n\n<style>\nx\n</style>";
+        assert_eq!(summary(markdown, 300), "We look for somebody 👋 one two");
+        assert_eq!(summary(markdown, 12), "We look for…");
+        assert_eq!(summary("", 12), "");
+    }
+
+    #[test]
+    fn headings_and_empty_links_are_found() {
+        assert_eq!(first_heading("a\n\n## The *job*\n"), Some("The job".to_owned()));
+        assert_eq!(first_heading("a"), None);
+        let markdown = "é [a]() b\n\n- [c]( ) [d](e)\n";
+        let found: Vec<&str> = empty_links(markdown).into_iter().map(|r| &markdown[r]).collect();
+        assert_eq!(found, ["[a]()", "[c]( )"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_markdown_is_rendered_safely(markdown in "[ a<>/\\[\\]()!*_`#&;:=\"'\n|~-]{0,80}") {
+            let html = html(&markdown);
+            prop_assert!(!html.to_lowercase().contains("<script"));
+            prop_assert_eq!(sanitise(&html, &"https://a.fr".parse().unwrap(), &"https://a.fr/b".parse().unwrap()), html);
+            summary(&markdown, 20);
+            empty_links(&markdown);
+        }
+    }
+}

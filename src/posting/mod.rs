@@ -1,0 +1,176 @@
+//! A posting: what an author wrote, understood.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use url::Url;
+
+pub mod front_matter;
+pub mod lifecycle;
+pub mod load;
+pub mod markdown;
+pub mod moment;
+pub mod parse;
+pub mod vocabulary;
+
+pub use lifecycle::State;
+pub use moment::Moment;
+
+use crate::diagnostics::Source;
+use vocabulary::Field;
+
+/// One posting. Texts are single lines without markup; empty ones are absent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Posting {
+    /// The file it was read from.
+    pub source: Source,
+    /// The bytes of the file's text that are the posting's own text, in Markdown.
+    pub body: Range<usize>,
+    /// Where each field stands in the file, for messages about it.
+    pub places: BTreeMap<Field, Range<usize>>,
+    /// Its part of every address: ASCII, lower case, unique in a site.
+    pub slug: String,
+    /// Its identity for feed readers, a URI that never changes.
+    pub id: String,
+    /// What it is called; the role, where no title is given.
+    pub title: String,
+    /// The role that is to be filled.
+    pub role: Option<String>,
+    /// The kind of contract.
+    pub contract: Option<String>,
+    /// The team that the person will join.
+    pub team: Option<String>,
+    /// The organisation that hires.
+    pub organisation: Option<String>,
+    /// Whether it is a partner's posting, only announced here.
+    pub partner: bool,
+    /// Where to apply.
+    pub apply_url: Option<Url>,
+    /// When it opens.
+    pub opens: Option<Moment>,
+    /// When it closes.
+    pub closes: Option<Moment>,
+    /// Whom to ask.
+    pub contacts: Vec<Contact>,
+    /// Somebody was found.
+    pub filled: bool,
+    /// What its author says of its being open, if anything.
+    pub open: Option<bool>,
+    /// The same in another key.
+    pub status: Option<Status>,
+    /// Fields of work.
+    pub domains: Vec<String>,
+    /// Technologies.
+    pub technologies: Vec<String>,
+    /// Whether people without experience are welcome.
+    pub junior: Option<bool>,
+    /// Where the work is.
+    pub location: Option<String>,
+    /// Whether and how the work can be done from elsewhere.
+    pub remote: Option<String>,
+    /// The pay.
+    pub salary: Option<String>,
+    /// The language it is written in (BCP 47), where it is not the site's.
+    pub language: Option<String>,
+    /// Addresses where it was before, as paths from the site's root.
+    pub redirect_from: Vec<String>,
+    /// When it last changed, according to its author.
+    pub updated: Option<Moment>,
+    /// When its file last changed, according to git.
+    pub committed: Option<DateTime<Utc>>,
+    /// The day that its file's name begins with.
+    pub named_day: Option<NaiveDate>,
+    /// Keys that mean nothing to crieur, for templates.
+    pub extra: BTreeMap<String, serde_json::Value>,
+}
+
+/// Whom to ask: a name, an address or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// As the author wrote it.
+    pub text: String,
+    /// The mail address in it.
+    pub email: Option<String>,
+}
+
+/// What `status` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Open.
+    Open,
+    /// Not open any more.
+    Closed,
+    /// Somebody was found.
+    Filled,
+    /// Not open yet.
+    Draft,
+}
+
+impl Posting {
+    /// The posting's text, in Markdown.
+    pub fn markdown(&self) -> &str {
+        self.source.text.get(self.body.clone()).unwrap_or_default()
+    }
+
+    /// Who hires: the organisation, or else the team.
+    pub fn employer(&self) -> Option<&str> {
+        self.organisation.as_deref().or(self.team.as_deref())
+    }
+
+    /// When it was published: its opening, or else the day that its file's name begins with.
+    pub fn published(&self, zone: chrono_tz::Tz) -> Option<DateTime<Utc>> {
+        self.opens.or(self.named_day.map(Moment::Day)).map(|moment| moment.start(zone))
+    }
+
+    /// When it last changed: what its author says, or else git, or else when it was published.
+    /// Never the time of a build. Where nothing is known, the beginning of the `since` year.
+    pub fn updated(&self, zone: chrono_tz::Tz, since: NaiveDate) -> DateTime<Utc> {
+        self.updated
+            .map(|moment| moment.start(zone))
+            .or(self.committed)
+            .or_else(|| self.published(zone))
+            .unwrap_or_else(|| since.and_time(NaiveTime::MIN).and_utc())
+    }
+
+    /// The values of a facet that the posting has.
+    pub fn facet(&self, facet: Facet) -> &[String] {
+        match facet {
+            Facet::Domain => &self.domains,
+            Facet::Team => self.team.as_slice(),
+            Facet::Contract => self.contract.as_slice(),
+            Facet::Organisation => self.organisation.as_slice(),
+        }
+    }
+}
+
+/// What postings can be sorted by into feeds of their own.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Facet {
+    /// By field of work.
+    Domain,
+    /// By team.
+    Team,
+    /// By kind of contract.
+    Contract,
+    /// By the organisation that hires.
+    Organisation,
+}
+
+impl Facet {
+    /// All facets.
+    pub const ALL: [Self; 4] = [Self::Domain, Self::Team, Self::Contract, Self::Organisation];
+
+    /// The name in addresses and settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Domain => "domain",
+            Self::Team => "team",
+            Self::Contract => "contract",
+            Self::Organisation => "organisation",
+        }
+    }
+}

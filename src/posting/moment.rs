@@ -1,0 +1,344 @@
+//! Days and instants, as people write them in front matter.
+
+use std::fmt;
+
+use chrono::{
+    DateTime, Datelike, Days, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime,
+    TimeDelta, TimeZone, Utc,
+};
+use chrono_tz::Tz;
+use serde::{Serialize, Serializer};
+
+/// A point in time as its author gave it: a whole day in the site's time zone, or an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The whole day, in the site's time zone.
+    Day(NaiveDate),
+    /// Exactly then.
+    Instant(DateTime<FixedOffset>),
+}
+
+impl Moment {
+    /// When something that begins at this moment begins: the first instant of a day.
+    pub fn start(self, zone: Tz) -> DateTime<Utc> {
+        match self {
+            Self::Day(day) => start_of(day, zone, Side::First),
+            Self::Instant(instant) => instant.to_utc(),
+        }
+    }
+
+    /// When something that ends at this moment has ended: the first instant after a day.
+    pub fn end(self, zone: Tz) -> DateTime<Utc> {
+        match self {
+            Self::Day(day) => {
+                start_of(day.checked_add_days(Days::new(1)).unwrap_or(day), zone, Side::Last)
+            }
+            Self::Instant(instant) => instant.to_utc(),
+        }
+    }
+
+    /// The day on which something that begins at this moment begins, in the zone.
+    pub fn first_day(self, zone: Tz) -> NaiveDate {
+        match self {
+            Self::Day(day) => day,
+            Self::Instant(instant) => instant.with_timezone(&zone).date_naive(),
+        }
+    }
+
+    /// The last day on which something that ends at this moment is still there, in the zone. What
+    /// ends at midnight was last there on the day before.
+    pub fn last_day(self, zone: Tz) -> NaiveDate {
+        match self {
+            Self::Day(day) => day,
+            Self::Instant(instant) => {
+                let before = instant.checked_sub_signed(TimeDelta::nanoseconds(1));
+                before.unwrap_or(instant).with_timezone(&zone).date_naive()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    /// ISO 8601: `2021-09-03`, or `2021-09-03T12:00:00+02:00`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Day(day) => write!(f, "{day}"),
+            Self::Instant(instant) => f.write_str(&rfc3339(instant)),
+        }
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// RFC 3339, with `Z` for UTC and no more digits of a second than there are.
+pub fn rfc3339<T: TimeZone>(instant: &DateTime<T>) -> String
+where
+    T::Offset: fmt::Display,
+{
+    instant.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+}
+
+/// Which of two midnights is meant, where clocks that are put back make two.
+#[derive(Clone, Copy)]
+enum Side {
+    First,
+    Last,
+}
+
+/// The instant of a day's midnight. Where clocks are put forward over midnight it is the first
+/// instant after the gap.
+fn start_of(day: NaiveDate, zone: Tz, side: Side) -> DateTime<Utc> {
+    resolve(day.and_time(NaiveTime::MIN), zone, side)
+}
+
+fn resolve(local: NaiveDateTime, zone: Tz, side: Side) -> DateTime<Utc> {
+    // The longest gap ever was a day (Samoa left one out), and gaps end on a full minute.
+    let minutes = (0..=25 * 60).map_while(|m| local.checked_add_signed(TimeDelta::minutes(m)));
+    minutes
+        .filter_map(|local| match (zone.from_local_datetime(&local), side) {
+            (MappedLocalTime::Single(at), _)
+            | (MappedLocalTime::Ambiguous(at, _), Side::First)
+            | (MappedLocalTime::Ambiguous(_, at), Side::Last) => Some(at.to_utc()),
+            (MappedLocalTime::None, _) => None,
+        })
+        .next()
+        // Only at the ends of the calendar, where the zone no longer matters.
+        .unwrap_or_else(|| local.and_utc())
+}
+
+/// What a text says of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// Year, month, day, and perhaps a time: as it should be.
+    Plain(Moment),
+    /// Written in another way, but it can only mean this.
+    Understood(Moment),
+    /// It cannot be read. Says why, and what to write instead.
+    Unreadable {
+        /// What is wrong, as a clause without a subject: "is not a date".
+        why: String,
+        /// What to write.
+        instead: String,
+    },
+}
+
+/// The years that a posting may speak of. A year outside of them is a slip of the pen.
+const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
+
+/// Reads a date, or a date with a time. A time without an offset is meant in `zone`. `day_first`
+/// tells how to read `03/09/2021`; days above twelve are understood either way.
+pub fn read(text: &str, zone: Tz, day_first: bool) -> Reading {
+    let text = text.trim();
+    let (date, time) = match text.find(|c: char| c == 'T' || c == 't' || c.is_whitespace()) {
+        Some(at) => (&text[..at], text[at + 1..].trim_start()),
+        None => (text, ""),
+    };
+    let (day, plain) = match read_day(date, day_first) {
+        Ok(day) => day,
+        Err((why, instead)) => return Reading::Unreadable { why, instead },
+    };
+    if time.is_empty() {
+        return if plain {
+            Reading::Plain(Moment::Day(day))
+        } else {
+            Reading::Understood(Moment::Day(day))
+        };
+    }
+    match read_time(day, time, zone) {
+        Some(instant) if plain => Reading::Plain(Moment::Instant(instant)),
+        Some(instant) => Reading::Understood(Moment::Instant(instant)),
+        None => Reading::Unreadable {
+            why: "has a time that cannot be read".to_owned(),
+            instead: format!(
+                "write the day alone, `{day}`, or with a time and offset, `{day}T18:00:00+02:00`"
+            ),
+        },
+    }
+}
+
+fn read_day(text: &str, day_first: bool) -> Result<(NaiveDate, bool), (String, String)> {
+    let not_a_date = || {
+        let instead = "write the day as year-month-day, for example `2021-09-03`".to_owned();
+        ("is not a date".to_owned(), instead)
+    };
+    let separator = text.chars().find(|c| matches!(c, '-' | '/' | '.')).ok_or_else(not_a_date)?;
+    let parts: Vec<&str> = text.split(separator).collect();
+    let [a, b, c] = parts[..] else { return Err(not_a_date()) };
+    let number = |part: &str| -> Option<u32> {
+        (!part.is_empty() && part.len() <= 4 && part.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| part.parse().ok())
+            .flatten()
+    };
+    let (Some(x), Some(y), Some(z)) = (number(a), number(b), number(c)) else {
+        return Err(not_a_date());
+    };
+    let (year, month, day) = if a.len() == 4 {
+        (x, y, z)
+    } else if c.len() == 4 {
+        // Day, month, year; month first only where days cannot be.
+        match (x, y) {
+            (1..=12, 1..=12) if x != y && !day_first => {
+                let instead = format!(
+                    "write `{z:04}-{y:02}-{x:02}` for the {x}.{y}., or `{z:04}-{x:02}-{y:02}` for the {y}.{x}."
+                );
+                return Err(("can be read in two ways".to_owned(), instead));
+            }
+            (1..=12, 13..) => (z, x, y),
+            _ => (z, y, x),
+        }
+    } else {
+        return Err(not_a_date());
+    };
+    let plain = a.len() == 4 && b.len() == 2 && c.len() == 2 && separator == '-';
+    let year = i32::try_from(year).unwrap_or(i32::MAX);
+    match NaiveDate::from_ymd_opt(year, month, day) {
+        Some(date) if YEARS.contains(&year) => Ok((date, plain)),
+        Some(date) => Err((
+            format!("lies in the year {year}"),
+            format!(
+                "check the year: `{}-{}` of which year is meant?",
+                date.format("%m"),
+                date.format("%d")
+            ),
+        )),
+        None => Err(no_such_day(year, month)),
+    }
+}
+
+/// Says how long the month is, since that is the usual mistake.
+fn no_such_day(year: i32, month: u32) -> (String, String) {
+    let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    let last = NaiveDate::from_ymd_opt(year, month, 1)
+        .and_then(|_| NaiveDate::from_ymd_opt(next.0, next.1, 1))
+        .and_then(|first| first.pred_opt());
+    let instead = match last {
+        Some(last) => format!("the month's last day is `{last}`; write a day that exists"),
+        None => "months go from 01 to 12; write the day as year-month-day".to_owned(),
+    };
+    ("is a day that does not exist".to_owned(), instead)
+}
+
+fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<DateTime<FixedOffset>> {
+    let at = text.find(|c: char| matches!(c, 'Z' | 'z' | '+' | '-')).unwrap_or(text.len());
+    let (clock, offset) = (text[..at].trim_end(), &text[at..]);
+    let time = ["%H:%M:%S%.f", "%H:%M"]
+        .iter()
+        .find_map(|format| NaiveTime::parse_from_str(clock, format).ok())?;
+    let local = day.and_time(time);
+    match offset {
+        "" => {
+            let at = resolve(local, zone, Side::First).with_timezone(&zone);
+            Some(at.fixed_offset())
+        }
+        "Z" | "z" => Some(local.and_utc().fixed_offset()),
+        _ => {
+            // chrono reads `+02:00`, `+0200` and `+02`.
+            let text = format!("{} {offset}", local.format("%Y-%m-%d %H:%M:%S%.f"));
+            DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f %#z").ok()
+        }
+    }
+}
+
+/// The day that a file's name begins with, as Jekyll and others have it: `2021-08-03-title.md`.
+pub fn leading_day(name: &str) -> Option<NaiveDate> {
+    let day = NaiveDate::parse_from_str(name.get(..10)?, "%Y-%m-%d").ok()?;
+    let separated = name[10..].chars().next().is_none_or(|c| !c.is_ascii_alphanumeric());
+    (separated && YEARS.contains(&day.year())).then_some(day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono_tz::{America, Europe, Pacific};
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_day_lasts_from_midnight_to_midnight_in_the_zone() {
+        let moment = Moment::Day(day("2021-09-03"));
+        assert_eq!(moment.start(Europe::Paris).to_rfc3339(), "2021-09-02T22:00:00+00:00");
+        assert_eq!(moment.end(Europe::Paris).to_rfc3339(), "2021-09-03T22:00:00+00:00");
+    }
+
+    #[test]
+    fn a_day_may_have_23_or_25_hours_or_no_midnight() {
+        let hours = |text, zone| {
+            let moment = Moment::Day(day(text));
+            (moment.end(zone) - moment.start(zone)).num_hours()
+        };
+        assert_eq!(hours("2021-03-28", Europe::Paris), 23);
+        assert_eq!(hours("2021-10-31", Europe::Paris), 25);
+        // Clocks went from 23:59 to 01:00.
+        assert_eq!(hours("2018-11-04", America::Sao_Paulo), 23);
+        // Clocks went from 00:59 back to midnight: the day has two.
+        assert_eq!(hours("2020-11-01", America::Havana), 25);
+        // Left out of the calendar.
+        assert_eq!(hours("2011-12-30", Pacific::Apia), 0);
+    }
+
+    #[test]
+    fn what_ends_at_midnight_was_last_there_the_day_before() {
+        let at = |text: &str| Moment::Instant(text.parse().unwrap());
+        assert_eq!(at("2021-09-04T00:00:00+02:00").last_day(Europe::Paris), day("2021-09-03"));
+        assert_eq!(at("2021-09-03T23:30:00Z").last_day(Europe::Paris), day("2021-09-04"));
+        assert_eq!(at("2021-09-03T12:00:00Z").last_day(Europe::Paris), day("2021-09-03"));
+    }
+
+    #[test]
+    fn dates_are_read_as_people_write_them() {
+        let read = |text| match read(text, Europe::Paris, true) {
+            Reading::Plain(moment) => moment.to_string(),
+            Reading::Understood(moment) => format!("~{moment}"),
+            Reading::Unreadable { why, .. } => format!("!{why}"),
+        };
+        for (text, expected) in [
+            ("2021-09-03", "2021-09-03"),
+            (" 2021-09-03 ", "2021-09-03"),
+            ("2021-08-24T07:43:40.482Z", "2021-08-24T07:43:40.482Z"),
+            ("2021-09-03T12:00:00+02:00", "2021-09-03T12:00:00+02:00"),
+            ("2021-09-03 12:00:00 +0200", "2021-09-03T12:00:00+02:00"),
+            ("2021-09-03 12:00", "2021-09-03T12:00:00+02:00"),
+            ("2021-12-03T12:00", "2021-12-03T12:00:00+01:00"),
+            ("2021-9-3", "~2021-09-03"),
+            ("2021/09/03", "~2021-09-03"),
+            ("31/08/2021", "~2021-08-31"),
+            ("08/31/2021", "~2021-08-31"),
+            ("03/09/2021", "~2021-09-03"),
+            ("3.9.2021", "~2021-09-03"),
+            ("2021-02-30", "!is a day that does not exist"),
+            ("2021-13-01", "!is a day that does not exist"),
+            ("31/02/2021", "!is a day that does not exist"),
+            ("0021-09-03", "!lies in the year 21"),
+            ("bientôt", "!is not a date"),
+            ("2021-09", "!is not a date"),
+            ("03/09/21", "!is not a date"),
+            ("2021-09-03T25:00", "!has a time that cannot be read"),
+            ("2021-09-03 à midi", "!has a time that cannot be read"),
+            ("２０２１-09-03", "!is not a date"),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_with_two_meanings_is_refused_where_months_may_come_first() {
+        assert!(matches!(read("03/09/2021", Europe::London, false), Reading::Unreadable { .. }));
+        assert!(matches!(read("09/09/2021", Europe::London, false), Reading::Understood(_)));
+        assert!(matches!(read("31/08/2021", Europe::London, false), Reading::Understood(_)));
+    }
+
+    #[test]
+    fn a_name_may_begin_with_a_day() {
+        assert_eq!(leading_day("2021-08-03-dev"), Some(day("2021-08-03")));
+        assert_eq!(leading_day("2021-08-03_dev"), Some(day("2021-08-03")));
+        assert_eq!(leading_day("2021-08-035"), None);
+        assert_eq!(leading_day("2021-02-30-dev"), None);
+        assert_eq!(leading_day("éééééééééé"), None);
+    }
+}

@@ -1,0 +1,874 @@
+//! From the bytes of a file to a posting: pure, one file at a time, never failing for the others.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use email_address::EmailAddress;
+use unic_langid::LanguageIdentifier;
+use url::Url;
+
+use super::front_matter::{self, Problem};
+use super::moment::{self, Moment, Reading};
+use super::vocabulary::{self, Field, Known};
+use super::{Contact, Posting, Status, markdown};
+use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
+use crate::site::Site;
+use crate::text;
+use crate::yaml::{Node, Value};
+
+/// What became of one file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// The posting, unless something in the file could not be understood.
+    pub posting: Option<Posting>,
+    /// What is wrong with the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads one file. `path` is the file's path from the site's folder, with forward slashes.
+pub fn parse(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
+    let path: Arc<str> = path.into();
+    let mut diagnostics = Vec::new();
+    let Some(source) = decode(&path, bytes, &mut diagnostics) else {
+        return Parsed { posting: None, diagnostics };
+    };
+    let matter = match front_matter::read(&source.text) {
+        Ok(matter) => matter,
+        Err(problem) => {
+            diagnostics.push(report(&source, Severity::Error, problem));
+            return Parsed { posting: None, diagnostics };
+        }
+    };
+    for problem in matter.warnings {
+        diagnostics.push(report(&source, Severity::Warning, problem));
+    }
+    let mut reader = Reader {
+        site,
+        source: &source,
+        diagnostics,
+        values: BTreeMap::new(),
+        extra: BTreeMap::new(),
+    };
+    reader.sort(matter.entries);
+    let posting = reader.posting(matter.body);
+    let mut diagnostics = reader.diagnostics;
+    // One error is enough to leave a posting out: half of it would say something else.
+    let sound = diagnostics.iter().all(|d| d.severity != Severity::Error);
+    diagnostics.sort_by_key(|d| (d.line(), d.column()));
+    Parsed { posting: posting.filter(|_| sound), diagnostics }
+}
+
+fn report(source: &Source, severity: Severity, problem: Problem) -> Diagnostic {
+    Diagnostic::new(severity, problem.code, source.path.clone(), problem.message)
+        .at(source, &problem.span)
+        .help(problem.help)
+}
+
+/// The file's text. Whatever encoding it is in, the text that comes out has only characters that
+/// a document may contain; those that it may not are replaced, byte for byte, by spaces.
+fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) -> Option<Source> {
+    if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(bytes) {
+        let (text, _, _) = encoding.decode(bytes);
+        let source = Source::new(path.clone(), text.into_owned());
+        let message = if encoding == encoding_rs::UTF_8 {
+            "the file begins with a byte-order mark".to_owned()
+        } else {
+            format!("the file is in {}", encoding.name())
+        };
+        let code =
+            if encoding == encoding_rs::UTF_8 { Code::ByteOrderMark } else { Code::Encoding };
+        diagnostics.push(
+            Diagnostic::new(Severity::Warning, code, path.clone(), message)
+                .at(&source, &(0..0))
+                .help("save the file as UTF-8, without a byte-order mark"),
+        );
+        return Some(printable(source, diagnostics));
+    }
+    if bytes.contains(&0) {
+        let help = "a posting is a text file; move this one out of the folder";
+        let message = "the file is not a text";
+        let source = Source::new(path.clone(), "");
+        diagnostics.push(
+            Diagnostic::new(Severity::Error, Code::NotText, path.clone(), message)
+                .at(&source, &(0..0))
+                .help(help),
+        );
+        return None;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(printable(Source::new(path.clone(), text), diagnostics)),
+        Err(error) => {
+            let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes);
+            // As many characters precede the place as in the part that is valid UTF-8 …
+            let valid = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+            // … once that part is read as single bytes, too.
+            let at: usize =
+                encoding_rs::WINDOWS_1252.decode_without_bom_handling(valid.as_bytes()).0.len();
+            let source = Source::new(path.clone(), text.into_owned());
+            let end = source.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
+            diagnostics.push(
+                Diagnostic::new(
+                    Severity::Warning,
+                    Code::Encoding,
+                    path.clone(),
+                    "the file is not in UTF-8 and was read as Latin-1",
+                )
+                .at(&source, &(at..end))
+                .help("save the file as UTF-8"),
+            );
+            Some(printable(source, diagnostics))
+        }
+    }
+}
+
+fn printable(source: Source, diagnostics: &mut Vec<Diagnostic>) -> Source {
+    let mut bad = source.text.char_indices().filter(|(_, c)| !text::is_allowed(*c)).peekable();
+    let Some(&(at, first)) = bad.peek() else { return source };
+    let count = bad.count();
+    let message = format!(
+        "{} {} not belong in a text; the first is U+{:04X}",
+        crate::diagnostics::plural(count, "character"),
+        if count == 1 { "does" } else { "do" },
+        u32::from(first)
+    );
+    diagnostics.push(
+        Diagnostic::new(Severity::Warning, Code::ControlCharacter, source.path.clone(), message)
+            .at(&source, &(at..at + first.len_utf8()))
+            .help("delete it; it was read as a space"),
+    );
+    let text: String = source
+        .text
+        .chars()
+        .flat_map(|c| {
+            let (c, times) = if text::is_allowed(c) { (c, 1) } else { (' ', c.len_utf8()) };
+            std::iter::repeat_n(c, times)
+        })
+        .collect();
+    Source::new(source.path, text)
+}
+
+/// A value with the key that it stands under.
+#[derive(Debug, Clone)]
+struct Keyed {
+    key: Node,
+    value: Node,
+    rank: usize,
+}
+
+impl Keyed {
+    fn name(&self) -> &str {
+        self.key.as_text().unwrap_or_default()
+    }
+}
+
+/// Turns keys and values into fields, collecting what is wrong with them.
+struct Reader<'a> {
+    site: &'a Site,
+    source: &'a Source,
+    diagnostics: Vec<Diagnostic>,
+    values: BTreeMap<Field, Keyed>,
+    extra: BTreeMap<String, serde_json::Value>,
+}
+
+impl Reader<'_> {
+    fn report(
+        &mut self,
+        severity: Severity,
+        code: Code,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.diagnostics.push(
+            Diagnostic::new(severity, code, self.source.path.clone(), message)
+                .at(self.source, span)
+                .help(help),
+        );
+    }
+
+    fn warn(
+        &mut self,
+        code: Code,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.report(Severity::Warning, code, span, message, help);
+    }
+
+    fn error(
+        &mut self,
+        code: Code,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.report(Severity::Error, code, span, message, help);
+    }
+
+    /// Gives every value to the field that its key means.
+    fn sort(&mut self, entries: Vec<(Node, Node)>) {
+        let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
+        // The last of several lines with one key is the one that counts, as in most YAML readers.
+        let mut last: BTreeMap<String, usize> = BTreeMap::new();
+        for (at, (key, _)) in entries.iter().enumerate() {
+            if let Some(name) = key.as_text() {
+                last.insert(name.to_owned(), at);
+            }
+        }
+        for (at, (key, value)) in entries.into_iter().enumerate() {
+            let Some(name) = key.as_text().map(str::to_owned) else {
+                let help = "write one `key: value` on each line";
+                self.warn(Code::WrongType, &key.span, "a key is not a text; it was ignored", help);
+                continue;
+            };
+            if seen.insert(name.clone(), key.span.clone()).is_some() {
+                let message = format!("`{name}` stands here a second time; the last one counts");
+                self.warn(Code::DuplicateKey, &key.span, message, "keep one of them");
+            }
+            if last.get(&name) != Some(&at) {
+                continue;
+            }
+            self.assign(&name, key, value);
+        }
+    }
+
+    fn assign(&mut self, name: &str, key: Node, value: Node) {
+        let (field, rank) = match vocabulary::lookup(name) {
+            Some(Known::Exactly(field, rank)) => (field, rank),
+            Some(Known::Spelled(field, rank, usual)) => {
+                let message = format!("`{name}` was read as `{usual}`");
+                self.warn(Code::KeySpelling, &key.span, message, format!("write `{usual}`"));
+                (field, rank)
+            }
+            None => {
+                let help = match nearest(name, vocabulary::keys()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "it is kept for templates".to_owned(),
+                };
+                let message = format!("`{}` is not a key that crieur knows", text::one_line(name));
+                self.report(Severity::Note, Code::UnknownKey, &key.span, message, help);
+                self.extra.insert(text::one_line(name), json(&value));
+                return;
+            }
+        };
+        if value.is_null() {
+            let message = format!("`{name}` has no value");
+            self.warn(Code::EmptyValue, &key.span, message, "give it one, or delete the line");
+            return;
+        }
+        let new = Keyed { key, value, rank };
+        let Some(old) = self.values.remove(&field) else {
+            self.values.insert(field, new);
+            return;
+        };
+        let (first, second) = if new.rank < old.rank { (new, old) } else { (old, new) };
+        if !same(&first.value, &second.value) {
+            let message = format!(
+                "`{}` and `{}` mean the same but differ; `{}` counts",
+                first.name(),
+                second.name(),
+                first.name()
+            );
+            self.warn(
+                Code::SameMeaning,
+                &second.key.span.clone(),
+                message,
+                format!("keep only `{}`", first.name()),
+            );
+        }
+        self.values.insert(field, first);
+    }
+
+    fn posting(&mut self, body: Range<usize>) -> Option<Posting> {
+        let role = self.text(Field::Role);
+        let title = self.text(Field::Title);
+        let stem = stem(&self.source.path);
+        let title =
+            title.or_else(|| role.clone()).unwrap_or_else(|| self.title_of_file(stem, &body));
+        let slug = self.slug(stem)?;
+        let id = self.id(&slug);
+        let organisation = self.text(Field::Organisation);
+        let partner = self.partner();
+        let posting = Posting {
+            source: self.source.clone(),
+            places: self
+                .values
+                .iter()
+                .map(|(field, keyed)| (*field, keyed.value.span.clone()))
+                .collect(),
+            slug,
+            id,
+            title,
+            role,
+            contract: self.text(Field::Contract),
+            team: self.text(Field::Team),
+            organisation,
+            partner,
+            apply_url: self.apply_url(),
+            opens: self.moment(Field::Opens, Severity::Error),
+            closes: self
+                .moment(Field::Closes, Severity::Error)
+                .or_else(|| self.moment(Field::TakenDown, Severity::Error)),
+            contacts: self.contacts(),
+            filled: self.flag(Field::Filled, Severity::Error).unwrap_or(false),
+            open: self.flag(Field::Open, Severity::Error),
+            status: self.status(),
+            domains: self.list(Field::Domains),
+            technologies: self.list(Field::Technologies),
+            junior: self.flag(Field::Junior, Severity::Warning),
+            location: self.text(Field::Location),
+            remote: self.text(Field::Remote),
+            salary: self.text(Field::Salary),
+            language: self.language(),
+            redirect_from: self.redirects(),
+            updated: self.moment(Field::Updated, Severity::Warning),
+            committed: None,
+            named_day: moment::leading_day(stem),
+            extra: std::mem::take(&mut self.extra),
+            body,
+        };
+        self.contradictions(&posting);
+        self.links(&posting);
+        Some(posting)
+    }
+
+    fn value(&self, field: Field) -> Option<Keyed> {
+        self.values.get(&field).cloned()
+    }
+
+    /// A single line of text.
+    fn text(&mut self, field: Field) -> Option<String> {
+        let keyed = self.value(field)?;
+        let raw = match &keyed.value.value {
+            Value::Scalar { text, .. } => text.clone(),
+            Value::Sequence(items) => {
+                let texts: Vec<&str> = items.iter().filter_map(Node::as_text).collect();
+                let joined = texts.join(", ");
+                let message = format!("`{}` is a list where one text is expected", keyed.name());
+                let help = format!(
+                    "write it on one line: `{}: {}`",
+                    keyed.name(),
+                    text::one_line(&joined)
+                );
+                self.warn(Code::WrongType, &keyed.value.span, message, help);
+                joined
+            }
+            Value::Mapping(_) => {
+                self.not_a_text(&keyed);
+                return None;
+            }
+        };
+        self.line(&raw, &keyed.value.span)
+    }
+
+    /// Cleans a text, and says so where that changes it visibly.
+    fn line(&mut self, raw: &str, span: &Range<usize>) -> Option<String> {
+        let line = text::one_line(raw);
+        if let Some(bad) = raw.chars().find(|c| !text::is_allowed(*c) || text::turns_direction(*c))
+        {
+            let message =
+                format!("the character U+{:04X} does not belong in a line of text", u32::from(bad));
+            self.warn(Code::ControlCharacter, span, message, "delete it; it was left out");
+        }
+        (!line.is_empty()).then_some(line)
+    }
+
+    fn not_a_text(&mut self, keyed: &Keyed) {
+        let message = format!(
+            "`{}` has keys of its own where a text is expected; it was ignored",
+            keyed.name()
+        );
+        let help = format!(
+            "write it on one line, in double quotes if it has a colon: `{}: \"…\"`",
+            keyed.name()
+        );
+        self.warn(Code::WrongType, &keyed.value.span, message, help);
+    }
+
+    /// One text, or a list of texts, without repetitions.
+    fn list(&mut self, field: Field) -> Vec<String> {
+        let Some(keyed) = self.value(field) else { return Vec::new() };
+        let items = match &keyed.value.value {
+            Value::Scalar { .. } => vec![keyed.value.clone()],
+            Value::Sequence(items) => items.clone(),
+            Value::Mapping(_) => {
+                self.not_a_text(&keyed);
+                return Vec::new();
+            }
+        };
+        let mut list = Vec::new();
+        for item in items {
+            match item.as_text() {
+                Some(raw) if !item.is_null() => {
+                    if let Some(line) = self.line(raw, &item.span)
+                        && !list.contains(&line)
+                    {
+                        list.push(line);
+                    }
+                }
+                Some(_) => {
+                    let message = format!("`{}` has an empty item", keyed.name());
+                    self.warn(Code::EmptyValue, &item.span, message, "delete it");
+                }
+                None => {
+                    let message =
+                        format!("an item of `{}` is not a text; it was ignored", keyed.name());
+                    self.warn(Code::WrongType, &item.span, message, "write one text an item");
+                }
+            }
+        }
+        list
+    }
+
+    /// The scalar of a field that takes one word; of a list, its first item.
+    fn word(&mut self, field: Field, severity: Severity) -> Option<(Keyed, String, Range<usize>)> {
+        let keyed = self.value(field)?;
+        let node = match &keyed.value.value {
+            Value::Sequence(items) => {
+                let message = format!(
+                    "`{}` is a list where one value is expected; its first counts",
+                    keyed.name()
+                );
+                self.warn(Code::WrongType, &keyed.value.span, message, "write one value");
+                items.first().cloned()?
+            }
+            _ => keyed.value.clone(),
+        };
+        let Some(text) = node.as_text().map(text::one_line) else {
+            let message =
+                format!("`{}` has keys of its own where one value is expected", keyed.name());
+            self.report(
+                severity,
+                Code::WrongType,
+                &node.span,
+                message,
+                format!("write one value: `{}: …`", keyed.name()),
+            );
+            return None;
+        };
+        Some((keyed, text, node.span))
+    }
+
+    fn moment(&mut self, field: Field, severity: Severity) -> Option<Moment> {
+        let (keyed, text, span) = self.word(field, severity)?;
+        match moment::read(&text, self.site.timezone, self.site.reads_day_first()) {
+            Reading::Plain(moment) => Some(moment),
+            Reading::Understood(moment) => {
+                let message = format!("`{text}` was read as {moment}");
+                self.warn(
+                    Code::DateFormat,
+                    &span,
+                    message,
+                    format!("write `{}: {moment}`", keyed.name()),
+                );
+                Some(moment)
+            }
+            Reading::Unreadable { why, instead } => {
+                let shown = text::shortened(&text, 40);
+                let message = format!("`{}`: `{shown}` {why}", keyed.name());
+                self.report(severity, Code::InvalidDate, &span, message, instead);
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, field: Field, severity: Severity) -> Option<bool> {
+        let (keyed, text, span) = self.word(field, severity)?;
+        let flag = yes_or_no(&text);
+        if flag.is_none() {
+            let message = format!(
+                "`{}`: `{}` is neither yes nor no",
+                keyed.name(),
+                text::shortened(&text, 40)
+            );
+            self.report(
+                severity,
+                Code::InvalidFlag,
+                &span,
+                message,
+                format!("write `{0}: true` or `{0}: false`", keyed.name()),
+            );
+        }
+        flag
+    }
+
+    fn status(&mut self) -> Option<Status> {
+        let (keyed, text, span) = self.word(Field::Status, Severity::Error)?;
+        let status = match text::folded(&text).as_str() {
+            "open" | "opened" | "ouvert" | "ouverte" => Status::Open,
+            "closed" | "close" | "ferme" | "fermee" | "withdrawn" => Status::Closed,
+            "filled" | "pourvu" | "pourvue" => Status::Filled,
+            "draft" | "brouillon" => Status::Draft,
+            _ => {
+                let near = nearest(&text, ["open", "closed", "filled", "draft"]);
+                let help = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "write `open`, `closed`, `filled` or `draft`".to_owned(),
+                };
+                let message =
+                    format!("`{}`: `{}` is no status", keyed.name(), text::shortened(&text, 40));
+                self.error(Code::InvalidStatus, &span, message, help);
+                return None;
+            }
+        };
+        Some(status)
+    }
+
+    fn partner(&mut self) -> bool {
+        let Some((keyed, text, span)) = self.word(Field::Type, Severity::Warning) else {
+            return false;
+        };
+        let partner = text.eq_ignore_ascii_case("friend");
+        if !partner {
+            let message = format!("`{}`: only `friend` means something", keyed.name());
+            let help = "write `type: friend` for a partner's posting, or delete the line";
+            self.report(Severity::Note, Code::InvalidValue, &span, message, help);
+        }
+        partner
+    }
+
+    fn apply_url(&mut self) -> Option<Url> {
+        let (keyed, text, span) = self.word(Field::ApplyUrl, Severity::Warning)?;
+        if text.parse::<EmailAddress>().is_ok()
+            && let Ok(url) = Url::parse(&format!("mailto:{text}"))
+        {
+            return Some(url);
+        }
+        // An address without a scheme was copied from a browser's address bar.
+        let guessed = || {
+            let host = text.split(['/', '?', '#']).next().unwrap_or_default();
+            (host.contains('.') && !host.contains([' ', ':', '@']))
+                .then(|| Url::parse(&format!("https://{text}")).ok())
+                .flatten()
+        };
+        match Url::parse(&text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+            Ok(url) if url.scheme() == "mailto" => Some(url),
+            Ok(_) => {
+                let message = format!(
+                    "`{}` is not an address of the web or of mail; it was left out",
+                    keyed.name()
+                );
+                self.warn(
+                    Code::InvalidAddress,
+                    &span,
+                    message,
+                    "write an address that begins with `https://`",
+                );
+                None
+            }
+            Err(_) => match guessed() {
+                Some(url) => {
+                    let message = format!("`{}` was read as {url}", keyed.name());
+                    self.warn(
+                        Code::InvalidAddress,
+                        &span,
+                        message,
+                        format!("write `{}: {url}`", keyed.name()),
+                    );
+                    Some(url)
+                }
+                None => {
+                    let message =
+                        format!("`{}` is not a web address; it was left out", keyed.name());
+                    self.warn(
+                        Code::InvalidAddress,
+                        &span,
+                        message,
+                        "write the whole address, beginning with `https://`",
+                    );
+                    None
+                }
+            },
+        }
+    }
+
+    fn contacts(&mut self) -> Vec<Contact> {
+        let mut contacts = Vec::new();
+        for text in self.list(Field::Contact) {
+            let parts: Vec<&str> =
+                text.split([',', ';']).map(str::trim).filter(|p| !p.is_empty()).collect();
+            let all_addresses = parts.iter().all(|part| part.parse::<EmailAddress>().is_ok());
+            if all_addresses {
+                contacts.extend(parts.into_iter().map(contact));
+            } else {
+                contacts.push(contact(&text));
+            }
+        }
+        contacts
+    }
+
+    fn language(&mut self) -> Option<String> {
+        let (keyed, text, span) = self.word(Field::Language, Severity::Warning)?;
+        match text.parse::<LanguageIdentifier>() {
+            Ok(language) if language.language.as_str() != "und" => Some(language.to_string()),
+            _ => {
+                let message = format!(
+                    "`{}`: `{}` is no language tag; the site's language is used",
+                    keyed.name(),
+                    text::shortened(&text, 40)
+                );
+                self.warn(Code::InvalidValue, &span, message, "write a tag like `fr` or `en-GB`");
+                None
+            }
+        }
+    }
+
+    fn redirects(&mut self) -> Vec<String> {
+        let span = self.value(Field::RedirectFrom).map(|keyed| keyed.value.span);
+        let mut redirects = Vec::new();
+        for path in self.list(Field::RedirectFrom) {
+            match redirect(&path) {
+                Some(path) => redirects.push(path),
+                None => {
+                    let message = format!(
+                        "`{}` is not a path of this site; it was ignored",
+                        text::shortened(&path, 60)
+                    );
+                    self.warn(
+                        Code::InvalidAddress,
+                        &span.clone().unwrap_or(0..0),
+                        message,
+                        "write a path from the site's root, like `/jobs/old-name.html`",
+                    );
+                }
+            }
+        }
+        redirects
+    }
+
+    fn slug(&mut self, stem: &str) -> Option<String> {
+        if let Some((_, text, span)) = self.word(Field::Slug, Severity::Warning) {
+            let slug = text::slug(&text);
+            if slug == text {
+                return Some(slug);
+            }
+            let (read_as, help) = if slug.is_empty() {
+                ("it was ignored".to_owned(), "use letters a to z, digits and hyphens".to_owned())
+            } else {
+                (format!("it was read as `{slug}`"), format!("write `slug: {slug}`"))
+            };
+            let message =
+                format!("`{}` cannot stand in an address; {read_as}", text::shortened(&text, 60));
+            self.warn(Code::InvalidIdentity, &span, message, help);
+            if !slug.is_empty() {
+                return Some(slug);
+            }
+        }
+        let slug = text::slug(stem);
+        if slug.is_empty() {
+            let message = "the file's name makes no address";
+            self.error(
+                Code::FileName,
+                &(0..0),
+                message,
+                "rename it with letters and digits, or give the posting a `slug:`",
+            );
+            return None;
+        }
+        Some(slug)
+    }
+
+    fn id(&mut self, slug: &str) -> String {
+        let default = self.site.tag(slug);
+        let Some((_, text, span)) = self.word(Field::Id, Severity::Warning) else { return default };
+        // RFC 4287 section 4.2.6: an IRI, absolute.
+        match Url::parse(&text) {
+            Ok(_) if !text.contains([' ', '<', '>', '"', '{', '}', '|', '\\', '^', '`']) => text,
+            _ => {
+                let id = match text::slug(&text) {
+                    slug if slug.is_empty() => default,
+                    slug => self.site.tag(&slug),
+                };
+                let message =
+                    format!("`{}` is not a URI; the id is `{id}`", text::shortened(&text, 60));
+                self.warn(
+                    Code::InvalidIdentity,
+                    &span,
+                    message,
+                    format!("write `id: {id}`, or delete the line"),
+                );
+                id
+            }
+        }
+    }
+
+    /// Makes a title of what there is: a first heading, or the file's name.
+    fn title_of_file(&mut self, stem: &str, body: &Range<usize>) -> String {
+        let heading = markdown::first_heading(&self.source.text[body.clone()]);
+        let title = heading.unwrap_or_else(|| {
+            let rest = if moment::leading_day(stem).is_some() { &stem[10..] } else { stem };
+            let words = text::one_line(&rest.replace(['-', '_'], " "));
+            if words.is_empty() { stem.to_owned() } else { words }
+        });
+        let message = format!("nothing says what the posting is called; “{title}” was taken");
+        self.warn(
+            Code::NoTitle,
+            &(0..3.min(self.source.text.len())),
+            message,
+            "add a line `title: …` or `role: …`",
+        );
+        title
+    }
+
+    /// Statements that contradict each other whatever the day.
+    fn contradictions(&mut self, posting: &Posting) {
+        let zone = self.site.timezone;
+        if let (Some(opens), Some(closes)) = (posting.opens, posting.closes)
+            && closes.end(zone) <= opens.start(zone)
+        {
+            let span = self.place(&[Field::Closes, Field::TakenDown]);
+            let message = format!("the posting closes ({closes}) before it opens ({opens})");
+            self.warn(Code::Contradiction, &span, message, "correct one of the two dates");
+        }
+        let open_says = posting.open;
+        let help = "keep one of the two";
+        match (posting.status, open_says) {
+            (Some(Status::Open), Some(false)) => {
+                let span = self.place(&[Field::Status]);
+                self.warn(
+                    Code::Contradiction,
+                    &span,
+                    "`status` says open, `open` says no; the posting is not published as open",
+                    help,
+                );
+            }
+            (Some(Status::Closed | Status::Draft), Some(true)) => {
+                let span = self.place(&[Field::Open]);
+                self.warn(
+                    Code::Contradiction,
+                    &span,
+                    "`open` says yes, `status` says no; the posting is not published as open",
+                    help,
+                );
+            }
+            _ => {}
+        }
+        if posting.status == Some(Status::Open) && posting.filled {
+            let span = self.place(&[Field::Status]);
+            self.warn(
+                Code::Contradiction,
+                &span,
+                "`status` says open, but the posting is filled",
+                help,
+            );
+        } else if open_says == Some(true)
+            && (posting.filled || posting.status == Some(Status::Filled))
+        {
+            let span = self.place(&[Field::Open]);
+            self.warn(
+                Code::Contradiction,
+                &span,
+                "`open` says yes, but the posting is filled",
+                help,
+            );
+        }
+    }
+
+    fn place(&self, fields: &[Field]) -> Range<usize> {
+        fields
+            .iter()
+            .find_map(|field| self.values.get(field))
+            .map_or(0..0, |keyed| keyed.value.span.clone())
+    }
+
+    /// Links that lead nowhere.
+    fn links(&mut self, posting: &Posting) {
+        for span in markdown::empty_links(posting.markdown()) {
+            let span = span.start + posting.body.start..span.end + posting.body.start;
+            self.warn(
+                Code::EmptyLink,
+                &span,
+                "the link has no address; only its text is shown",
+                "write the address between the parentheses",
+            );
+        }
+    }
+}
+
+/// The name of the file without folders and `.md`.
+fn stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match name.rsplit_once('.') {
+        Some((stem, extension)) if super::load::is_markdown(extension) => stem,
+        _ => name,
+    }
+}
+
+/// Whether two values say the same.
+fn same(a: &Node, b: &Node) -> bool {
+    match (&a.value, &b.value) {
+        (Value::Scalar { text: a, .. }, Value::Scalar { text: b, .. }) => {
+            text::one_line(a) == text::one_line(b)
+        }
+        (Value::Sequence(a), Value::Sequence(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Sequence(items), Value::Scalar { .. }) => items.len() == 1 && same(&items[0], b),
+        (Value::Scalar { .. }, Value::Sequence(items)) => items.len() == 1 && same(a, &items[0]),
+        _ => false,
+    }
+}
+
+/// Yes or no, in the words of YAML 1.1, English and French.
+pub fn yes_or_no(text: &str) -> Option<bool> {
+    match text::folded(text).as_str() {
+        "true" | "yes" | "y" | "on" | "1" | "oui" | "o" | "vrai" => Some(true),
+        "false" | "no" | "n" | "off" | "0" | "non" | "faux" => Some(false),
+        _ => None,
+    }
+}
+
+fn contact(text: &str) -> Contact {
+    let inner =
+        text.split(['<', '>', ' ', '(', ')']).map(|word| word.trim_start_matches("mailto:"));
+    let email = inner.filter(|word| word.parse::<EmailAddress>().is_ok()).map(str::to_owned).next();
+    Contact { text: text.to_owned(), email }
+}
+
+/// An old address as a path below the site's root: no way upwards, no other site.
+fn redirect(text: &str) -> Option<String> {
+    let path = match Url::parse(text) {
+        Ok(url) => url.path().to_owned(),
+        Err(_) => text.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    };
+    let segments: Vec<&str> =
+        path.split('/').filter(|segment| !segment.is_empty() && *segment != ".").collect();
+    let sound = !segments.is_empty()
+        && segments.iter().all(|s| *s != ".." && !s.contains('\\') && s.len() <= 200);
+    sound.then(|| format!("/{}{}", segments.join("/"), if path.ends_with('/') { "/" } else { "" }))
+}
+
+/// A value for templates. Its depth is bounded, so recursion is safe.
+fn json(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Scalar { text, quoted: false } if node.is_null() && text.len() < 5 => {
+            serde_json::Value::Null
+        }
+        Value::Scalar { text, quoted: false } if text == "true" || text == "false" => {
+            (text == "true").into()
+        }
+        Value::Scalar { text, .. } => text::allowed(text).into(),
+        Value::Sequence(items) => items.iter().map(json).collect(),
+        Value::Mapping(entries) => entries
+            .iter()
+            .filter_map(|(key, value)| Some((key.as_text()?.to_owned(), json(value))))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A posting for other modules' tests, from the lines of its front matter.
+    pub(crate) fn posting(yaml: &str) -> Posting {
+        let site = Site::parse("title: T\nurl: https://jobs.example.org/\n").unwrap();
+        let text = format!("---\n{yaml}\n---\ntext\n");
+        let parsed = parse(&site, "content/postings/a.md", text.as_bytes());
+        parsed.posting.unwrap_or_else(|| panic!("{:#?}", parsed.diagnostics))
+    }
+}

@@ -1,0 +1,150 @@
+//! Templates: the built-in ones, and those of a site that replace them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fluent_bundle::{FluentArgs, FluentValue};
+use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::Serialize;
+
+use crate::catalog::Catalog;
+
+/// The templates that are compiled into the program, by name.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("entry.html", include_str!("../templates/entry.html")),
+    ("index.html", include_str!("../templates/index.html")),
+    ("posting.html", include_str!("../templates/posting.html")),
+    ("digest.html", include_str!("../templates/digest.html")),
+    ("digest.txt", include_str!("../templates/digest.txt")),
+];
+
+/// How much work one rendering may be, in instructions of the template engine. A page of a
+/// thousand postings takes a few hundred thousand; a template that loops for ever is stopped.
+const FUEL: u64 = 50_000_000;
+
+/// Templates, ready to render in one language.
+pub struct Templates {
+    environment: Environment<'static>,
+}
+
+/// A template that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("`templates/{name}`{}: {message}", line.map(|line| format!(", line {line}")).unwrap_or_default())]
+pub struct Error {
+    /// The template at fault.
+    pub name: String,
+    /// Counted from 1.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Error {
+    fn new(name: &str, error: &minijinja::Error) -> Self {
+        let message = match error.detail() {
+            Some(detail) => format!("{}: {detail}", error.kind()),
+            None => error.kind().to_string(),
+        };
+        Self { name: error.name().unwrap_or(name).to_owned(), line: error.line(), message }
+    }
+}
+
+impl Templates {
+    /// The built-in templates, with the site's own in place of those of the same name.
+    ///
+    /// # Errors
+    /// When a template is not in the template language.
+    pub fn new(own: &BTreeMap<String, String>, catalog: Arc<Catalog>) -> Result<Self, Error> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        environment.set_fuel(Some(FUEL));
+        environment.set_auto_escape_callback(|name| {
+            if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+        });
+        environment
+            .add_function("t", move |name: &str, kwargs: Kwargs| phrase(&catalog, name, &kwargs));
+        for (name, text) in BUILT_IN {
+            let text = own.get(*name).map_or(*text, String::as_str);
+            environment
+                .add_template_owned(*name, text.to_owned())
+                .map_err(|error| Error::new(name, &error))?;
+        }
+        // Parts that the site's own templates include.
+        for (name, text) in own {
+            if !BUILT_IN.iter().any(|(built_in, _)| built_in == name) {
+                environment
+                    .add_template_owned(name.clone(), text.clone())
+                    .map_err(|error| Error::new(name, &error))?;
+            }
+        }
+        Ok(Self { environment })
+    }
+
+    /// Renders a template.
+    ///
+    /// # Errors
+    /// When the template uses what is not there.
+    pub fn render(&self, name: &str, context: impl Serialize) -> Result<String, Error> {
+        let template = self.environment.get_template(name);
+        template
+            .and_then(|template| template.render(Value::from(Serde(context))))
+            .map_err(|error| Error::new(name, &error))
+    }
+}
+
+/// `t("closes-on", date=…)`: a phrase of the catalog.
+fn phrase(catalog: &Catalog, name: &str, kwargs: &Kwargs) -> Result<String, minijinja::Error> {
+    let mut arguments = FluentArgs::new();
+    for key in kwargs.args() {
+        let value: Value = kwargs.get(key)?;
+        let value = match value.as_i64() {
+            Some(number) => FluentValue::from(number),
+            None => FluentValue::from(value.to_string()),
+        };
+        arguments.set(key.to_owned(), value);
+    }
+    kwargs.assert_all_used()?;
+    Ok(catalog.phrase(name, &arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn templates(own: &[(&str, &str)]) -> Result<Templates, Error> {
+        let own = own.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        Templates::new(&own, Arc::new(Catalog::new(&"fr".parse().unwrap(), None).unwrap()))
+    }
+
+    #[test]
+    fn the_built_in_templates_are_sound() {
+        templates(&[]).map(|_| ()).unwrap();
+    }
+
+    #[test]
+    fn a_sites_template_replaces_ours_and_speaks_its_language() {
+        let templates =
+            templates(&[("entry.html", "{{ t(\"closes-in\", days=n) }} {{ x }}")]).unwrap();
+        let rendered =
+            templates.render("entry.html", serde_json::json!({ "n": 2, "x": "<" })).unwrap();
+        assert_eq!(rendered, "ferme dans 2 jours &lt;");
+    }
+
+    #[test]
+    fn an_error_names_template_and_line() {
+        let error = templates(&[("index.html", "a\n{% if %}")]).map(|_| ()).unwrap_err();
+        assert_eq!((error.name.as_str(), error.line), ("index.html", Some(2)));
+        let templates = templates(&[("index.html", "a\n\n{{ posting.nothing.more }}")]).unwrap();
+        let error =
+            templates.render("index.html", serde_json::json!({ "posting": 1 })).unwrap_err();
+        assert_eq!((error.name.as_str(), error.line), ("index.html", Some(3)));
+    }
+
+    #[test]
+    fn a_template_that_never_ends_is_stopped() {
+        let text =
+            "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
+        assert!(templates(&[("index.html", text)]).unwrap().render("index.html", ()).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! Text that comes from people, made fit for XML, HTML, mail headers and file names.
+
+use std::borrow::Cow;
+
+/// Whether XML 1.0 and HTML both allow a character in a document: no controls but tab and line
+/// ends, no noncharacters (XML 1.0 section 2.2; HTML, "parse errors").
+pub fn is_allowed(c: char) -> bool {
+    let code = u32::from(c);
+    !(c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
+        && !(0xFDD0..=0xFDEF).contains(&code)
+        && code & 0xFFFE != 0xFFFE
+}
+
+/// Whether a character turns the direction of what follows it. In one line of text that others
+/// are put next to (a title in a list, a subject) such a character would turn their text, too.
+pub fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text without characters that no document may contain.
+pub fn allowed(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_allowed) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.chars().filter(|c| is_allowed(*c)).collect())
+    }
+}
+
+/// One line: white space collapsed, nothing that is not allowed, no turn of direction.
+pub fn one_line(text: &str) -> String {
+    let words: Vec<String> = text
+        // A no-break space is meant to stay.
+        .split(|c: char| c.is_whitespace() && !matches!(c, '\u{A0}' | '\u{202F}'))
+        .map(|word| word.chars().filter(|c| is_allowed(*c) && !turns_direction(*c)).collect())
+        .filter(|word: &String| !word.is_empty())
+        .collect();
+    words.join(" ").trim().to_owned()
+}
+
+/// Letters without accents, case or kind of separator, to compare what people write in many ways.
+pub fn folded(text: &str) -> String {
+    any_ascii::any_ascii(text.trim()).to_lowercase().replace([' ', '-'], "_")
+}
+
+/// The longest part of an address, so that a file of that name can exist anywhere with an
+/// extension and a suffix for its temporary copy.
+pub const MAX_SLUG: usize = 150;
+
+/// Transliterates to ASCII, lower case, and to characters that stand for themselves in addresses
+/// and file names (RFC 3986 section 2.3). Empty when nothing is left.
+pub fn slug(text: &str) -> String {
+    let mut slug = String::with_capacity(text.len());
+    // Dots between letters, as in inclusive French, are separators, not asterisks.
+    let text = text.replace(['·', '‧', '•', '’', '\''], "-");
+    for c in any_ascii::any_ascii(&text).chars() {
+        let c = c.to_ascii_lowercase();
+        if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') {
+            slug.push(c);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.truncate(MAX_SLUG);
+    // Neither hidden, nor a way upwards, nor a dangling separator.
+    slug.trim_matches(['-', '.']).to_owned()
+}
+
+/// The beginning of a text, cut between words, at most `max` characters with the ellipsis.
+pub fn shortened(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(max.saturating_sub(1)).collect();
+    let next = text[head.len()..].chars().next();
+    let cut = match head.rfind(char::is_whitespace) {
+        _ if next.is_some_and(char::is_whitespace) => &head,
+        Some(at) if at > head.len() / 2 => &head[..at],
+        _ => &head,
+    };
+    format!("{}…", cut.trim_end_matches(|c: char| !c.is_alphanumeric() && c != ')'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn slugs_are_the_name_in_ascii() {
+        for (name, expected) in [
+            ("2021-06-08-bizdev", "2021-06-08-bizdev"),
+            ("2020-09-10_coach_UX_innovation", "2020-09-10_coach_ux_innovation"),
+            (
+                "2021-06-15-charge.ou.chargee.de.deploiement",
+                "2021-06-15-charge.ou.chargee.de.deploiement",
+            ),
+            ("Chef·fe de produit – e-inspé", "chef-fe-de-produit-e-inspe"),
+            ("l’Œuvre d'été", "l-oeuvre-d-ete"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("...", ""),
+            ("", ""),
+            ("Ελλάδα", "ellada"),
+        ] {
+            assert_eq!(slug(name), expected);
+        }
+    }
+
+    #[test]
+    fn one_line_is_one_line() {
+        assert_eq!(one_line("  a\r\n b\u{0}\tc\u{202E}d "), "a b cd");
+        assert_eq!(one_line("Ouvert\u{A0}: oui"), "Ouvert\u{A0}: oui");
+    }
+
+    #[test]
+    fn texts_are_cut_between_words() {
+        assert_eq!(shortened("un deux trois", 13), "un deux trois");
+        assert_eq!(shortened("un deux, trois", 10), "un deux…");
+        assert_eq!(shortened("ééééééééééé", 5), "éééé…");
+    }
+
+    proptest! {
+        #[test]
+        fn a_slug_is_a_safe_file_name(name in any::<String>()) {
+            let slug = slug(&name);
+            prop_assert!(slug.len() <= MAX_SLUG);
+            prop_assert!(slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b)));
+            prop_assert!(!slug.starts_with('.') && !slug.ends_with('.'));
+            prop_assert_eq!(super::slug(&slug), slug.clone());
+        }
+
+        #[test]
+        fn a_shortened_text_is_short(text in any::<String>(), max in 1_usize..50) {
+            prop_assert!(shortened(&text, max).chars().count() <= max);
+        }
+    }
+}

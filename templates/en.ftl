@@ -1,0 +1,103 @@
+# Everything that crieur says to readers, in English. Syntax: https://projectfluent.org
+
+## Dates
+
+weekday = { $weekday ->
+    [1] Monday
+    [2] Tuesday
+    [3] Wednesday
+    [4] Thursday
+    [5] Friday
+    [6] Saturday
+   *[7] Sunday
+}
+month = { $month ->
+    [1] January
+    [2] February
+    [3] March
+    [4] April
+    [5] May
+    [6] June
+    [7] July
+    [8] August
+    [9] September
+    [10] October
+    [11] November
+   *[12] December
+}
+day-of-month = { $day }
+date = { weekday } { day-of-month } { month } { $year }
+date-time = { date } at { $hour }:{ $minute }
+
+## Postings
+
+closes-on = Closes on { $date }
+closed-on = Closed since { $date }
+opens-on = Opens on { $date }
+state-filled = This position is filled
+state-withdrawn = This posting was withdrawn
+state-closed = This posting is closed
+closes-in = { $days ->
+    [0] closes today
+    [1] closes tomorrow
+    [one] closes in { $days } day
+   *[other] closes in { $days } days
+}
+label-role = Role
+label-organisation = Organisation
+label-team = Team
+label-contract = Contract
+label-domains = Domains
+label-technologies = Technologies
+label-location = Location
+label-remote = Remote work
+label-salary = Pay
+label-junior = Juniors
+junior-yes = welcome
+remote-yes = possible
+remote-no = no
+label-contact = Contact
+apply = Apply
+label-with-value = { $label }: { $value }
+
+## Feeds and pages
+
+feed-title = { $site } – { $value }
+open-postings = { $count ->
+    [0] No open postings
+    [one] { $count } open posting
+   *[other] { $count } open postings
+}
+none-open = Nothing is open at the moment. Subscribe to a feed to hear of the next posting.
+no-closing-date = No closing date
+all-postings = All postings
+subscribe = Subscribe
+see-open-postings = See the open postings
+
+## Digests
+
+digest-subject = { $count ->
+    [one] { $soonest ->
+        [0] One posting closes today: { $title }
+        [1] One posting closes tomorrow: { $title }
+       *[other] One posting closes soon: { $title }
+    }
+   *[other] { $soonest ->
+        [0] { $count } postings close soon, { $first ->
+            [one] one
+           *[other] { $first }
+        } of them today
+        [1] { $count } postings close soon, { $first ->
+            [one] one
+           *[other] { $first }
+        } of them tomorrow
+       *[other] { $count } postings close soon
+    }
+}
+digest-heading = These postings close soon
+digest-more = { $count ->
+    [one] And one more posting:
+   *[other] And { $count } more postings:
+}
+digest-why = You receive this message because your address is on the mailing list “{ $site }”.
+unsubscribe = Unsubscribe

@@ -1,0 +1,107 @@
+# Everything that crieur says to readers, in French. Syntax: https://projectfluent.org
+# Before : ; ? ! and inside « » stand no-break spaces (U+00A0).
+
+## Dates
+
+weekday = { $weekday ->
+    [1] lundi
+    [2] mardi
+    [3] mercredi
+    [4] jeudi
+    [5] vendredi
+    [6] samedi
+   *[7] dimanche
+}
+month = { $month ->
+    [1] janvier
+    [2] février
+    [3] mars
+    [4] avril
+    [5] mai
+    [6] juin
+    [7] juillet
+    [8] août
+    [9] septembre
+    [10] octobre
+    [11] novembre
+   *[12] décembre
+}
+day-of-month = { $day ->
+    [1] 1er
+   *[other] { $day }
+}
+date = { weekday } { day-of-month } { month } { $year }
+date-time = { date } à { $hour } h { $minute }
+
+## Postings
+
+closes-on = Ferme le { $date }
+closed-on = Fermée depuis le { $date }
+opens-on = Ouvre le { $date }
+state-filled = Ce poste est pourvu
+state-withdrawn = Cette offre a été retirée
+state-closed = Cette offre est fermée
+closes-in = { $days ->
+    [0] ferme aujourd’hui
+    [1] ferme demain
+    [one] ferme dans { $days } jour
+   *[other] ferme dans { $days } jours
+}
+label-role = Métier
+label-organisation = Organisation
+label-team = Équipe
+label-contract = Contrat
+label-domains = Domaines
+label-technologies = Technologies
+label-location = Lieu
+label-remote = Télétravail
+label-salary = Rémunération
+label-junior = Débutant·es
+junior-yes = bienvenu·es
+remote-yes = possible
+remote-no = non
+label-contact = Contact
+apply = Postuler
+label-with-value = { $label } : { $value }
+
+## Feeds and pages
+
+feed-title = { $site } – { $value }
+open-postings = { $count ->
+    [0] Aucune offre ouverte
+    [one] { $count } offre ouverte
+   *[other] { $count } offres ouvertes
+}
+none-open = Aucune offre n’est ouverte en ce moment. Abonnez-vous à un flux pour connaître la prochaine.
+no-closing-date = Sans date limite
+all-postings = Toutes les offres
+subscribe = S’abonner
+see-open-postings = Voir les offres ouvertes
+
+## Digests
+
+digest-subject = { $count ->
+    [one] { $soonest ->
+        [0] Une offre ferme aujourd’hui : { $title }
+        [1] Une offre ferme demain : { $title }
+       *[other] Une offre ferme bientôt : { $title }
+    }
+   *[other] { $soonest ->
+        [0] { $count } offres ferment bientôt, dont { $first ->
+            [one] une
+           *[other] { $first }
+        } aujourd’hui
+        [1] { $count } offres ferment bientôt, dont { $first ->
+            [one] une
+           *[other] { $first }
+        } demain
+       *[other] { $count } offres ferment bientôt
+    }
+}
+digest-heading = Ces offres ferment bientôt
+digest-more = { $count ->
+    [one] Et une autre offre :
+   *[other] Et { $count } autres offres :
+}
+digest-why = Vous recevez ce message parce que votre adresse figure sur la liste de diffusion « { $site } ».
+unsubscribe = Se désabonner

@@ -11,15 +11,11 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 /// The files to publish, by their path in the output folder, with forward slashes.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// The list of our files, in the output folder.
-const MANIFEST: &str = ".crieur/manifest.json";
-/// Held while the folder is written.
-const LOCK: &str = ".crieur/lock";
+/// The list of our files, in the output folder: a path a line.
+const MANIFEST: &str = ".published";
 /// How temporary files begin. They stand beside the file that they will become, because a folder
 /// may be another file system.
 const TEMPORARY: &str = ".crieur-";
@@ -57,27 +53,19 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |error| Error::Io { path: path.to_owned(), error }
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Manifest {
-    /// Raised when the meaning of the rest changes.
-    version: u32,
-    files: BTreeSet<String>,
-}
-
 /// Makes the folder hold the tree.
 ///
 /// # Errors
 /// When another build is at work, or the file system refuses. What was written until then is
 /// whole, and the next build completes it.
 pub fn publish(out: &Path, tree: &Tree) -> Result<Changes, Error> {
-    let lock_path = out.join(LOCK);
-    let state = out.join(".crieur");
-    fs::create_dir_all(&state).map_err(failed(&state))?;
-    let lock = File::create(&lock_path).map_err(failed(&lock_path))?;
+    fs::create_dir_all(out).map_err(failed(out))?;
+    // The folder itself is the lock: nothing in it is touched for it.
+    let lock = File::open(out).map_err(failed(out))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(Error::Locked(out.to_owned())),
-        Err(TryLockError::Error(error)) => return Err(failed(&lock_path)(error)),
+        Err(TryLockError::Error(error)) => return Err(failed(out)(error)),
     }
     let folder = Folder { out };
     let before = folder.manifest()?;
@@ -147,9 +135,9 @@ impl Folder<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
             Err(error) => return Err(failed(&path)(error)),
         };
-        let manifest: Manifest = serde_json::from_slice(&bytes).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         // Whoever writes the manifest must not be able to make us remove other files.
-        Ok(manifest.files.into_iter().filter(|path| is_inside(path)).collect())
+        Ok(text.lines().filter(|path| is_inside(path)).map(str::to_owned).collect())
     }
 
     fn write_manifest(
@@ -158,14 +146,11 @@ impl Folder<'_> {
         before: &BTreeSet<String>,
     ) -> Result<(), Error> {
         let path = self.out.join(MANIFEST);
-        let manifest = Manifest { version: 1, files: files.clone() };
-        let mut bytes =
-            serde_json::to_vec_pretty(&manifest).map_err(io::Error::from).map_err(failed(&path))?;
-        bytes.push(b'\n');
-        if files == before && fs::read(&path).is_ok_and(|old| old == bytes) {
+        let text: String = files.iter().map(|path| format!("{path}\n")).collect();
+        if files == before && fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
-        self.write(MANIFEST, &bytes, true)
+        self.write(MANIFEST, text.as_bytes(), true)
     }
 
     fn compare(&self, path: &str, bytes: &[u8], ours: bool) -> Found {
@@ -230,7 +215,7 @@ impl Folder<'_> {
     fn sweep<'p>(&self, paths: impl Iterator<Item = &'p String>) -> Result<(), Error> {
         let folders: BTreeSet<PathBuf> = paths
             .filter_map(|path| self.out.join(path).parent().map(Path::to_owned))
-            .chain([self.out.to_owned(), self.out.join(".crieur")])
+            .chain([self.out.to_owned()])
             .collect();
         for folder in folders {
             let Ok(entries) = fs::read_dir(&folder) else { continue };
@@ -267,7 +252,7 @@ mod tests {
             .filter_map(Result::ok)
             .filter(|entry| entry.file_type().is_file())
             .map(|entry| entry.path().strip_prefix(out).unwrap().to_string_lossy().into_owned())
-            .filter(|name| !name.starts_with(".crieur/"))
+            .filter(|name| name != MANIFEST)
             .collect();
         names.sort();
         names
@@ -341,12 +326,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         fs::write(folder.path().join("victim"), "x").unwrap();
-        fs::create_dir_all(out.join(".crieur")).unwrap();
-        fs::write(
-            out.join(MANIFEST),
-            r#"{"version":1,"files":["../victim","/victim","a/../../victim"]}"#,
-        )
-        .unwrap();
+        fs::create_dir_all(&out).unwrap();
+        fs::write(out.join(MANIFEST), "../victim\n/victim\na/../../victim\n").unwrap();
         publish(&out, &tree(&[("a", "1")])).unwrap();
         assert!(folder.path().join("victim").exists());
     }
@@ -355,7 +336,7 @@ mod tests {
     fn two_builds_do_not_write_at_once() {
         let out = tempfile::tempdir().unwrap();
         publish(out.path(), &tree(&[])).unwrap();
-        let other = File::open(out.path().join(LOCK)).unwrap();
+        let other = File::open(out.path()).unwrap();
         other.lock().unwrap();
         assert!(matches!(publish(out.path(), &tree(&[])), Err(Error::Locked(_))));
     }

@@ -61,8 +61,7 @@ struct Item<'a> {
     content_html: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     summary: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    date_published: Option<String>,
+    date_published: String,
     date_modified: String,
     authors: Vec<Author<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -124,7 +123,7 @@ fn item(entry: &Entry) -> Item<'_> {
         title: &view.title,
         content_html: &entry.content,
         summary: &view.summary,
-        date_published: view.published.as_ref().map(rfc3339),
+        date_published: rfc3339(&entry.published()),
         date_modified: rfc3339(&view.updated),
         authors: entry.authors.iter().map(|name| Author { name }).collect(),
         tags,

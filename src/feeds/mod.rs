@@ -125,6 +125,12 @@ impl Entry {
         Ok(Self { view, content, authors: vec![authors], categories: categories(posting) })
     }
 
+    /// When it was published; where that is not known, when it last changed. Formats that need a
+    /// date of publication take this.
+    pub fn published(&self) -> DateTime<Utc> {
+        self.view.published.unwrap_or(self.view.updated)
+    }
+
     /// The moment at which it closes, for machines.
     pub fn closes(&self) -> Option<Moment> {
         self.view.closes
@@ -226,7 +232,7 @@ where
     // The path in the posting's place makes the order total, and the slug is unique.
     entries.sort_by(|a, b| {
         let key = |entry: &Entry| {
-            (entry.view.published.unwrap_or(entry.view.updated), entry.view.updated)
+            (entry.published(), entry.view.updated)
         };
         key(b).cmp(&key(a)).then_with(|| a.view.slug.cmp(&b.view.slug))
     });

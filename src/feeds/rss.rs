@@ -89,7 +89,7 @@ fn item(entry: &Entry, site: &Site) -> rss::Item {
             })
             .collect(),
         guid: Some(rss::Guid { value: view.id.clone(), permalink: false }),
-        pub_date: Some(view.published.unwrap_or(view.updated).to_rfc2822()),
+        pub_date: Some(entry.published().to_rfc2822()),
         // `author` takes an address and must not be without one.
         dublin_core_ext: Some(DublinCoreExtension {
             creators: entry.authors.clone(),

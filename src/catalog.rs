@@ -137,7 +137,7 @@ fn bundle(language: LanguageIdentifier, text: &str) -> Result<FluentBundle<Fluen
         let at = first.map_or(0, |error| error.pos.start).min(text.len());
         Error::Syntax {
             language: name,
-            line: text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1,
+            line: text.get(..at).unwrap_or(text).matches('\n').count() + 1,
             message: first.map(ToString::to_string).unwrap_or_default(),
         }
     })?;

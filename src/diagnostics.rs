@@ -68,6 +68,8 @@ pub enum Code {
     EmptyValue,
     /// A list, a text or a mapping where something else is expected.
     WrongType,
+    /// HTML in a line of plain text.
+    Markup,
     /// A date that does not exist or cannot be read.
     InvalidDate,
     /// A date that is not written as year-month-day.
@@ -127,6 +129,7 @@ impl Code {
             Self::SameMeaning => "same-meaning",
             Self::EmptyValue => "empty-value",
             Self::WrongType => "wrong-type",
+            Self::Markup => "markup",
             Self::InvalidDate => "invalid-date",
             Self::DateFormat => "date-format",
             Self::InvalidFlag => "invalid-flag",

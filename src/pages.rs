@@ -53,14 +53,16 @@ struct IndexContext<'a> {
 /// # Errors
 /// When the template cannot be rendered.
 pub fn posting(
-    site: &Site,
+    of: &Site,
     view: &View,
     content: &str,
     state: State,
     templates: &Templates,
 ) -> Result<Vec<u8>, Error> {
-    let context = PostingContext { site: SiteView::new(site), posting: view, content, state };
-    templates.render("posting.html", context).map(String::into_bytes)
+    let site = SiteView::new(of);
+    templates
+        .render("posting.html", PostingContext { site, posting: view, content, state })
+        .map(String::into_bytes)
 }
 
 /// A line of the list.

@@ -197,7 +197,7 @@ impl Folder<'_> {
         let target = self.out.join(path);
         match fs::symlink_metadata(&target) {
             Ok(metadata) if !metadata.is_dir() => {
-                fs::remove_file(&target).map_err(failed(&target))?
+                fs::remove_file(&target).map_err(failed(&target))?;
             }
             _ => return Ok(false),
         }

@@ -521,6 +521,38 @@ fn without_nulls(value: serde_yaml::Value) -> serde_yaml::Value {
     }
 }
 
+impl IdSettings {
+    fn checked(self, host: String, refuse: &mut impl FnMut(&str, String, &str)) -> Ids {
+        let authority = self.authority.unwrap_or(host);
+        let is_domain = authority.split('.').all(|label| {
+            !label.is_empty()
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        });
+        let is_address = authority.is_ascii() && authority.parse::<EmailAddress>().is_ok();
+        if !is_domain && !is_address {
+            refuse(
+                "ids.authority",
+                format!("`ids.authority`: `{authority}` is neither a domain nor a mail address"),
+                "write a domain in lower case, like `jobs.example.org` (RFC 4151)",
+            );
+        }
+        let since = match self.since {
+            None => "2021".to_owned(),
+            Some(Since::Year(year)) => format!("{year:04}"),
+            Some(Since::Text(text)) => text,
+        };
+        let ids = Ids { authority, since };
+        if ids.since_day() == NaiveDate::default() || !matches!(ids.since.len(), 4 | 7 | 10) {
+            refuse(
+                "ids.since",
+                format!("`ids.since`: `{}` is no date", ids.since),
+                "write a year, like `2021`, and never change it (RFC 4151)",
+            );
+        }
+        ids
+    }
+}
+
 impl Settings {
     fn checked(
         self,
@@ -553,31 +585,7 @@ impl Settings {
         if title.is_empty() {
             refuse("title", "`title` is empty".to_owned(), "write what the site is called");
         }
-        let authority = self.ids.authority.unwrap_or(host);
-        let is_domain = authority.split('.').all(|label| {
-            !label.is_empty()
-                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        });
-        if !is_domain && !(authority.is_ascii() && authority.parse::<EmailAddress>().is_ok()) {
-            refuse(
-                "ids.authority",
-                format!("`ids.authority`: `{authority}` is neither a domain nor a mail address"),
-                "write a domain in lower case, like `jobs.example.org` (RFC 4151)",
-            );
-        }
-        let since = match self.ids.since {
-            None => "2021".to_owned(),
-            Some(Since::Year(year)) => format!("{year:04}"),
-            Some(Since::Text(text)) => text,
-        };
-        let ids = Ids { authority, since };
-        if ids.since_day() == NaiveDate::default() || !matches!(ids.since.len(), 4 | 7 | 10) {
-            refuse(
-                "ids.since",
-                format!("`ids.since`: `{}` is no date", ids.since),
-                "write a year, like `2021`, and never change it (RFC 4151)",
-            );
-        }
+        let ids = self.ids.checked(host, &mut refuse);
         for (path, address) in [
             ("author.email", self.author.as_ref().and_then(|author| author.email.as_ref())),
             ("unsubscribe.mailto", self.unsubscribe.mailto.as_ref()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fluent_bundle::{FluentArgs, FluentValue};
 use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior};
 use serde::Serialize;
 
 use crate::catalog::Catalog;
@@ -60,8 +60,9 @@ impl Templates {
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.set_fuel(Some(FUEL));
         environment.set_auto_escape_callback(|name| {
-            if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+            if is_html(name) { AutoEscape::Html } else { AutoEscape::None }
         });
+        environment.set_formatter(format);
         environment
             .add_function("t", move |name: &str, kwargs: Kwargs| phrase(&catalog, name, &kwargs));
         for (name, text) in BUILT_IN {
@@ -91,6 +92,26 @@ impl Templates {
             .and_then(|template| template.render(Value::from(Serde(context))))
             .map_err(|error| Error::new(name, &error))
     }
+}
+
+/// Writes a value. The engine's own way of escaping HTML also escapes slashes, and every address
+/// in every mail would show it.
+fn format(
+    output: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
+    match value.as_str() {
+        Some(text) if *state.auto_escape() == AutoEscape::Html && !value.is_safe() => {
+            Ok(output.write_str(&html_escape::encode_quoted_attribute(text))?)
+        }
+        _ => minijinja::escape_formatter(output, state, value),
+    }
+}
+
+/// Whether a template's text is HTML.
+fn is_html(name: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|extension| extension == "html")
 }
 
 /// `t("closes-on", date=…)`: a phrase of the catalog.

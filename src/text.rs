@@ -6,7 +6,7 @@ use std::borrow::Cow;
 /// ends, no noncharacters (XML 1.0 section 2.2; HTML, "parse errors").
 pub fn is_allowed(c: char) -> bool {
     let code = u32::from(c);
-    !(c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
+    (!c.is_control() || matches!(c, '\t' | '\n' | '\r'))
         && !(0xFDD0..=0xFDEF).contains(&code)
         && code & 0xFFFE != 0xFFFE
 }
@@ -35,6 +35,29 @@ pub fn one_line(text: &str) -> String {
         .filter(|word: &String| !word.is_empty())
         .collect();
     words.join(" ").trim().to_owned()
+}
+
+/// Plain text of what may have been written as HTML: no tags, no character references. Readers of
+/// RSS would otherwise show a title's `<b>` as bold, and those of Atom as it stands.
+pub fn without_markup(text: &str) -> Cow<'_, str> {
+    let mut plain = Cow::Borrowed(text);
+    // What was escaped twice is markup again after one round.
+    for _ in 0..3 {
+        if !plain.contains(['<', '&']) {
+            break;
+        }
+        let stripped = if ammonia::is_html(&plain) {
+            Cow::Owned(ammonia::Builder::empty().clean(&plain).to_string())
+        } else {
+            plain.clone()
+        };
+        let decoded = html_escape::decode_html_entities(&stripped).into_owned();
+        if decoded == *plain {
+            break;
+        }
+        plain = Cow::Owned(decoded);
+    }
+    plain
 }
 
 /// Letters without accents, case or kind of separator, to compare what people write in many ways.
@@ -109,6 +132,21 @@ mod tests {
     fn one_line_is_one_line() {
         assert_eq!(one_line("  a\r\n b\u{0}\tc\u{202E}d "), "a b cd");
         assert_eq!(one_line("Ouvert\u{A0}: oui"), "Ouvert\u{A0}: oui");
+    }
+
+    #[test]
+    fn markup_in_a_line_is_taken_off() {
+        for (text, expected) in [
+            ("R&D", "R&D"),
+            ("R&amp;D", "R&D"),
+            ("<b>Dév</b> &eacute;", "Dév é"),
+            ("a < b, c > d & e", "a < b, c > d & e"),
+            ("I <3 you", "I <3 you"),
+            ("&lt;b&gt;x&lt;/b&gt;", "x"),
+            ("x<script>alert(1)</script>y", "xy"),
+        ] {
+            assert_eq!(without_markup(text), expected);
+        }
     }
 
     #[test]

@@ -82,6 +82,7 @@ fn instant<S: serde::Serializer>(
     serializer.serialize_str(&rfc3339(instant))
 }
 
+#[allow(clippy::ref_option, reason = "serde's signature")]
 fn instant_or_none<S: serde::Serializer>(
     at: &Option<DateTime<Utc>>,
     serializer: S,

@@ -38,15 +38,7 @@ pub(super) fn build(
     }
     let published = tree(opened, &loaded.postings)?;
     let out = out.unwrap_or_else(|| opened.layout.out());
-    let changes = publish::publish(&out, &published.tree).map_err(|error| match error {
-        publish::Error::Locked(_) => temporary(error),
-        publish::Error::Io { ref error, .. }
-            if error.kind() == std::io::ErrorKind::PermissionDenied =>
-        {
-            configuration(anyhow!("{}", error).context(format!("`{}`", out.display())))
-        }
-        publish::Error::Io { .. } => temporary(error),
-    })?;
+    let changes = publish::publish(&out, &published.tree).map_err(refused)?;
     for (path, why) in &changes.foreign {
         loaded.diagnostics.push(
             Diagnostic::new(
@@ -75,6 +67,13 @@ pub(super) fn build(
     }
     shell.say(&line);
     Ok((outcome(&loaded.diagnostics, false), loaded.postings))
+}
+
+/// A folder that may not be written needs a person; the rest may well pass.
+fn refused(error: publish::Error) -> Failure {
+    let forbidden = matches!(&error, publish::Error::Io { error, .. }
+        if error.kind() == std::io::ErrorKind::PermissionDenied);
+    if forbidden { configuration(error) } else { temporary(error) }
 }
 
 /// What is to be published.

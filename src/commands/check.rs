@@ -37,6 +37,6 @@ fn show(shell: &Shell, diagnostics: &[Diagnostic], format: CheckFormat) -> Resul
             .iter()
             .map(|diagnostic| format!("{}\n", diagnostic.github(&prefix)))
             .collect(),
-        CheckFormat::Json => super::list::json(&diagnostics)?,
+        CheckFormat::Json => super::list::json(diagnostics)?,
     })
 }

@@ -231,9 +231,7 @@ where
     let mut entries: Vec<&Entry> = members.filter_map(|member| member.entry).collect();
     // The path in the posting's place makes the order total, and the slug is unique.
     entries.sort_by(|a, b| {
-        let key = |entry: &Entry| {
-            (entry.published(), entry.view.updated)
-        };
+        let key = |entry: &Entry| (entry.published(), entry.view.updated);
         key(b).cmp(&key(a)).then_with(|| a.view.slug.cmp(&b.view.slug))
     });
     Feed {

@@ -303,7 +303,7 @@ mod tests {
             let closes = opens + Days::new(length);
             let posting = posting(&format!("opens: {opens}\ncloses: {closes}"));
             let begin = opens.and_time(NaiveTime::MIN).and_utc() - TimeDelta::days(2);
-            let states: Vec<State> = (0..)
+            let states: Vec<State> = (0..100_000)
                 .map(|n| begin + TimeDelta::minutes(n * step * 7))
                 .take_while(|now| *now < closes.and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(4))
                 .map(|now| state(&posting, now, &rules(zone)))

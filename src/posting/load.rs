@@ -95,7 +95,7 @@ impl Files<'_> {
             return None;
         }
         if entry.path_is_symlink()
-            && let Err(problem) = self.follow(&path, entry.path())
+            && let Some(problem) = self.follow(&path, entry.path())
         {
             return Some(problem);
         }
@@ -170,11 +170,11 @@ impl Files<'_> {
     }
 
     /// A symbolic link may lead to a file inside of the site, nowhere else.
-    fn follow(&self, path: &Arc<str>, link: &Path) -> Result<(), (Arc<str>, Parsed)> {
+    fn follow(&self, path: &Arc<str>, link: &Path) -> Option<(Arc<str>, Parsed)> {
         match link.canonicalize() {
             Ok(target) if !target.starts_with(&self.root) => {
                 let message = "the symbolic link leads out of the site and was not followed";
-                Err(problem(
+                Some(problem(
                     path.clone(),
                     Severity::Error,
                     Code::OutsideSite,
@@ -184,7 +184,7 @@ impl Files<'_> {
             }
             Ok(target) if target.is_dir() => {
                 let message = "the symbolic link leads to a folder and was not followed";
-                Err(problem(
+                Some(problem(
                     path.clone(),
                     Severity::Note,
                     Code::IgnoredFile,
@@ -192,8 +192,8 @@ impl Files<'_> {
                     "put the folder itself here",
                 ))
             }
-            Ok(_) => Ok(()),
-            Err(error) => Err(unreadable(path.clone(), &error)),
+            Ok(_) => None,
+            Err(error) => Some(unreadable(path.clone(), &error)),
         }
     }
 }
@@ -273,21 +273,18 @@ fn refuse_doubles(loaded: &mut Loaded) {
                 )
             })
         };
-        match double {
-            Some((message, field)) => {
-                let first = || posting.places.values().min_by_key(|span| span.start);
-                let span = posting.places.get(&field).or_else(first).cloned().unwrap_or(0..0);
-                loaded.diagnostics.push(
-                    Diagnostic::new(Severity::Error, Code::DuplicateId, path.clone(), message)
-                        .at(&posting.source, &span)
-                        .help("rename the file, or give one of the two a `slug:` of its own"),
-                );
-            }
-            None => {
-                ids.insert(posting.id.clone(), path.clone());
-                slugs.insert(posting.slug.clone(), path.clone());
-                kept.push(posting);
-            }
+        if let Some((message, field)) = double {
+            let first = || posting.places.values().min_by_key(|span| span.start);
+            let span = posting.places.get(&field).or_else(first).cloned().unwrap_or(0..0);
+            loaded.diagnostics.push(
+                Diagnostic::new(Severity::Error, Code::DuplicateId, path.clone(), message)
+                    .at(&posting.source, &span)
+                    .help("rename the file, or give one of the two a `slug:` of its own"),
+            );
+        } else {
+            ids.insert(posting.id.clone(), path.clone());
+            slugs.insert(posting.slug.clone(), path.clone());
+            kept.push(posting);
         }
     }
     loaded.postings = kept;

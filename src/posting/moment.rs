@@ -97,15 +97,14 @@ fn start_of(day: NaiveDate, zone: Tz, side: Side) -> DateTime<Utc> {
 
 fn resolve(local: NaiveDateTime, zone: Tz, side: Side) -> DateTime<Utc> {
     // The longest gap ever was a day (Samoa left one out), and gaps end on a full minute.
-    let minutes = (0..=25 * 60).map_while(|m| local.checked_add_signed(TimeDelta::minutes(m)));
+    let mut minutes = (0..=25 * 60).map_while(|m| local.checked_add_signed(TimeDelta::minutes(m)));
     minutes
-        .filter_map(|local| match (zone.from_local_datetime(&local), side) {
+        .find_map(|local| match (zone.from_local_datetime(&local), side) {
             (MappedLocalTime::Single(at), _)
             | (MappedLocalTime::Ambiguous(at, _), Side::First)
             | (MappedLocalTime::Ambiguous(_, at), Side::Last) => Some(at.to_utc()),
             (MappedLocalTime::None, _) => None,
         })
-        .next()
         // Only at the ends of the calendar, where the zone no longer matters.
         .unwrap_or_else(|| local.and_utc())
 }
@@ -165,35 +164,35 @@ fn read_day(text: &str, day_first: bool) -> Result<(NaiveDate, bool), (String, S
         let instead = "write the day as year-month-day, for example `2021-09-03`".to_owned();
         ("is not a date".to_owned(), instead)
     };
-    let separator = text.chars().find(|c| matches!(c, '-' | '/' | '.')).ok_or_else(not_a_date)?;
+    let separator =
+        text.chars().find(|mark| matches!(mark, '-' | '/' | '.')).ok_or_else(not_a_date)?;
     let parts: Vec<&str> = text.split(separator).collect();
-    let [a, b, c] = parts[..] else { return Err(not_a_date()) };
+    let [first, second, third] = parts[..] else { return Err(not_a_date()) };
     let number = |part: &str| -> Option<u32> {
-        (!part.is_empty() && part.len() <= 4 && part.bytes().all(|b| b.is_ascii_digit()))
+        (!part.is_empty() && part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit()))
             .then(|| part.parse().ok())
             .flatten()
     };
-    let (Some(x), Some(y), Some(z)) = (number(a), number(b), number(c)) else {
-        return Err(not_a_date());
-    };
-    let (year, month, day) = if a.len() == 4 {
-        (x, y, z)
-    } else if c.len() == 4 {
+    let numbers = (number(first), number(second), number(third));
+    let (Some(one), Some(two), Some(three)) = numbers else { return Err(not_a_date()) };
+    let (year, month, day) = if first.len() == 4 {
+        (one, two, three)
+    } else if third.len() == 4 {
         // Day, month, year; month first only where days cannot be.
-        match (x, y) {
-            (1..=12, 1..=12) if x != y && !day_first => {
+        match (one, two) {
+            (1..=12, 1..=12) if one != two && !day_first => {
                 let instead = format!(
-                    "write `{z:04}-{y:02}-{x:02}` for the {x}.{y}., or `{z:04}-{x:02}-{y:02}` for the {y}.{x}."
+                    "write either `{three:04}-{two:02}-{one:02}` or `{three:04}-{one:02}-{two:02}`"
                 );
                 return Err(("can be read in two ways".to_owned(), instead));
             }
-            (1..=12, 13..) => (z, x, y),
-            _ => (z, y, x),
+            (1..=12, 13..) => (three, one, two),
+            _ => (three, two, one),
         }
     } else {
         return Err(not_a_date());
     };
-    let plain = a.len() == 4 && b.len() == 2 && c.len() == 2 && separator == '-';
+    let plain = [first, second, third].map(str::len) == [4, 2, 2] && separator == '-';
     let year = i32::try_from(year).unwrap_or(i32::MAX);
     match NaiveDate::from_ymd_opt(year, month, day) {
         Some(date) if YEARS.contains(&year) => Ok((date, plain)),
@@ -223,7 +222,7 @@ fn no_such_day(year: i32, month: u32) -> (String, String) {
 }
 
 fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<DateTime<FixedOffset>> {
-    let at = text.find(|c: char| matches!(c, 'Z' | 'z' | '+' | '-')).unwrap_or(text.len());
+    let at = text.find(['Z', 'z', '+', '-']).unwrap_or(text.len());
     let (clock, offset) = (text[..at].trim_end(), &text[at..]);
     let time = ["%H:%M:%S%.f", "%H:%M"]
         .iter()

@@ -365,12 +365,17 @@ impl Reader<'_> {
 
     /// Cleans a text, and says so where that changes it visibly.
     fn line(&mut self, raw: &str, span: &Range<usize>) -> Option<String> {
-        let line = text::one_line(raw);
-        if let Some(bad) = raw.chars().find(|c| !text::is_allowed(*c) || text::turns_direction(*c))
-        {
+        let wrong = |c: &char| !text::is_allowed(*c) || text::turns_direction(*c);
+        if let Some(bad) = raw.chars().find(wrong) {
             let message =
                 format!("the character U+{:04X} does not belong in a line of text", u32::from(bad));
             self.warn(Code::ControlCharacter, span, message, "delete it; it was left out");
+        }
+        let plain = text::without_markup(raw);
+        let line = text::one_line(&plain);
+        if plain != raw {
+            let message = format!("HTML in a line of plain text; it was read as “{line}”");
+            self.warn(Code::Markup, span, message, "write it without HTML");
         }
         (!line.is_empty()).then_some(line)
     }
@@ -559,8 +564,8 @@ impl Reader<'_> {
                 );
                 None
             }
-            Err(_) => match guessed() {
-                Some(url) => {
+            Err(_) => {
+                if let Some(url) = guessed() {
                     let message = format!("`{}` was read as {url}", keyed.name());
                     self.warn(
                         Code::InvalidAddress,
@@ -569,8 +574,7 @@ impl Reader<'_> {
                         format!("write `{}: {url}`", keyed.name()),
                     );
                     Some(url)
-                }
-                None => {
+                } else {
                     let message =
                         format!("`{}` is not a web address; it was left out", keyed.name());
                     self.warn(
@@ -581,7 +585,7 @@ impl Reader<'_> {
                     );
                     None
                 }
-            },
+            }
         }
     }
 
@@ -620,20 +624,19 @@ impl Reader<'_> {
         let span = self.value(Field::RedirectFrom).map(|keyed| keyed.value.span);
         let mut redirects = Vec::new();
         for path in self.list(Field::RedirectFrom) {
-            match redirect(&path) {
-                Some(path) => redirects.push(path),
-                None => {
-                    let message = format!(
-                        "`{}` is not a path of this site; it was ignored",
-                        text::shortened(&path, 60)
-                    );
-                    self.warn(
-                        Code::InvalidAddress,
-                        &span.clone().unwrap_or(0..0),
-                        message,
-                        "write a path from the site's root, like `/jobs/old-name.html`",
-                    );
-                }
+            if let Some(path) = redirect(&path) {
+                redirects.push(path);
+            } else {
+                let message = format!(
+                    "`{}` is not a path of this site; it was ignored",
+                    text::shortened(&path, 60)
+                );
+                self.warn(
+                    Code::InvalidAddress,
+                    &span.clone().unwrap_or(0..0),
+                    message,
+                    "write a path from the site's root, like `/jobs/old-name.html`",
+                );
             }
         }
         redirects

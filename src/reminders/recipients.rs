@@ -152,8 +152,8 @@ pub fn read(path: &str, content: &str) -> (Vec<Recipient>, Vec<Diagnostic>) {
     for item in items {
         let Some(recipient) = entry(&source, &item, &mut problems) else { continue };
         let line = content[..item.span.start.min(content.len())].matches('\n').count() + 1;
-        match seen.get(&recipient.key()) {
-            Some(first) => problems.push(
+        if let Some(first) = seen.get(&recipient.key()) {
+            problems.push(
                 Diagnostic::new(
                     Severity::Warning,
                     Code::DuplicateRecipient,
@@ -162,11 +162,10 @@ pub fn read(path: &str, content: &str) -> (Vec<Recipient>, Vec<Diagnostic>) {
                 )
                 .at(&source, &item.span)
                 .help("delete one of the two"),
-            ),
-            None => {
-                seen.insert(recipient.key(), line);
-                recipients.push(recipient);
-            }
+            );
+        } else {
+            seen.insert(recipient.key(), line);
+            recipients.push(recipient);
         }
     }
     (recipients, problems)

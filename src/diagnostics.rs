@@ -56,6 +56,8 @@ pub enum Code {
     YamlLimit,
     /// A line of the YAML was read in spite of a mistake.
     YamlRepaired,
+    /// Elements of the text stand in each other beyond what a person writes.
+    TooDeep,
     /// One key stands twice.
     DuplicateKey,
     /// A key that means nothing here.
@@ -123,6 +125,7 @@ impl Code {
             Self::YamlSyntax => "yaml-syntax",
             Self::YamlLimit => "yaml-limit",
             Self::YamlRepaired => "yaml-repaired",
+            Self::TooDeep => "too-deep",
             Self::DuplicateKey => "duplicate-key",
             Self::UnknownKey => "unknown-key",
             Self::KeySpelling => "key-spelling",

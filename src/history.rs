@@ -51,11 +51,10 @@ impl History {
             .workdir()
             .and_then(|workdir| workdir.canonicalize().ok())
             .and_then(|workdir| folder.strip_prefix(workdir).map(Path::to_owned).ok());
-        let (Some(prefix), Ok(head)) = (prefix, repository.head_id()) else {
-            return Ok(Self::default());
-        };
+        let head = repository.head().map_err(Error::new)?.id().map(gix::Id::detach);
+        let (Some(prefix), Some(head)) = (prefix, head) else { return Ok(Self::default()) };
         let mut walk = Walk { repository: &repository, prefix: &prefix };
-        walk.run(head.detach())
+        walk.run(head)
     }
 }
 

@@ -43,6 +43,7 @@ closes-in = { $days ->
     [one] closes in { $days } day
    *[other] closes in { $days } days
 }
+announced-for = A posting of our partner: { $organisation }
 label-role = Role
 label-organisation = Organisation
 label-team = Team

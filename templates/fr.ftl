@@ -47,6 +47,7 @@ closes-in = { $days ->
     [one] ferme dans { $days } jour
    *[other] ferme dans { $days } jours
 }
+announced-for = Une offre de notre partenaire : { $organisation }
 label-role = Métier
 label-organisation = Organisation
 label-team = Équipe

@@ -147,7 +147,7 @@ fn table(rows: &[Row<'_>]) -> String {
         ]);
     }
     // No spaces at the end of lines: people compare such lists.
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    table.lines().map(|line| format!("{}\n", line.trim_end().trim_start_matches(' '))).collect()
 }
 
 /// The posting that somebody means by a file, slug or id.

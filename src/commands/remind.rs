@@ -79,7 +79,7 @@ pub(super) fn remind(
             None => Sent::default(),
         };
         let digests = plan(site, postings, &everyone, &sent, opened.now);
-        return show(shell, &digests, &languages, opened);
+        return Ok(outcome.max(show(shell, &digests, &languages, opened)?));
     }
     if site.mail.transport != Transport::File {
         return Err(configuration(anyhow!(
@@ -88,6 +88,16 @@ pub(super) fn remind(
     }
     let _lock = lock(&folder)?;
     let mut ledger = Ledger::open(&folder).map_err(temporary)?;
+    let outbox = Outbox { folder: folder.join("outbox") };
+    // A run was killed between its mark and the next: the folder tells whether the file was written.
+    for begun in ledger.waiting().map_err(temporary)?.iter().filter(|waiting| waiting.begun) {
+        let settled = if outbox.has(begun) {
+            ledger.mark_sent(begun.id, opened.now)
+        } else {
+            ledger.not_sent(begun.id)
+        };
+        settled.map_err(temporary)?;
+    }
     let today = opened.now.with_timezone(&site.timezone).date_naive();
     ledger.forget_stale(today).map_err(temporary)?;
     let sent = ledger.sent().map_err(temporary)?;
@@ -108,12 +118,14 @@ pub(super) fn remind(
         }
     }
     ledger.plan(&planned, opened.now).map_err(temporary)?;
-    let outbox = Outbox { folder: folder.join("outbox") };
     let mut count = 0;
     for waiting in ledger.waiting().map_err(temporary)? {
         // Written before the wire: if this fails, nothing leaves.
         ledger.sending(waiting.id).map_err(temporary)?;
         let written = outbox.send(&waiting);
+        if written.is_err() {
+            ledger.not_sent(waiting.id).map_err(temporary)?;
+        }
         written
             .with_context(|| format!("cannot write to `{}`", outbox.folder.display()))
             .map_err(temporary)?;

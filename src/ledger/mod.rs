@@ -88,6 +88,8 @@ pub struct Waiting {
     pub message_id: String,
     /// The message, to the byte.
     pub message: Vec<u8>,
+    /// Whether it was being sent when a run ended.
+    pub begun: bool,
 }
 
 impl Ledger {
@@ -194,7 +196,7 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn waiting(&self) -> Result<Vec<Waiting>> {
         let mut statement = self.connection.prepare(
-            "SELECT id, recipient, day, message_id, message FROM digests
+            "SELECT id, recipient, day, message_id, message, state = 'sending' FROM digests
              WHERE state IN ('planned', 'sending') ORDER BY id",
         )?;
         let rows = statement.query_map([], |row| {
@@ -204,6 +206,7 @@ impl Ledger {
                 day: row.get(2)?,
                 message_id: row.get(3)?,
                 message: row.get(4)?,
+                begun: row.get(5)?,
             })
         })?;
         Ok(rows.collect::<std::result::Result<_, _>>()?)
@@ -215,6 +218,15 @@ impl Ledger {
     /// When the ledger cannot be written: then nothing may leave.
     pub fn sending(&self, id: i64) -> Result<()> {
         self.connection.execute("UPDATE digests SET state = 'sending' WHERE id = ?1", [id])?;
+        Ok(())
+    }
+
+    /// Takes the mark back: it is certain that nothing left.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn not_sent(&self, id: i64) -> Result<()> {
+        self.connection.execute("UPDATE digests SET state = 'planned' WHERE id = ?1", [id])?;
         Ok(())
     }
 

@@ -14,14 +14,23 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    fn path(&self, waiting: &Waiting) -> PathBuf {
+        let id = waiting.message_id.trim_start_matches('<').split('@').next().unwrap_or_default();
+        self.folder.join(format!("{}-{id}.eml", waiting.day))
+    }
+
+    /// Whether a message is there: files leave no doubt.
+    pub fn has(&self, waiting: &Waiting) -> bool {
+        self.path(waiting).exists()
+    }
+
     /// Writes a message. Writing it again writes the same file.
     ///
     /// # Errors
     /// When the file system refuses.
     pub fn send(&self, waiting: &Waiting) -> io::Result<PathBuf> {
         ledger::private_folder(&self.folder)?;
-        let id = waiting.message_id.trim_start_matches('<').split('@').next().unwrap_or_default();
-        let path = self.folder.join(format!("{}-{id}.eml", waiting.day));
+        let path = self.path(waiting);
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(&waiting.message)?;
         file.as_file().sync_all()?;

@@ -109,16 +109,64 @@ comrak::create_formatter!(Formatter, {
 /// Renders a posting's text. Addresses become absolute: relative to `base`, the site's address,
 /// and those within the text (`#place`) to `page`, the posting's own.
 pub fn to_html(markdown: &str, base: &Url, page: &Url) -> String {
+    // Character references can name what a document may not contain.
+    text::allowed(sanitise(&unsafe_html(markdown), base, page).trim()).into_owned()
+}
+
+/// What the Markdown says, with all of its raw HTML.
+fn unsafe_html(markdown: &str) -> String {
     let arena = Arena::new();
     let options = options();
     let root = comrak::parse_document(&arena, markdown, &options);
     let mut html = String::with_capacity(markdown.len() * 3 / 2);
-    if Formatter::format_document(root, &options, &mut html).is_err() {
+    match Formatter::format_document(root, &options, &mut html) {
+        Ok(()) => html,
         // Writing into a string does not fail.
-        return String::new();
+        Err(_) => String::new(),
     }
-    // Character references can name what a document may not contain.
-    text::allowed(sanitise(&html, base, page).trim()).into_owned()
+}
+
+/// How deep elements may stand in each other. The time that an HTML parser takes grows with the
+/// depth of what is open, and a megabyte of `>` or `<div>` would take it hours.
+pub const MAX_DEPTH: usize = 200;
+
+/// Whether a text's elements stand in each other deeper than [`MAX_DEPTH`].
+pub fn is_too_deep(markdown: &str) -> bool {
+    // Nearly every text has neither many tags nor a line with many marks; looking is cheaper than
+    // rendering.
+    let marks = |line: &str| {
+        let rest = line.trim_start_matches([' ', '\t', '>', '*', '+', '-', '.', ')']);
+        line.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len()
+    };
+    let suspicious = markdown.bytes().filter(|byte| *byte == b'<').count() > MAX_DEPTH
+        || markdown.lines().any(|line| marks(line) > MAX_DEPTH);
+    suspicious && depth(&unsafe_html(markdown)) > MAX_DEPTH
+}
+
+/// How deep the elements of an HTML text stand in each other at most. Elements that need no end
+/// do not count.
+fn depth(html: &str) -> usize {
+    const ENDLESS: &[&str] = &[
+        "area", "base", "br", "col", "dd", "dt", "embed", "hr", "img", "input", "li", "link",
+        "meta", "option", "p", "param", "source", "tbody", "td", "tfoot", "th", "thead", "tr",
+        "track", "wbr",
+    ];
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for (at, _) in html.match_indices('<') {
+        let tag = &html[at + 1..];
+        let (closes, name) = match tag.strip_prefix('/') {
+            Some(name) => (true, name),
+            None => (false, tag),
+        };
+        let end = name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len());
+        let name = &name[..end];
+        if name.is_empty() || ENDLESS.iter().any(|endless| name.eq_ignore_ascii_case(endless)) {
+            continue;
+        }
+        depth = if closes { depth.saturating_sub(1) } else { depth + 1 };
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// HTML with nothing in it that could act, track, or break out of where it is put.
@@ -350,6 +398,17 @@ mod tests {
         assert_eq!(summary(markdown, 300), "We look for somebody 👋 one two");
         assert_eq!(summary(markdown, 12), "We look for…");
         assert_eq!(summary("", 12), "");
+    }
+
+    #[test]
+    fn what_nests_without_end_is_too_deep() {
+        for (part, times) in [("> ", 400_000), ("<div>", 100_000), ("<li><ul>", 100_000)] {
+            assert!(is_too_deep(&part.repeat(times)), "{part}");
+        }
+        assert!(!is_too_deep(&"<p>a <br> <b>b</b>\n".repeat(10_000)));
+        assert!(!is_too_deep(&"- a\n".repeat(10_000)));
+        assert!(!is_too_deep(&format!("{}\n", "-".repeat(100_000))));
+        assert!(!is_too_deep(&"| a ".repeat(10_000)));
     }
 
     #[test]

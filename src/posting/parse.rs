@@ -282,6 +282,13 @@ impl Reader<'_> {
     }
 
     fn posting(&mut self, body: Range<usize>) -> Option<Posting> {
+        if markdown::is_too_deep(&self.source.text[body.clone()]) {
+            let message =
+                format!("the text nests more than {} elements in each other", markdown::MAX_DEPTH);
+            let start = body.end - self.source.text[body.clone()].trim_start().len();
+            self.error(Code::TooDeep, &(start..start + 1), message, "quote or list less deeply");
+            return None;
+        }
         let role = self.text(Field::Role);
         let title = self.text(Field::Title);
         let stem = stem(&self.source.path);

@@ -1,0 +1,259 @@
+//! Every command of the program, with its output and exit code.
+
+mod common;
+
+use common::{SETTINGS, Site};
+
+const NOW: &str = "--now=2021-08-31";
+
+fn two() -> Site {
+    let site = Site::new();
+    site.posting("a.md", "title: Développeuse\nteam: E\nopens: 2021-08-01\ncloses: 2021-09-03");
+    site.posting("b.md", "title: Designer\norganisation: O\ncontract: CDI\ndomains: [design, web]\ncloses: 2021-08-01");
+    site
+}
+
+#[test]
+fn init_makes_a_site_that_builds_and_reminds_at_once() {
+    let site = Site::empty();
+    site.run(&[NOW, "init", "jobs"]).exits(0);
+    let run = site.run(&["--site", "jobs", NOW, "run"]).exits(0);
+    assert!(run.stderr.contains("published 1 open posting in 4 feeds"), "{}", run.stderr);
+    assert!(run.stderr.contains("2 digests in `jobs/.crieur/outbox`"), "{}", run.stderr);
+    assert!(site.run(&["--site", "jobs", NOW, "check", "--strict"]).exits(0).stdout.is_empty());
+    let again = site.run(&[NOW, "init", "jobs"]).exits(78);
+    assert_eq!(again.stderr, "crieur: there is a site in `jobs` already\n");
+}
+
+#[test]
+fn new_makes_a_posting_dated_today_whatever_its_title() {
+    let site = Site::new();
+    let title = "Poste : « dév » #1 \"full-stack\" @ l'été";
+    let new = site.run(&[NOW, "new", title]).exits(0);
+    assert_eq!(new.stdout, "content/postings/2021-08-31-poste-dev-1-full-stack-l-ete.md\n");
+    let list = site.run(&[NOW, "list", "--format", "json"]).exits(0).json();
+    assert_eq!(list[0]["title"], title);
+    assert_eq!(list[0]["opens"], "2021-08-31");
+    assert!(site.run(&[NOW, "check", "--strict"]).exits(0).stdout.is_empty());
+    let again = site.run(&[NOW, "new", title]).exits(2);
+    assert!(again.stderr.contains("exists already"), "{}", again.stderr);
+    site.run(&[NOW, "new", "???"]).exits(2);
+}
+
+#[test]
+fn list_shows_what_is_open_or_all_in_three_formats() {
+    let site = two();
+    let open = site.run(&[NOW, "list", "--format", "json"]).exits(0).json();
+    insta::assert_json_snapshot!(open);
+    let all = site.run(&[NOW, "list", "--all", "--format", "csv"]).exits(0);
+    insta::assert_snapshot!("list_csv", all.stdout);
+    let table = site.run(&[NOW, "list", "--all"]).exits(0);
+    insta::assert_snapshot!("list_table", table.stdout);
+    let within = |days: &str| {
+        site.run(&[NOW, "list", "--closing-within", days, "--format", "json"])
+            .exits(0)
+            .json()
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!((within("2"), within("3")), (0, 1));
+}
+
+#[test]
+fn check_tells_problems_in_three_formats() {
+    let site = two();
+    site.posting("c.md", "role: x\nposte_ferme: 2021-02-30\nlayout: job");
+    let json = site.run(&[NOW, "check", "--format", "json"]).exits(1);
+    insta::assert_json_snapshot!(json.json());
+    assert_eq!(json.stderr, "2 postings: 1 error, 1 note\n");
+    let github = site.run(&[NOW, "check", "--format", "github"]).exits(1);
+    insta::assert_snapshot!("check_github", github.stdout);
+    let coloured = site.run(&[NOW, "--color", "always", "check"]).exits(1);
+    assert!(coloured.stdout.contains("\u{1b}["));
+    let elsewhere = Site::empty();
+    let root = site.root().to_str().unwrap();
+    let prefixed = elsewhere.run(&["--site", root, NOW, "check"]).exits(1);
+    assert!(
+        prefixed.stdout.contains(&format!("{root}/content/postings/c.md:3:14")),
+        "{}",
+        prefixed.stdout
+    );
+}
+
+#[test]
+fn warnings_fail_only_where_that_is_asked_for() {
+    let site = Site::new();
+    site.posting("a.md", "role: x\nposte_ferme: 31/12/2021");
+    site.run(&[NOW, "check"]).exits(0);
+    site.run(&[NOW, "check", "--strict"]).exits(1);
+}
+
+#[test]
+fn explain_says_why() {
+    let site = two();
+    site.write(
+        "content/recipients.yaml",
+        "- email: a@example.org\n- email: b@example.org\n  teams: Z\n",
+    );
+    let explain = |arguments: &[&str], code| {
+        let all: Vec<&str> = [NOW, "explain"].iter().chain(arguments).copied().collect();
+        site.run(&all).exits(code)
+    };
+    insta::assert_snapshot!(
+        "explain_open",
+        explain(&["a", "--recipient", "a@example.org"], 0).stdout
+    );
+    insta::assert_snapshot!("explain_closed", explain(&["content/postings/b.md"], 0).stdout);
+    let no = explain(&["tag:jobs.example.org,2021:a", "--recipient", "b@example.org"], 0);
+    assert!(no.stdout.contains("no: it is not among the recipient's interests"), "{}", no.stdout);
+    assert!(explain(&["aa"], 2).stderr.contains("did you mean `a`?"));
+    site.posting("broken.md", "role: x\nposte_ferme: 2021-02-30");
+    let broken = explain(&["broken.md"], 1);
+    assert_eq!(broken.stdout, "content/postings/broken.md: not published\n");
+    assert!(broken.stderr.contains("invalid-date"));
+}
+
+#[test]
+fn settings_are_refused_with_line_and_suggestion() {
+    for (name, settings) in [
+        (
+            "unknown_keys",
+            "title: T\nurl: https://a.example.org/\nlangage: fr\nmail: { form: x, transport: file }\n",
+        ),
+        ("missing_url", "title: T\n"),
+        ("bad_zone", "title: T\nurl: https://a.example.org/\ntimezone: Europe/Pariss\n"),
+        (
+            "bad_values",
+            "title: T\nurl: https://a.example.org/\nreminders: { lead_days: [7, 3000], send_after: \"08:00\" }\nids: { authority: \"A b\", since: soon }\n",
+        ),
+        ("bad_type", "title: T\nurl: https://a.example.org/\nreminders:\n  owners: perhaps\n"),
+        ("bad_enum", "title: T\nurl: https://a.example.org/\nmail:\n  transport: pigeon\n"),
+        ("bad_yaml", "title: T\n  url: x\n"),
+        ("not_the_web", "title: T\nurl: ftp://a.example.org/\n"),
+        ("unknown_language", "title: T\nurl: https://a.example.org/\nlanguage: de\n"),
+        ("empty", ""),
+    ] {
+        let site = Site::new();
+        site.write("content/site.yaml", settings);
+        let build = site.run(&["build"]).exits(78);
+        insta::assert_snapshot!(format!("settings_{name}"), build.stderr);
+        assert!(!site.exists("out"));
+        let check = site.run(&["check", "--format", "json"]).exits(78).json();
+        assert!(!check.as_array().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn the_contracts_example_is_accepted() {
+    let site = Site::new();
+    site.write(
+        "content/site.yaml",
+        r#"title: Offres d'emploi
+url: https://emplois.example.org/
+language: fr
+timezone: Europe/Paris
+author: { name: Exemple, email: emplois@example.org }
+ids: { authority: emplois.example.org, since: 2021 }
+feeds: { by: [domain, team, contract, organisation] }
+reminders: { lead_days: [7, 3, 1], send_after: "08:00", owners: false, in_doubt: resend }
+mail:
+  from: "Exemple <emplois@example.org>"
+  reply_to: contact@example.org
+  list_id: emplois.example.org
+  transport: file
+  smtp: { host: 127.0.0.1, port: 2525, security: none, connections: 4 }
+  dkim: { domain: example.org, selector: crieur, key_file: dkim.pem }
+unsubscribe: { mailto: desabonnement@example.org }
+ledger: sqlite
+"#,
+    );
+    site.run(&["check", "--strict"]).exits(0);
+}
+
+#[test]
+fn templates_of_a_site_replace_ours_and_their_mistakes_are_shown() {
+    let site = two();
+    site.write(
+        "templates/entry.html",
+        "<p>{{ posting.title }}: {{ t(\"closes-on\", date=posting.deadline) }}</p>",
+    );
+    site.write("templates/fr.ftl", "closes-on = Clôture : { $date }\n");
+    site.run(&[NOW, "build"]).exits(0);
+    assert!(
+        site.read("out/feed.json")
+            .contains("<p>Développeuse: Clôture : vendredi 3 septembre 2021</p>")
+    );
+    site.write("templates/entry.html", "\n{{ posting.titel.x }}");
+    let build = site.run(&[NOW, "build"]).exits(78);
+    assert!(build.stderr.contains("`templates/entry.html`, line 2"), "{}", build.stderr);
+    site.write("templates/entry.html", "{% if %}");
+    site.run(&[NOW, "check"]).exits(78);
+}
+
+#[test]
+fn a_site_that_is_not_there_is_said_to_be_missing() {
+    let nowhere = Site::empty();
+    let build = nowhere.run(&["build"]).exits(78);
+    assert!(build.stderr.contains("crieur init DIR"), "{}", build.stderr);
+    // Postings that vanished must not look like a site without any.
+    let site = Site::empty();
+    site.write("content/site.yaml", SETTINGS);
+    site.run(&["build"]).exits(78);
+    assert!(!site.exists("out"));
+}
+
+#[test]
+fn usage_completions_and_manual() {
+    let site = two();
+    site.run(&["--frobnicate"]).exits(2);
+    site.run(&["--now", "tomorrow", "list"]).exits(2);
+    assert!(site.run(&["completions", "bash"]).exits(0).stdout.contains("_crieur"));
+    assert!(site.run(&["man"]).exits(0).stdout.contains(".TH crieur"));
+    assert!(site.run(&["--help"]).exits(0).stdout.contains("75 temporary failure"));
+    for command in ["init", "new", "check", "list", "build", "remind", "run", "explain"] {
+        site.run(&[command, "--help"]).exits(0);
+    }
+}
+
+#[test]
+fn options_may_come_from_the_environment() {
+    let site = two();
+    let elsewhere = Site::empty();
+    let output = elsewhere
+        .command()
+        .env("CRIEUR_SITE", site.root())
+        .env("CRIEUR_NOW", "2021-07-31")
+        .args(["list", "--format", "csv"])
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.contains("content/postings/b.md,b,"));
+}
+
+#[test]
+fn two_postings_with_one_id_are_an_error_that_names_both() {
+    let site = Site::new();
+    site.posting("A.md", "title: First");
+    site.posting("a.md", "title: Second");
+    site.posting("c.md", "title: Third\nid: https://example.org/1");
+    site.posting("d.md", "title: Fourth\nid: https://example.org/1");
+    let build = site.run(&[NOW, "build"]).exits(1);
+    assert!(
+        build.stderr.contains("`content/postings/A.md` has the same id")
+            && build.stderr.contains("content/postings/a.md:2:8"),
+        "{}",
+        build.stderr
+    );
+    assert!(
+        build.stderr.contains("`content/postings/c.md` has the same id")
+            && build.stderr.contains("content/postings/d.md:3:5"),
+        "{}",
+        build.stderr
+    );
+    let list = site.run(&[NOW, "list", "--format", "json"]).exits(0).json();
+    let titles: Vec<_> =
+        list.as_array().unwrap().iter().map(|row| row["title"].as_str().unwrap()).collect();
+    assert_eq!(titles, ["First", "Third"]);
+}

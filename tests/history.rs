@@ -1,0 +1,174 @@
+//! Dates of changes from git, with repositories that the tests make.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::Site;
+use gix::objs::tree::{Entry, EntryKind};
+
+const NOW: &str = "--now=2021-08-31";
+
+/// Commits all files below content/postings as they are, at an instant.
+fn commit(site: &Site, at: i64, parents: Vec<gix::ObjectId>) -> gix::ObjectId {
+    let repository = gix::open(site.root()).unwrap();
+    let write = |entries: Vec<Entry>| {
+        repository.write_object(gix::objs::Tree { entries }).unwrap().detach()
+    };
+    let files: Vec<Entry> = site
+        .files("content/postings")
+        .into_iter()
+        .collect::<BTreeMap<_, _>>()
+        .into_iter()
+        .map(|(name, bytes)| Entry {
+            mode: EntryKind::Blob.into(),
+            filename: name.into(),
+            oid: repository.write_blob(bytes).unwrap().detach(),
+        })
+        .collect();
+    let folder =
+        |name: &str, oid| vec![Entry { mode: EntryKind::Tree.into(), filename: name.into(), oid }];
+    let tree = write(folder("content", write(folder("postings", write(files)))));
+    let time = gix::date::Time { seconds: at, offset: 7200 };
+    let mut buffer = gix::date::parse::TimeBuf::default();
+    let who = gix::actor::Signature { name: "A".into(), email: "a@example.org".into(), time };
+    let who = who.to_ref(&mut buffer);
+    repository.commit_as(who, who, "HEAD", "change", tree, parents).unwrap().detach()
+}
+
+/// 2021-08-DD at noon, in seconds.
+fn august(day: i64) -> i64 {
+    1_627_776_000 + (day - 1) * 86_400 + 43_200
+}
+
+/// `updated` of each entry, to the minute.
+fn updated(site: &Site) -> Vec<String> {
+    site.run(&[NOW, "build"]).exits(0);
+    let feed = feed_rs::parser::parse(site.read("out/feed.atom").as_bytes()).unwrap();
+    let mut found: Vec<String> = feed
+        .entries
+        .iter()
+        .map(|entry| {
+            let slug = entry.id.rsplit(':').next().unwrap();
+            format!("{slug} {}", entry.updated.unwrap().format("%dT%H:%M"))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn site() -> Site {
+    let site = Site::new();
+    gix::init(site.root()).unwrap();
+    site.posting("a.md", "title: A\nopens: 2021-08-01");
+    site.posting("b.md", "title: B\nopens: 2021-08-02");
+    site
+}
+
+#[test]
+fn the_last_commit_that_touched_the_file_counts() {
+    let site = site();
+    let first = commit(&site, august(5), vec![]);
+    site.posting("b.md", "title: B, changed\nopens: 2021-08-02");
+    let second = commit(&site, august(6), vec![first]);
+    site.write("elsewhere.txt", "not a posting");
+    commit(&site, august(7), vec![second]);
+    assert_eq!(updated(&site), ["a 05T12:00", "b 06T12:00"]);
+}
+
+#[test]
+fn a_file_that_is_not_committed_has_its_opening_date() {
+    let site = site();
+    commit(&site, august(5), vec![]);
+    site.posting("c.md", "title: C\nopens: 2021-08-03");
+    // Midnight in Paris is 22:00 of the day before in UTC.
+    assert_eq!(updated(&site), ["a 05T12:00", "b 05T12:00", "c 02T22:00"]);
+}
+
+#[test]
+fn what_the_author_says_counts_most() {
+    let site = site();
+    site.posting("b.md", "title: B\nupdated: 2021-08-20T10:00:00Z");
+    commit(&site, august(5), vec![]);
+    assert_eq!(updated(&site), ["a 05T12:00", "b 20T10:00"]);
+}
+
+#[test]
+fn a_merge_changes_only_what_differs_from_all_of_its_parents() {
+    let site = site();
+    let base = commit(&site, august(5), vec![]);
+    site.posting("a.md", "title: A, ours\nopens: 2021-08-01");
+    let ours = commit(&site, august(6), vec![base]);
+    // The other branch, from the base.
+    site.posting("a.md", "title: A\nopens: 2021-08-01");
+    site.posting("b.md", "title: B, theirs\nopens: 2021-08-02");
+    std::fs::write(site.path(".git/refs/heads/main"), format!("{base}\n")).unwrap();
+    let head = std::fs::read_to_string(site.path(".git/HEAD")).unwrap();
+    let branch = head.trim().trim_start_matches("ref: ").to_owned();
+    std::fs::write(site.path(&format!(".git/{branch}")), format!("{base}\n")).unwrap();
+    let theirs = commit(&site, august(7), vec![base]);
+    site.posting("a.md", "title: A, ours\nopens: 2021-08-01");
+    commit_merge(&site, august(8), theirs, ours);
+    assert_eq!(updated(&site), ["a 06T12:00", "b 07T12:00"]);
+}
+
+fn commit_merge(site: &Site, at: i64, first: gix::ObjectId, second: gix::ObjectId) {
+    commit(site, at, vec![first, second]);
+}
+
+#[test]
+fn a_shallow_clone_does_not_pass_its_beginning_off_as_a_change() {
+    let site = site();
+    let first = commit(&site, august(5), vec![]);
+    site.posting("b.md", "title: B, changed\nopens: 2021-08-02");
+    let second = commit(&site, august(6), vec![first]);
+    site.posting("b.md", "title: B, changed again\nopens: 2021-08-02");
+    commit(&site, august(7), vec![second]);
+    std::fs::write(site.path(".git/shallow"), format!("{second}\n")).unwrap();
+    // The first commit is not there in a shallow clone.
+    let object = first.to_string();
+    std::fs::remove_file(site.path(&format!(".git/objects/{}/{}", &object[..2], &object[2..])))
+        .unwrap();
+    assert_eq!(updated(&site), ["a 31T22:00", "b 07T12:00"]);
+    let check = site.run(&[NOW, "check"]).exits(0);
+    assert!(
+        check.stdout.contains("warning[history]: the git clone is shallow"),
+        "{}",
+        check.stdout
+    );
+}
+
+#[test]
+fn a_site_may_lie_anywhere_in_a_repository_or_in_none() {
+    let site = site();
+    assert_eq!(updated(&site), ["a 31T22:00", "b 01T22:00"], "no commit yet");
+    std::fs::remove_dir_all(site.path(".git")).unwrap();
+    assert_eq!(updated(&site), ["a 31T22:00", "b 01T22:00"], "no repository");
+}
+
+#[test]
+fn postings_committed_together_are_told_apart() {
+    let site = site();
+    commit(&site, august(5), vec![]);
+    site.run(&[NOW, "build"]).exits(0);
+    let atom = site.read("out/feed.atom");
+    let stamps: Vec<&str> = atom
+        .split("<entry>")
+        .skip(1)
+        .map(|e| e.split("<updated>").nth(1).unwrap().split('<').next().unwrap())
+        .collect();
+    assert_eq!(stamps.len(), 2);
+    assert_ne!(stamps[0], stamps[1]);
+}
+
+#[test]
+fn a_damaged_repository_is_a_warning() {
+    let site = site();
+    let first = commit(&site, august(5), vec![]);
+    let object = first.to_string();
+    std::fs::write(site.path(&format!(".git/objects/{}/{}", &object[..2], &object[2..])), "junk")
+        .unwrap();
+    site.run(&[NOW, "build"]).exits(0);
+    let check = site.run(&[NOW, "check"]).exits(0);
+    assert!(check.stdout.contains("warning[history]"), "{}", check.stdout);
+}

@@ -1,0 +1,169 @@
+//! What `build` does to a folder, also when it is killed.
+
+mod common;
+
+use std::fs;
+use std::process::Stdio;
+
+use common::Site;
+
+const NOW: &str = "--now=2021-08-31";
+
+#[test]
+fn building_twice_touches_nothing_and_a_change_touches_what_depends_on_it() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\nopens: 2021-08-01\nteam: X");
+    site.posting("b.md", "title: B\nopens: 2021-08-02\nteam: Y");
+    site.run(&[NOW, "build"]).exits(0);
+    let before = site.times("out");
+    let second = site.run(&[NOW, "build"]).exits(0);
+    assert_eq!(second.stderr, "published 2 open postings in 3 feeds: nothing changed\n");
+    assert_eq!(site.times("out"), before);
+    site.posting("b.md", "title: B, changed\nopens: 2021-08-02\nteam: Y");
+    site.run(&[NOW, "build"]).exits(0);
+    let changed: Vec<String> = site
+        .times("out")
+        .into_iter()
+        .filter(|(name, time)| before[name] != *time)
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(
+        changed,
+        [
+            "feed.atom",
+            "feed.json",
+            "feed.rss",
+            "feeds/team/y.atom",
+            "feeds/team/y.json",
+            "feeds/team/y.rss",
+            "index.html",
+            "postings/b.html"
+        ]
+    );
+}
+
+#[test]
+fn what_is_ours_and_stale_goes_and_what_is_others_stays() {
+    let site = Site::new();
+    site.posting("a.md", "title: A");
+    site.posting("b.md", "title: B\nteam: Y");
+    site.write("out/CNAME", "jobs.example.org");
+    site.write("out/feeds/team/readme.txt", "theirs");
+    site.write("out/postings/a.html", "theirs");
+    let build = site.run(&[NOW, "build"]).exits(1);
+    assert!(
+        build.stderr.contains("error[foreign-file]: was not written: crieur did not write it"),
+        "{}",
+        build.stderr
+    );
+    fs::remove_file(site.path("content/postings/b.md")).unwrap();
+    site.run(&[NOW, "build"]).exits(1);
+    assert!(!site.exists("out/postings/b.html") && !site.exists("out/feeds/team/y.atom"));
+    assert_eq!(site.read("out/CNAME"), "jobs.example.org");
+    assert_eq!(site.read("out/feeds/team/readme.txt"), "theirs");
+    assert_eq!(site.read("out/postings/a.html"), "theirs");
+}
+
+#[test]
+fn a_build_that_is_killed_leaves_whole_files_and_the_next_completes_it() {
+    let site = Site::new();
+    let write = |text: &str| {
+        for n in 0..300 {
+            let body = text.repeat(200);
+            site.write(
+                &format!("content/postings/p{n}.md"),
+                format!("---\ntitle: P{n}\nteam: T{}\n---\n\n{body}\n", n % 40),
+            );
+        }
+    };
+    write("old ");
+    site.run(&[NOW, "--quiet", "build"]).exits(0);
+    let old = site.files("out");
+    write("new ");
+    let reference = Site::new();
+    for (name, bytes) in site.files("content/postings") {
+        reference.write(&format!("content/postings/{name}"), bytes);
+    }
+    reference.run(&[NOW, "--quiet", "build"]).exits(0);
+    let new = reference.files("out");
+    // Killed once so many files are new. No clock is involved: the folder tells how far it is.
+    for changed in [1, 20, 100, 200, 350] {
+        site.write("content/site.yaml", common::SETTINGS);
+        let mut build = site
+            .command()
+            .args([NOW, "build"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        loop {
+            let done = site
+                .files("out")
+                .iter()
+                .filter(|(name, bytes)| new.get(*name) == Some(bytes))
+                .count();
+            if done >= changed || build.try_wait().unwrap().is_some() {
+                break;
+            }
+        }
+        build.kill().unwrap();
+        build.wait().unwrap();
+        for (name, bytes) in site.files("out") {
+            let whole = old.get(&name) == Some(&bytes) || new.get(&name) == Some(&bytes);
+            assert!(whole || name.contains(".crieur-") || name == ".published", "half of {name}");
+        }
+    }
+    site.run(&[NOW, "--quiet", "build"]).exits(0);
+    assert_eq!(site.files("out"), new);
+}
+
+#[test]
+fn strict_publishes_all_or_nothing() {
+    let site = Site::new();
+    site.posting("a.md", "title: A");
+    site.posting("b.md", "title: B\nposte_ferme: 31/08/2021");
+    let strict = site.run(&[NOW, "build", "--strict"]).exits(1);
+    assert!(!site.exists("out"));
+    assert!(strict.stderr.contains("nothing was published: 1 warning"), "{}", strict.stderr);
+    site.posting("b.md", "title: B\nposte_ferme: 2021-08-31");
+    site.run(&[NOW, "build", "--strict"]).exits(0);
+    assert!(site.exists("out/feed.atom"));
+}
+
+#[test]
+fn out_may_be_anywhere_and_is_whole_without_its_manifest() {
+    let site = Site::new();
+    site.posting("a.md", "title: A");
+    site.run(&[NOW, "build", "--out", "elsewhere/public"]).exits(0);
+    assert!(site.exists("elsewhere/public/feed.atom") && !site.exists("out"));
+    fs::remove_file(site.path("elsewhere/public/.published")).unwrap();
+    site.run(&[NOW, "build", "--out", "elsewhere/public"]).exits(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn files_can_be_served_and_links_do_not_lead_out() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let site = Site::new();
+    site.posting("a.md", "title: A");
+    let elsewhere = Site::empty();
+    elsewhere.write("secret.md", "---\ntitle: Secret\n---\n");
+    symlink(elsewhere.path("secret.md"), site.path("content/postings/link.md")).unwrap();
+    symlink(site.path("content/postings/a.md"), site.path("content/postings/inside.md")).unwrap();
+    symlink("nowhere", site.path("content/postings/broken.md")).unwrap();
+    symlink(elsewhere.root(), site.path("content/postings/folder")).unwrap();
+    let build = site.run(&[NOW, "build"]).exits(1);
+    for expected in [
+        "error[outside-site]",
+        "content/postings/link.md",
+        "content/postings/broken.md",
+        "content/postings/folder",
+    ] {
+        assert!(build.stderr.contains(expected), "{expected}: {}", build.stderr);
+    }
+    assert!(!site.exists("out/postings/link.html") && !site.exists("out/postings/secret.html"));
+    assert!(site.exists("out/postings/inside.html"));
+    let mode = fs::metadata(site.path("out/feed.atom")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o600, 0o600);
+    assert_eq!(mode & 0o044, 0o044, "{mode:o}");
+}

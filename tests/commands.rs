@@ -1,4 +1,5 @@
 //! Every command of the program, with its output and exit code.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
 

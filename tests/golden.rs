@@ -2,6 +2,7 @@
 //!
 //! To renew what is expected, look at the difference that a failing test shows, and run
 //! `RENEW=1 cargo test --test golden`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
 

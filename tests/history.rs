@@ -1,4 +1,5 @@
 //! Dates of changes from git, with repositories that the tests make.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What `build` does to a folder, also when it is killed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Digests: due ones leave once, through the ledger.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
 

@@ -14,6 +14,7 @@ use url::Url;
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::posting::Facet;
 use crate::posting::lifecycle::Rules;
+use crate::text;
 use crate::yaml::{self, Node};
 
 /// Where the settings stand, from the site's folder.
@@ -581,7 +582,8 @@ impl Settings {
             );
             return None;
         };
-        let title = crate::text::one_line(&self.title);
+        let line = |text: &str| text::one_line(&text::without_markup(text));
+        let title = line(&self.title);
         if title.is_empty() {
             refuse("title", "`title` is empty".to_owned(), "write what the site is called");
         }
@@ -627,14 +629,11 @@ impl Settings {
         }
         Some(Site {
             title,
-            description: self
-                .description
-                .map(|text| crate::text::one_line(&text))
-                .filter(|text| !text.is_empty()),
+            description: self.description.map(|text| line(&text)).filter(|text| !text.is_empty()),
             url,
             language: self.language.0,
             timezone: self.timezone,
-            author: self.author,
+            author: self.author.map(|author| Author { name: line(&author.name), ..author }),
             ids,
             feeds: self.feeds,
             reminders: self.reminders,

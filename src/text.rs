@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 /// Whether XML 1.0 and HTML both allow a character in a document: no controls but tab and line
-/// ends, no noncharacters (XML 1.0 section 2.2; HTML, "parse errors").
+/// ends, no noncharacters (XML 1.0 section 2.2; HTML, "parse errors"). The replacement character is
+/// none either: it stands for a letter that was lost on the way here.
 pub fn is_allowed(c: char) -> bool {
     let code = u32::from(c);
     (!c.is_control() || matches!(c, '\t' | '\n' | '\r'))
         && !(0xFDD0..=0xFDEF).contains(&code)
         && code & 0xFFFE != 0xFFFE
+        && c != char::REPLACEMENT_CHARACTER
 }
 
 /// Whether a character turns the direction of what follows it. In one line of text that others

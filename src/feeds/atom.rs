@@ -95,7 +95,7 @@ fn entry(entry: &Entry, site: &Site) -> atom::Entry {
             mime_type: Some("text/html".to_owned()),
             ..atom::Link::default()
         }],
-        summary: (!view.summary.is_empty()).then(|| atom::Text::plain(view.summary.clone())),
+        summary: (!view.summary.is_empty()).then(|| summary(&view.summary)),
         content: Some(atom::Content {
             value: Some(entry.content.clone()),
             content_type: Some("html".to_owned()),
@@ -107,6 +107,15 @@ fn entry(entry: &Entry, site: &Site) -> atom::Entry {
             None => ExtensionMap::new(),
         },
         ..atom::Entry::default()
+    }
+}
+
+/// Text that could be taken for HTML is given as HTML: not every reader looks at the type.
+fn summary(text: &str) -> atom::Text {
+    if text.contains(['<', '&']) {
+        atom::Text::html(html_escape::encode_text(text))
+    } else {
+        atom::Text::plain(text)
     }
 }
 

@@ -71,14 +71,12 @@ fn document(feed: &Feed<'_>) -> rss::Channel {
 
 fn item(entry: &Entry, site: &Site) -> rss::Item {
     let view = &entry.view;
+    let summary = if view.summary.is_empty() { &view.title } else { &view.summary };
     rss::Item {
         title: Some(view.title.clone()),
         link: Some(view.url.clone()),
-        description: Some(if view.summary.is_empty() {
-            view.title.clone()
-        } else {
-            view.summary.clone()
-        }),
+        // The profile: an item's description is HTML, unlike its title.
+        description: Some(html_escape::encode_text(summary).into_owned()),
         content: Some(entry.content.clone()),
         categories: entry
             .categories

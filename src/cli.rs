@@ -29,7 +29,7 @@ pub struct Global {
     /// site's time zone)
     #[arg(long, global = true, value_name = "WHEN", env = "CRIEUR_NOW")]
     pub now: Option<String>,
-    /// Say more; twice, say what the program does inside
+    /// Show warnings and notes, too
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Say nothing but errors

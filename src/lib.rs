@@ -21,4 +21,5 @@ pub mod site;
 pub mod templates;
 pub mod text;
 pub mod view;
+pub mod websub;
 pub mod yaml;

@@ -165,6 +165,65 @@ fn the_languages_of_a_site_and_of_a_posting_are_told() {
     assert!(atom.contains("Closes on Friday 3 September 2021"));
 }
 
+/// A hub that answers so many requests, and what they said.
+fn hub(requests: usize, answer: &'static str) -> (u16, std::thread::JoinHandle<Vec<String>>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        (0..requests)
+            .map(|_| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = String::new();
+                let mut buffer = [0; 4096];
+                // The form is the last thing that is sent, and ends with an address.
+                while !request.contains("hub.url=") {
+                    let read = stream.read(&mut buffer).unwrap();
+                    request.push_str(&String::from_utf8_lossy(&buffer[..read]));
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+                request.rsplit("\r\n\r\n").next().unwrap().to_owned()
+            })
+            .collect()
+    });
+    (port, thread)
+}
+
+#[test]
+fn a_hub_is_named_and_told_of_the_feeds_that_changed() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\nopens: 2021-08-01");
+    let (port, told) = hub(3, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    site.write("content/site.yaml", format!("{}hub: http://127.0.0.1:{port}/\n", common::SETTINGS));
+    assert_eq!(site.run(&[NOW, "build"]).exits(0).stderr.lines().count(), 1);
+    let told = told.join().unwrap();
+    assert_eq!(told[0], "hub.mode=publish&hub.url=https%3A%2F%2Fjobs.example.org%2Ffeed.atom");
+    assert!(
+        site.read("out/feed.atom")
+            .contains(&format!(r#"<link href="http://127.0.0.1:{port}/" rel="hub"/>"#))
+    );
+    // Nothing changed: nobody is told, and that the hub is gone does not matter.
+    assert_eq!(site.run(&[NOW, "build"]).exits(0).stderr.lines().count(), 1);
+}
+
+#[test]
+fn a_hub_that_refuses_or_is_away_is_a_warning() {
+    let site = Site::new();
+    let (port, told) =
+        hub(1, "HTTP/1.1 503 Away\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    site.write("content/site.yaml", format!("{}hub: http://127.0.0.1:{port}/\n", common::SETTINGS));
+    let build = site.run(&[NOW, "build"]).exits(0);
+    assert!(
+        build.stderr.contains("was not told of `https://jobs.example.org/feed.atom`"),
+        "{}",
+        build.stderr
+    );
+    told.join().unwrap();
+    site.posting("a.md", "title: A");
+    let build = site.run(&[NOW, "build"]).exits(0);
+    assert!(build.stderr.contains("was not told of"), "{}", build.stderr);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     /// Whatever a title and a text contain, every format can be read, and says the same.

@@ -13,8 +13,10 @@ use crate::pages;
 use crate::posting::lifecycle::{self, State};
 use crate::posting::{Posting, Status};
 use crate::publish::{self, Tree};
+use crate::site::Site;
 use crate::templates;
 use crate::view::page_path;
+use crate::websub;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Build) -> Result {
     let opened = shell.site()?;
@@ -39,6 +41,7 @@ pub(super) fn build(
     let published = tree(opened, &loaded.postings)?;
     let out = out.unwrap_or_else(|| opened.layout.out());
     let changes = publish::publish(&out, &published.tree).map_err(refused)?;
+    tell_hub(shell, &opened.site, &changes.written);
     for (path, why) in &changes.foreign {
         loaded.diagnostics.push(
             Diagnostic::new(
@@ -67,6 +70,20 @@ pub(super) fn build(
     }
     shell.say(&line);
     Ok((outcome(&loaded.diagnostics, false), loaded.postings))
+}
+
+/// Tells the hub which feeds changed. One that cannot be reached delays its subscribers, who poll
+/// all the same; it is no reason to call a build failed.
+fn tell_hub(shell: &Shell, site: &Site, written: &[String]) {
+    let Some(hub) = &site.hub else { return };
+    let is_feed = |path: &&String| {
+        let format = path.rsplit('.').next().unwrap_or_default();
+        EXTENSIONS.contains(&format)
+    };
+    let topics: Vec<_> = written.iter().filter(is_feed).map(|path| site.address(path)).collect();
+    if let Err(error) = websub::publish(hub, &topics) {
+        shell.complain(&format!("warning: {error}"));
+    }
 }
 
 /// A folder that may not be written needs a person; the rest may well pass.

@@ -134,7 +134,7 @@ pub(super) fn remind(
     }
     shell.say(&match count {
         0 => "no digest is due".to_owned(),
-        _ => format!("{} in `{}`", plural(count, "digest"), outbox.folder.display()),
+        _ => format!("{} in `{}.crieur/outbox`", plural(count, "digest"), shell.prefix()),
     });
     Ok(outcome)
 }

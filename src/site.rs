@@ -12,8 +12,6 @@ use unic_langid::LanguageIdentifier;
 use url::Url;
 
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
-use crate::posting::Facet;
-use crate::posting::lifecycle::Rules;
 use crate::text;
 use crate::yaml::{self, Node};
 
@@ -78,6 +76,37 @@ impl Ids {
     pub fn since_day(&self) -> NaiveDate {
         let whole = format!("{}-01-01", self.since);
         whole.get(..10).and_then(|day| day.parse().ok()).unwrap_or_default()
+    }
+}
+
+/// What postings can be sorted by into feeds of their own.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Facet {
+    /// By field of work.
+    Domain,
+    /// By team.
+    Team,
+    /// By kind of contract.
+    Contract,
+    /// By the organisation that hires.
+    Organisation,
+}
+
+impl Facet {
+    /// All facets.
+    pub const ALL: [Self; 4] = [Self::Domain, Self::Team, Self::Contract, Self::Organisation];
+
+    /// The name in addresses and settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Domain => "domain",
+            Self::Team => "team",
+            Self::Contract => "contract",
+            Self::Organisation => "organisation",
+        }
     }
 }
 
@@ -381,15 +410,6 @@ impl Site {
         match site {
             Some(site) if problems.is_empty() => Ok(site),
             _ => Err(problems),
-        }
-    }
-
-    /// What the state of a posting depends on beside itself.
-    pub fn rules(&self) -> Rules {
-        Rules {
-            zone: self.timezone,
-            stale_after_days: self.stale_after_days,
-            since: self.ids.since_day(),
         }
     }
 

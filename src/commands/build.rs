@@ -10,7 +10,7 @@ use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
 use crate::feeds::{self, Candidate, EXTENSIONS, Entry};
 use crate::pages;
-use crate::posting::lifecycle::{self, State};
+use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::{Posting, Status};
 use crate::publish::{self, Tree};
 use crate::site::Site;
@@ -103,7 +103,7 @@ struct Published {
 /// Renders everything: a pure function of the site, its postings and the instant.
 fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
     let Opened { site, catalog, templates, now, .. } = opened;
-    let rules = site.rules();
+    let rules = Rules::of(site);
     let template = |error: templates::Error| configuration(error);
 
     // A page stays when its posting closes; drafts and what opens later have none yet.
@@ -114,20 +114,20 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
             *state != State::Upcoming && posting.status != Some(Status::Draft)
         })
         .collect();
-    let rendered: Vec<(Entry, Vec<u8>)> = shown
+    let rendered: Vec<(Entry, (String, Vec<u8>))> = shown
         .par_iter()
         .map(|(posting, state)| {
             let entry = Entry::new(posting, site, catalog, templates)?;
             let page = pages::posting(site, &entry.view, &entry.content, *state, templates)?;
-            Ok((entry, page))
+            Ok((entry, (page_path(&posting.slug), page)))
         })
         .collect::<std::result::Result<_, _>>()
         .map_err(template)?;
-    let mut tree = Tree::new();
+    let (entries, pages): (Vec<Entry>, Vec<(String, Vec<u8>)>) = rendered.into_iter().unzip();
+    let mut tree: Tree = pages.into_iter().collect();
     let mut candidates = Vec::with_capacity(shown.len());
     let mut open = Vec::new();
-    for ((posting, state), (entry, page)) in shown.iter().zip(&rendered) {
-        tree.insert(page_path(&posting.slug), page.clone());
+    for ((posting, state), entry) in shown.iter().zip(&entries) {
         let is_open = *state == State::Open;
         candidates.push(Candidate { posting, entry: is_open.then_some(entry) });
         if is_open {

@@ -7,7 +7,7 @@ use crate::cli;
 use crate::diagnostics::{Diagnostic, nearest};
 use crate::feeds::{EXTENSIONS, categories};
 use crate::ledger::Ledger;
-use crate::posting::lifecycle::{self, State};
+use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::vocabulary::Field;
 use crate::posting::{Posting, Status};
 use crate::reminders::Sent;
@@ -21,7 +21,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
         return unread(shell, &loaded.diagnostics, &loaded.postings, &arguments.posting);
     };
     let site = &opened.site;
-    let rules = site.rules();
+    let rules = Rules::of(site);
     let state = lifecycle::state(posting, opened.now, &rules);
     let mut lines = vec![
         posting.title.clone(),

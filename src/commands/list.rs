@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Outcome, Result, Shell, print, temporary};
 use crate::cli::{self, ListFormat};
-use crate::posting::lifecycle::{self, State};
+use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::{Moment, Posting};
 use crate::view::page_path;
 
@@ -31,7 +31,7 @@ struct Row<'a> {
 pub(super) fn run(shell: &Shell, arguments: &cli::List) -> Result {
     let opened = shell.site()?;
     let loaded = opened.postings()?;
-    let rules = opened.site.rules();
+    let rules = Rules::of(&opened.site);
     let mut rows: Vec<Row<'_>> = loaded
         .postings
         .iter()

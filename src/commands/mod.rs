@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::cli::{Cli, Color, Command, Global};
 use crate::clock::Now;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally};
-use crate::posting::lifecycle;
+use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Loaded};
 use crate::site::{Layout, POSTINGS, SETTINGS, Site};
 use crate::templates::Templates;
@@ -258,7 +258,7 @@ impl Opened {
                 )
             })
             .map_err(Failure::Configuration)?;
-        let rules = self.site.rules();
+        let rules = Rules::of(&self.site);
         for posting in &loaded.postings {
             loaded.diagnostics.extend(lifecycle::contradictions(posting, self.now, &rules));
         }

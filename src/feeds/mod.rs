@@ -8,8 +8,8 @@ use url::Url;
 
 use crate::catalog::Catalog;
 use crate::posting::lifecycle::{self, Rules, State};
-use crate::posting::{Facet, Moment, Posting};
-use crate::site::Site;
+use crate::posting::{Moment, Posting};
+use crate::site::{Facet, Site};
 use crate::templates::{self, Templates};
 use crate::text;
 use crate::view::View;
@@ -226,7 +226,7 @@ fn feed<'a, 'c>(
 where
     'a: 'c,
 {
-    let rules = site.rules();
+    let rules = Rules::of(site);
     let updated = members.clone().filter_map(|member| changed(member, now, &rules)).max();
     let mut entries: Vec<&Entry> = members.filter_map(|member| member.entry).collect();
     // The path in the posting's place makes the order total, and the slug is unique.

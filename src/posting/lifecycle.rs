@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::vocabulary::Field;
 use super::{Moment, Posting, Status};
 use crate::diagnostics::{Code, Diagnostic, Severity};
+use crate::site::Site;
 
 /// The state of a posting. Where several would be true, the first in this order is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -46,6 +47,17 @@ pub struct Rules {
     pub stale_after_days: Option<u32>,
     /// What a posting's last change is when nothing is known.
     pub since: NaiveDate,
+}
+
+impl Rules {
+    /// A site's rules.
+    pub fn of(site: &Site) -> Self {
+        Self {
+            zone: site.timezone,
+            stale_after_days: site.stale_after_days,
+            since: site.ids.since_day(),
+        }
+    }
 }
 
 /// The state at an instant.

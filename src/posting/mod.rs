@@ -18,6 +18,7 @@ pub use lifecycle::State;
 pub use moment::Moment;
 
 use crate::diagnostics::Source;
+use crate::site::Facet;
 use vocabulary::Field;
 
 /// One posting. Texts are single lines without markup; empty ones are absent.
@@ -140,37 +141,6 @@ impl Posting {
             Facet::Team => self.team.as_slice(),
             Facet::Contract => self.contract.as_slice(),
             Facet::Organisation => self.organisation.as_slice(),
-        }
-    }
-}
-
-/// What postings can be sorted by into feeds of their own.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Facet {
-    /// By field of work.
-    Domain,
-    /// By team.
-    Team,
-    /// By kind of contract.
-    Contract,
-    /// By the organisation that hires.
-    Organisation,
-}
-
-impl Facet {
-    /// All facets.
-    pub const ALL: [Self; 4] = [Self::Domain, Self::Team, Self::Contract, Self::Organisation];
-
-    /// The name in addresses and settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Domain => "domain",
-            Self::Team => "team",
-            Self::Contract => "contract",
-            Self::Organisation => "organisation",
         }
     }
 }

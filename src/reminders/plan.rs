@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
 use super::Recipient;
-use crate::posting::lifecycle::{self, State};
+use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::{Moment, Posting};
 use crate::site::Site;
 
@@ -143,7 +143,7 @@ pub fn item<'a>(
     sent: &Sent,
     now: DateTime<Utc>,
 ) -> Result<Item<'a>, NotDue> {
-    match lifecycle::state(posting, now, &site.rules()) {
+    match lifecycle::state(posting, now, &Rules::of(site)) {
         State::Open => {}
         state => return Err(NotDue::NotOpen(state)),
     }

@@ -79,9 +79,9 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[allow(missing_docs, reason = "the comments are the help")]
 pub struct Init {
-    /// Where the site will be
-    #[arg(value_name = "DIR", default_value = ".")]
-    pub dir: PathBuf,
+    /// Where the site will be, instead of --site
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -278,7 +278,7 @@ impl Diagnostic {
             Severity::Warning => Level::WARNING,
             Severity::Note => Level::NOTE,
         };
-        let path = format!("{prefix}{}", self.path);
+        let path = visible(&format!("{prefix}{}", self.path));
         let title = level.primary_title(visible(&self.message)).id(self.code.as_str());
         let mut group = annotate_snippets::Group::with_title(title);
         let (excerpt, indent);

@@ -3,9 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use gix::diff::tree::recorder::Change;
 use gix::objs::TreeRefIter;
+
+use crate::posting::moment::YEARS;
 
 /// The last commit's time of each file below a folder, by its path from there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +47,12 @@ impl History {
     /// When there is a repository that cannot be read.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let folder = folder.canonicalize().map_err(Error::new)?;
-        let Ok(mut repository) = gix::discover(&folder) else { return Ok(Self::default()) };
+        // That there is no repository is no error.
+        let Ok((found, _)) = gix::discover::upwards(&folder) else { return Ok(Self::default()) };
+        let (git, _) = found.into_repository_and_work_tree_directories();
+        // Neither the environment nor the machine's settings may change what a site is built to.
+        let options = gix::open::Options::isolated();
+        let mut repository = gix::open_opts(git, options).map_err(Error::new)?;
         repository.object_cache_size(OBJECT_CACHE);
         let prefix = repository
             .workdir()
@@ -87,7 +94,10 @@ impl Walk<'_> {
                 history.truncated = true;
                 continue;
             }
-            let Some(time) = DateTime::from_timestamp(commit.commit_time(), 0) else { continue };
+            // A clock that was far off when somebody committed says nothing.
+            let time = DateTime::from_timestamp(commit.commit_time(), 0)
+                .filter(|time| YEARS.contains(&time.year()));
+            let Some(time) = time else { continue };
             for path in self.changed_by(commit.id, &commit.parent_ids)? {
                 if wanted.remove(&path) {
                     history.times.insert(path, time);

@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 /// The files to publish, by their path in the output folder, with forward slashes.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// The list of our files, in the output folder: a path a line.
+/// The list of our files, in the output folder: a path a line, after a line that says so.
 const MANIFEST: &str = ".published";
+/// How the list begins. A file of that name without it is somebody else's.
+const SIGNATURE: &str = "# The files that crieur wrote here, and may change and remove.";
 /// How temporary files begin. They stand beside the file that they will become, because a folder
 /// may be another file system.
 const TEMPORARY: &str = ".crieur-";
@@ -39,6 +41,9 @@ pub enum Error {
     /// Another build is writing the same folder.
     #[error("another build is writing to `{}`", .0.display())]
     Locked(PathBuf),
+    /// The place of the list of our files is taken.
+    #[error("`{}` is not crieur's list of files: move it out of the way", .0.display())]
+    NoManifest(PathBuf),
     /// The file system refused.
     #[error("cannot write `{}`: {error}", path.display())]
     Io {
@@ -126,18 +131,21 @@ struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// The paths of our files. A manifest that cannot be read is like none: files that are as they
-    /// should be are recognised as ours, others are left alone.
+    /// The paths of our files. Without a list, files that are as they should be are recognised as
+    /// ours, and others are left alone.
     fn manifest(&self) -> Result<BTreeSet<String>, Error> {
         let path = self.out.join(MANIFEST);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(Error::NoManifest(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
             Err(error) => return Err(failed(&path)(error)),
-        };
+        }
+        let bytes = fs::read(&path).map_err(failed(&path))?;
         let text = String::from_utf8_lossy(&bytes);
-        // Whoever writes the manifest must not be able to make us remove other files.
-        Ok(text.lines().filter(|path| is_inside(path)).map(str::to_owned).collect())
+        let Some(list) = text.strip_prefix(SIGNATURE) else { return Err(Error::NoManifest(path)) };
+        // Whoever writes the list must not be able to make us remove files elsewhere.
+        Ok(list.lines().filter(|path| is_inside(path)).map(str::to_owned).collect())
     }
 
     fn write_manifest(
@@ -146,7 +154,8 @@ impl Folder<'_> {
         before: &BTreeSet<String>,
     ) -> Result<(), Error> {
         let path = self.out.join(MANIFEST);
-        let text: String = files.iter().map(|path| format!("{path}\n")).collect();
+        let list: String = files.iter().map(|path| format!("{path}\n")).collect();
+        let text = format!("{SIGNATURE}\n{list}");
         if files == before && fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
@@ -156,7 +165,9 @@ impl Folder<'_> {
     fn compare(&self, path: &str, bytes: &[u8], ours: bool) -> Found {
         let target = self.out.join(path);
         match fs::symlink_metadata(&target) {
-            // Not there, or below something that is no folder, which writing will tell.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                Found::Foreign("a file stands where its folder would be")
+            }
             Err(_) => Found::Ours,
             Ok(metadata) if metadata.is_dir() => Found::Foreign("there is a folder of that name"),
             Ok(metadata) if metadata.is_file() => {
@@ -327,9 +338,23 @@ mod tests {
         let out = folder.path().join("out");
         fs::write(folder.path().join("victim"), "x").unwrap();
         fs::create_dir_all(&out).unwrap();
-        fs::write(out.join(MANIFEST), "../victim\n/victim\na/../../victim\n").unwrap();
+        let list = format!("{SIGNATURE}\n../victim\n/victim\na/../../victim\n");
+        fs::write(out.join(MANIFEST), list).unwrap();
         publish(&out, &tree(&[("a", "1")])).unwrap();
         assert!(folder.path().join("victim").exists());
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_somebody_elses() {
+        let out = tempfile::tempdir().unwrap();
+        fs::write(out.path().join("folder"), "theirs").unwrap();
+        let changes = publish(out.path(), &tree(&[("a", "1"), ("folder/b", "2")])).unwrap();
+        assert_eq!((changes.written.len(), changes.foreign.len()), (1, 1));
+        let out = tempfile::tempdir().unwrap();
+        fs::write(out.path().join("keep"), "theirs").unwrap();
+        fs::write(out.path().join(MANIFEST), "keep\n").unwrap();
+        assert!(matches!(publish(out.path(), &tree(&[("a", "1")])), Err(Error::NoManifest(_))));
+        assert_eq!(names(out.path()), ["keep"]);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use chrono::{NaiveDate, NaiveTime};
 use chrono_tz::Tz;
-use email_address::EmailAddress;
 use lettre::message::Mailbox;
 use serde::Deserialize;
 use unic_langid::LanguageIdentifier;
@@ -74,9 +73,19 @@ pub struct Ids {
 impl Ids {
     /// The first day of the date.
     pub fn since_day(&self) -> NaiveDate {
-        let whole = format!("{}-01-01", self.since);
-        whole.get(..10).and_then(|day| day.parse().ok()).unwrap_or_default()
+        first_day(&self.since).unwrap_or_default()
     }
+}
+
+/// The first day of a year, month or day.
+fn first_day(date: &str) -> Option<NaiveDate> {
+    let whole = match date.len() {
+        4 => format!("{date}-01-01"),
+        7 => format!("{date}-01"),
+        10 => date.to_owned(),
+        _ => return None,
+    };
+    whole.parse().ok()
 }
 
 /// What postings can be sorted by into feeds of their own.
@@ -393,6 +402,7 @@ impl Site {
     /// # Errors
     /// Every problem that can be found, when there is one.
     pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
+        let text = text.trim_start_matches('\u{FEFF}');
         let source = Source::new(SETTINGS, text);
         let tree = match yaml::parse(text) {
             Ok(tree) => tree,
@@ -544,13 +554,14 @@ fn without_nulls(value: serde_yaml::Value) -> serde_yaml::Value {
 
 impl IdSettings {
     fn checked(self, host: String, refuse: &mut impl FnMut(&str, String, &str)) -> Ids {
+        let given = self.authority.is_some();
         let authority = self.authority.unwrap_or(host);
         let is_domain = authority.split('.').all(|label| {
             !label.is_empty()
                 && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         });
-        let is_address = authority.is_ascii() && authority.parse::<EmailAddress>().is_ok();
-        if !is_domain && !is_address {
+        let is_address = authority.is_ascii() && text::is_address(&authority);
+        if given && !is_domain && !is_address {
             refuse(
                 "ids.authority",
                 format!("`ids.authority`: `{authority}` is neither a domain nor a mail address"),
@@ -563,7 +574,7 @@ impl IdSettings {
             Some(Since::Text(text)) => text,
         };
         let ids = Ids { authority, since };
-        if ids.since_day() == NaiveDate::default() || !matches!(ids.since.len(), 4 | 7 | 10) {
+        if first_day(&ids.since).is_none() {
             refuse(
                 "ids.since",
                 format!("`ids.since`: `{}` is no date", ids.since),
@@ -613,7 +624,7 @@ impl Settings {
             ("unsubscribe.mailto", self.unsubscribe.mailto.as_ref()),
         ] {
             if let Some(address) = address
-                && address.parse::<EmailAddress>().is_err()
+                && !text::is_address(address)
             {
                 refuse(
                     path,
@@ -653,7 +664,10 @@ impl Settings {
             url,
             language: self.language.0,
             timezone: self.timezone,
-            author: self.author.map(|author| Author { name: line(&author.name), ..author }),
+            author: self
+                .author
+                .map(|author| Author { name: line(&author.name), ..author })
+                .filter(|author| !author.name.is_empty()),
             ids,
             feeds: self.feeds,
             reminders: self.reminders,

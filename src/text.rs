@@ -39,8 +39,95 @@ pub fn one_line(text: &str) -> String {
     words.join(" ").trim().to_owned()
 }
 
+/// The elements that people write into lines of text.
+const ELEMENTS: &[&str] = &[
+    "a",
+    "abbr",
+    "b",
+    "big",
+    "blockquote",
+    "br",
+    "center",
+    "cite",
+    "code",
+    "del",
+    "div",
+    "em",
+    "font",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "i",
+    "img",
+    "ins",
+    "kbd",
+    "li",
+    "mark",
+    "ol",
+    "p",
+    "pre",
+    "q",
+    "s",
+    "script",
+    "small",
+    "span",
+    "strike",
+    "strong",
+    "style",
+    "sub",
+    "sup",
+    "svg",
+    "table",
+    "td",
+    "th",
+    "tr",
+    "tt",
+    "u",
+    "ul",
+    "var",
+    "iframe",
+    "form",
+    "input",
+    "button",
+    "body",
+    "html",
+    "head",
+    "title",
+    "meta",
+    "link",
+    "object",
+    "embed",
+    "video",
+    "audio",
+    "dl",
+    "dt",
+    "dd",
+    "section",
+    "article",
+    "header",
+    "footer",
+    "nav",
+    "main",
+    "details",
+    "summary",
+    "samp",
+    "label",
+    "select",
+    "option",
+    "textarea",
+    "noscript",
+    "template",
+    "math",
+    "time",
+];
+
 /// Plain text of what may have been written as HTML: no tags, no character references. Readers of
-/// RSS would otherwise show a title's `<b>` as bold, and those of Atom as it stands.
+/// RSS would otherwise show a title's `<b>` as bold, and those of Atom as it stands. What only
+/// looks like a tag (`<somebody@example.org>`, `C<T>`) stays.
 pub fn without_markup(text: &str) -> Cow<'_, str> {
     let mut plain = Cow::Borrowed(text);
     // What was escaped twice is markup again after one round.
@@ -48,8 +135,8 @@ pub fn without_markup(text: &str) -> Cow<'_, str> {
         if !plain.contains(['<', '&']) {
             break;
         }
-        let stripped = if ammonia::is_html(&plain) {
-            Cow::Owned(ammonia::Builder::empty().clean(&plain).to_string())
+        let stripped = if plain.match_indices('<').any(|(at, _)| is_tag(&plain[at + 1..])) {
+            Cow::Owned(strip(&plain))
         } else {
             plain.clone()
         };
@@ -60,6 +147,36 @@ pub fn without_markup(text: &str) -> Cow<'_, str> {
         plain = Cow::Owned(decoded);
     }
     plain
+}
+
+/// Whether the text after a `<` is that of a tag.
+fn is_tag(text: &str) -> bool {
+    let name = text.strip_prefix('/').unwrap_or(text);
+    let end = name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len());
+    let ends = name[end..].starts_with(['>', '/', ' ', '\t', '\n', '\r']);
+    let known = ELEMENTS.iter().any(|element| name[..end].eq_ignore_ascii_case(element));
+    (ends && known && name.contains('>')) || text.starts_with("!--")
+}
+
+/// The text without its tags, as HTML.
+fn strip(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        if c == '<' && !is_tag(&text[at + 1..]) {
+            html.push_str("&lt;");
+        } else {
+            html.push(c);
+        }
+    }
+    ammonia::Builder::empty().clean(&html).to_string()
+}
+
+/// Whether a text is a mail address and nothing else (RFC 5321): no name beside it, no host in
+/// brackets, none of the characters that would end it in a `mailto:` address.
+pub fn is_address(text: &str) -> bool {
+    let options = email_address::Options::default().without_display_text().without_domain_literal();
+    email_address::EmailAddress::parse_with_options(text, options).is_ok()
+        && !text.contains(['?', '&', '#', '%', '"', ' '])
 }
 
 /// Letters without accents, case or kind of separator, to compare what people write in many ways.
@@ -88,6 +205,11 @@ pub fn slug(text: &str) -> String {
     slug.truncate(MAX_SLUG);
     // Neither hidden, nor a way upwards, nor a dangling separator.
     slug.trim_matches(['-', '.']).to_owned()
+}
+
+/// The same for a value that is told from others by its signs: C, C++ and C# are three.
+pub fn term(text: &str) -> String {
+    slug(&text.replace('+', "-plus").replace('#', "-sharp"))
 }
 
 /// The beginning of a text, cut between words, at most `max` characters with the ellipsis.
@@ -131,6 +253,26 @@ mod tests {
     }
 
     #[test]
+    fn terms_keep_apart_what_differs_by_a_sign() {
+        assert_eq!(["C", "C++", "C#"].map(term), ["c", "c-plus-plus", "c-sharp"]);
+    }
+
+    #[test]
+    fn addresses_are_addresses_and_nothing_else() {
+        assert!(is_address("a.b+c@example.org") && is_address("é@example.org"));
+        for text in [
+            "A <a@example.org>",
+            "a@[127.0.0.1]",
+            "\"a b\"@example.org",
+            "a?bcc=x@example.org",
+            "a",
+            "",
+        ] {
+            assert!(!is_address(text), "{text}");
+        }
+    }
+
+    #[test]
     fn one_line_is_one_line() {
         assert_eq!(one_line("  a\r\n b\u{0}\tc\u{202E}d "), "a b cd");
         assert_eq!(one_line("Ouvert\u{A0}: oui"), "Ouvert\u{A0}: oui");
@@ -146,6 +288,8 @@ mod tests {
             ("I <3 you", "I <3 you"),
             ("&lt;b&gt;x&lt;/b&gt;", "x"),
             ("x<script>alert(1)</script>y", "xy"),
+            ("Alix <alix@example.org>", "Alix <alix@example.org>"),
+            ("C<T> and a <b, c> d", "C<T> and a <b, c> d"),
         ] {
             assert_eq!(without_markup(text), expected);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-/// How long a hub may take to answer. A hub that is away must not hold up the digests.
+/// How long a hub may take to answer a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A hub that could not be told.

@@ -11,7 +11,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 /// How deep lists and mappings may stand in each other.
 pub const MAX_DEPTH: usize = 32;
-/// How many values a document may have, aliases expanded.
+/// How many values a posting's front matter or a site's settings may have, aliases expanded.
 pub const MAX_NODES: usize = 20_000;
 
 /// A value and where it stands, in bytes of the parsed text.
@@ -95,12 +95,20 @@ pub struct SyntaxError {
 /// # Errors
 /// When the text is not YAML, or passes [`MAX_DEPTH`] or [`MAX_NODES`].
 pub fn parse(text: &str) -> Result<Option<Node>, SyntaxError> {
+    parse_with(text, MAX_NODES)
+}
+
+/// The same for a list that may be long: with at most so many values, aliases expanded.
+///
+/// # Errors
+/// When the text is not YAML, or passes [`MAX_DEPTH`] or the limit.
+pub fn parse_with(text: &str, max_nodes: usize) -> Result<Option<Node>, SyntaxError> {
     // The scanner counts characters; everything else here counts bytes.
     let offsets = Offsets::new(text);
     if let Some(error) = nested_too_deep(text) {
         return Err(error);
     }
-    let mut builder = Builder::default();
+    let mut builder = Builder { max_nodes, ..Builder::default() };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let at = offsets.byte(error.marker().index());
@@ -172,6 +180,7 @@ struct Builder {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    max_nodes: usize,
 }
 
 /// A list or mapping that has begun.
@@ -230,8 +239,8 @@ impl Builder {
 
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), String> {
         self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            return Err(format!("there are more than {MAX_NODES} values, aliases expanded"));
+        if self.nodes > self.max_nodes {
+            return Err(format!("there are more than {} values, aliases expanded", self.max_nodes));
         }
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());

@@ -32,8 +32,6 @@ date-time = { date } at { $hour }:{ $minute }
 ## Postings
 
 closes-on = Closes on { $date }
-closed-on = Closed since { $date }
-opens-on = Opens on { $date }
 state-filled = This position is filled
 state-withdrawn = This posting was withdrawn
 state-closed = This posting is closed
@@ -70,8 +68,6 @@ open-postings = { $count ->
    *[other] { $count } open postings
 }
 none-open = Nothing is open at the moment. Subscribe to a feed to hear of the next posting.
-no-closing-date = No closing date
-all-postings = All postings
 subscribe = Subscribe
 see-open-postings = See the open postings
 

@@ -36,8 +36,6 @@ date-time = { date } à { $hour } h { $minute }
 ## Postings
 
 closes-on = Ferme le { $date }
-closed-on = Fermée depuis le { $date }
-opens-on = Ouvre le { $date }
 state-filled = Ce poste est pourvu
 state-withdrawn = Cette offre a été retirée
 state-closed = Cette offre est fermée
@@ -74,8 +72,6 @@ open-postings = { $count ->
    *[other] { $count } offres ouvertes
 }
 none-open = Aucune offre n’est ouverte en ce moment. Abonnez-vous à un flux pour connaître la prochaine.
-no-closing-date = Sans date limite
-all-postings = Toutes les offres
 subscribe = S’abonner
 see-open-postings = Voir les offres ouvertes
 

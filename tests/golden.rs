@@ -36,8 +36,14 @@ fn compare(site: &Site, below: &str, expected: &str) {
     };
     assert_eq!(names(&found), names(&wanted), "the files differ; RENEW=1 renews them");
     for (name, bytes) in &found {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert_eq!(text(bytes), text(&wanted[name]), "{below}/{name} differs; RENEW=1 renews it");
+        let (found, wanted) =
+            (String::from_utf8_lossy(bytes), String::from_utf8_lossy(&wanted[name]));
+        if found != wanted {
+            let differs = found.lines().zip(wanted.lines()).find(|(found, wanted)| found != wanted);
+            panic!(
+                "{below}/{name} differs, first (found, wanted): {differs:#?}; RENEW=1 renews it"
+            );
+        }
     }
 }
 

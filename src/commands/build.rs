@@ -1,17 +1,18 @@
 //! `crieur build`: publishes feeds and pages.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use rayon::prelude::*;
+use url::Url;
 
 use super::{Failure, Opened, Outcome, Result, Shell, configuration, outcome, temporary};
 use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
 use crate::feeds::{self, Candidate, EXTENSIONS, Entry};
 use crate::pages;
+use crate::posting::Posting;
 use crate::posting::lifecycle::{self, Rules, State};
-use crate::posting::{Posting, Status};
 use crate::publish::{self, Tree};
 use crate::site::Site;
 use crate::templates;
@@ -20,34 +21,49 @@ use crate::websub;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Build) -> Result {
     let opened = shell.site()?;
-    build(shell, &opened, arguments.out.clone(), arguments.strict).map(|(outcome, _)| outcome)
+    let built = build(shell, &opened, arguments.out.clone(), arguments.strict)?;
+    tell_hub(shell, &opened.site, &built.changed);
+    Ok(built.outcome)
 }
 
-/// Builds a site that is open already, and returns its postings for what comes next.
+/// What a build leaves for what comes next.
+pub(super) struct Built {
+    pub(super) outcome: Outcome,
+    pub(super) postings: Vec<Posting>,
+    /// The feeds that changed.
+    pub(super) changed: Vec<Url>,
+}
+
+/// Builds a site that is open already.
 pub(super) fn build(
     shell: &Shell,
     opened: &Opened,
     out: Option<PathBuf>,
     strict: bool,
-) -> Result<(Outcome, Vec<Posting>)> {
+) -> Result<Built> {
     let mut loaded = opened.postings()?;
     let valid = outcome(&loaded.diagnostics, true) == Outcome::Done;
     if strict && !valid {
         shell.report(&loaded.diagnostics);
         let tally = Tally::of(&loaded.diagnostics);
         shell.complain(&format!("nothing was published: {tally}; see `crieur check`"));
-        return Ok((Outcome::Attention, loaded.postings));
+        return Ok(Built {
+            outcome: Outcome::Attention,
+            postings: loaded.postings,
+            changed: Vec::new(),
+        });
     }
-    let published = tree(opened, &loaded.postings)?;
     let out = out.unwrap_or_else(|| opened.layout.out());
+    refuse_private(opened, &out)?;
+    let published = tree(opened, &loaded.postings)?;
+    loaded.diagnostics.extend(published.diagnostics);
     let changes = publish::publish(&out, &published.tree).map_err(refused)?;
-    tell_hub(shell, &opened.site, &changes.written);
     for (path, why) in &changes.foreign {
         loaded.diagnostics.push(
             Diagnostic::new(
                 Severity::Error,
                 Code::ForeignFile,
-                format!("out/{path}"),
+                out.join(path).to_string_lossy().as_ref(),
                 format!("was not written: {why}"),
             )
             .help("move it out of the way, or build into another folder"),
@@ -69,35 +85,65 @@ pub(super) fn build(
         line.push_str(&format!(" ({tally}; see `crieur check`)"));
     }
     shell.say(&line);
-    Ok((outcome(&loaded.diagnostics, false), loaded.postings))
-}
-
-/// Tells the hub which feeds changed. One that cannot be reached delays its subscribers, who poll
-/// all the same; it is no reason to call a build failed.
-fn tell_hub(shell: &Shell, site: &Site, written: &[String]) {
-    let Some(hub) = &site.hub else { return };
     let is_feed = |path: &&String| {
         let format = path.rsplit('.').next().unwrap_or_default();
         EXTENSIONS.contains(&format)
     };
-    let topics: Vec<_> = written.iter().filter(is_feed).map(|path| site.address(path)).collect();
-    if let Err(error) = websub::publish(hub, &topics) {
+    Ok(Built {
+        outcome: outcome(&loaded.diagnostics, false),
+        postings: loaded.postings,
+        changed: changes
+            .written
+            .iter()
+            .filter(is_feed)
+            .map(|path| opened.site.address(path))
+            .collect(),
+    })
+}
+
+/// Tells the hub which feeds changed. One that cannot be reached delays its subscribers, who poll
+/// all the same; it is no reason to call a build failed.
+pub(super) fn tell_hub(shell: &Shell, site: &Site, changed: &[Url]) {
+    let Some(hub) = &site.hub else { return };
+    if let Err(error) = websub::publish(hub, changed) {
         shell.complain(&format!("warning: {error}"));
     }
 }
 
-/// A folder that may not be written needs a person; the rest may well pass.
+/// A folder that may not be written, or is none, needs a person; the rest may well pass.
 fn refused(error: publish::Error) -> Failure {
-    let forbidden = matches!(&error, publish::Error::Io { error, .. }
-        if error.kind() == std::io::ErrorKind::PermissionDenied);
-    if forbidden { configuration(error) } else { temporary(error) }
+    use std::io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied};
+    match &error {
+        publish::Error::NoManifest(_) => configuration(error),
+        publish::Error::Io { error: io, .. }
+            if matches!(io.kind(), AlreadyExists | NotADirectory | PermissionDenied) =>
+        {
+            configuration(error)
+        }
+        _ => temporary(error),
+    }
+}
+
+/// The ledger and the outbox lie in the site's folder, and hold addresses.
+fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(temporary);
+    if absolute(&opened.layout.private())?.starts_with(absolute(out)?) {
+        return Err(configuration(anyhow!(
+            "`{}` cannot be served: `{}` lies in it; build into a folder of its own",
+            out.display(),
+            opened.layout.private().display()
+        )));
+    }
+    Ok(())
 }
 
 /// What is to be published.
+#[derive(Default)]
 struct Published {
     tree: Tree,
     open: usize,
     feeds: usize,
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// Renders everything: a pure function of the site, its postings and the instant.
@@ -110,24 +156,46 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
     let shown: Vec<(&Posting, State)> = postings
         .iter()
         .map(|posting| (posting, lifecycle::state(posting, *now, &rules)))
-        .filter(|(posting, state)| {
-            *state != State::Upcoming && posting.status != Some(Status::Draft)
-        })
+        .filter(|(posting, _)| lifecycle::was_shown(posting, *now, rules.zone))
         .collect();
-    let rendered: Vec<(Entry, (String, Vec<u8>))> = shown
+    let rendered: Vec<std::result::Result<_, templates::Error>> = shown
         .par_iter()
         .map(|(posting, state)| {
             let entry = Entry::new(posting, site, catalog, templates)?;
             let page = pages::posting(site, &entry.view, &entry.content, *state, templates)?;
-            Ok((entry, (page_path(&posting.slug), page)))
+            Ok((entry, page))
         })
-        .collect::<std::result::Result<_, _>>()
-        .map_err(template)?;
-    let (entries, pages): (Vec<Entry>, Vec<(String, Vec<u8>)>) = rendered.into_iter().unzip();
-    let mut tree: Tree = pages.into_iter().collect();
-    let mut candidates = Vec::with_capacity(shown.len());
+        .collect();
+    // A template that fails for one posting must not keep the others from being published; one
+    // that fails for all is to be mended.
+    if let Some(Err(_)) = rendered.first()
+        && rendered.iter().all(std::result::Result::is_err)
+    {
+        let first = rendered.into_iter().find_map(std::result::Result::err);
+        return Err(first.map_or(Failure::Reported, configuration));
+    }
+    let mut published = Published::default();
+    let mut ready: Vec<(&Posting, State, Entry)> = Vec::with_capacity(shown.len());
+    for ((posting, state), rendered) in shown.into_iter().zip(rendered) {
+        match rendered {
+            Ok((entry, page)) => {
+                published.tree.insert(page_path(&posting.slug), page);
+                ready.push((posting, state, entry));
+            }
+            Err(error) => published.diagnostics.push(
+                Diagnostic::new(
+                    Severity::Error,
+                    Code::Template,
+                    posting.source.path.clone(),
+                    error.to_string(),
+                )
+                .help("the posting was left out: let the template ask whether it has the value"),
+            ),
+        }
+    }
+    let mut candidates = Vec::with_capacity(ready.len());
     let mut open = Vec::new();
-    for ((posting, state), entry) in shown.iter().zip(&entries) {
+    for (posting, state, entry) in &ready {
         let is_open = *state == State::Open;
         candidates.push(Candidate { posting, entry: is_open.then_some(entry) });
         if is_open {
@@ -141,13 +209,15 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
         .map(|(feed, extension)| Ok((format!("{}.{extension}", feed.path), feed.write(extension)?)))
         .collect::<std::result::Result<_, feeds::Error>>()
         .map_err(|error| Failure::Temporary(error.into()))?;
-    tree.extend(written);
+    published.tree.extend(written);
     let opml = feeds::opml::write(site, &feeds)
         .map_err(|message| temporary(anyhow!("feeds.opml: {message}")))?;
-    tree.insert("feeds.opml".to_owned(), opml);
-    tree.insert(
+    published.tree.insert("feeds.opml".to_owned(), opml);
+    published.tree.insert(
         "index.html".to_owned(),
         pages::index(site, &open, &feeds, templates).map_err(template)?,
     );
-    Ok(Published { tree, open: open.len(), feeds: feeds.len() })
+    published.open = open.len();
+    published.feeds = feeds.len();
+    Ok(published)
 }

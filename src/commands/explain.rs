@@ -69,8 +69,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
         lines.push("in the feeds: none".to_owned());
     }
     let page = match state {
-        State::Upcoming => "none until it opens",
         _ if posting.status == Some(Status::Draft) => "none, it is a draft",
+        _ if !lifecycle::was_shown(posting, opened.now, site.timezone) => "none until it opens",
         State::Open => "published",
         _ => "kept, with a note that it is not open any more",
     };
@@ -104,7 +104,12 @@ fn reason(posting: &Posting, state: State, rules: &lifecycle::Rules) -> String {
         }
         State::Withdrawn => format!("its status says so{}", line(Field::Status)),
         State::Closed if posting.closes.is_some() => {
-            format!("its closing date has passed{}{}", line(Field::Closes), line(Field::TakenDown))
+            let counts = if posting.places.contains_key(&Field::Closes) {
+                Field::Closes
+            } else {
+                Field::TakenDown
+            };
+            format!("its closing date has passed{}", line(counts))
         }
         State::Closed => format!(
             "it has no closing date and is older than `stale_after_days: {}`",
@@ -127,10 +132,9 @@ fn digest(opened: &super::Opened, posting: &Posting, email: &str) -> Result<Stri
         Some(ledger) => ledger.sent().map_err(temporary)?,
         None => Sent::default(),
     };
-    let today = opened.now.with_timezone(&opened.site.timezone).date_naive();
     let answer = match plan::item(&opened.site, posting, recipient, &sent, opened.now) {
-        Ok(_) if !plan::is_due(recipient, &sent, today) => {
-            "not now: a digest was sent already; in the next one".to_owned()
+        Ok(_) if !plan::is_due(&opened.site, recipient, &sent, opened.now) => {
+            "not now: it is too early in the day, or today's digest was sent".to_owned()
         }
         Ok(item) => {
             format!("yes: {} days are left, the reminder for {} is due", item.days_left, item.stage)

@@ -11,7 +11,7 @@ use super::{Outcome, Result, Shell, configuration, temporary};
 use crate::cli;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Init) -> Result {
-    let root = &arguments.dir;
+    let root = arguments.dir.as_ref().unwrap_or(&shell.global.site);
     let zone = chrono_tz::Europe::Paris;
     let today = shell.now.instant(zone).with_timezone(&zone).date_naive();
     // Far enough for the first run to have something to announce, and the second another.

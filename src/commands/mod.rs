@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::cli::{Cli, Color, Command, Global};
 use crate::clock::Now;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally};
+use crate::posting::Moment;
 use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Loaded};
 use crate::site::{Layout, POSTINGS, SETTINGS, Site};
@@ -89,7 +90,7 @@ fn temporary(error: impl Into<anyhow::Error>) -> Failure {
 /// # Errors
 /// When it could not do what it was asked to.
 pub fn dispatch(cli: Cli) -> Result {
-    let now = Now::parse(cli.global.now.as_deref())
+    let now = Now::parse(cli.global.now.as_deref().filter(|now| !now.is_empty()))
         .map_err(|message| Failure::Usage(anyhow::anyhow!("--now: {message}")))?;
     let shell = Shell { global: cli.global, now };
     match cli.command {
@@ -259,8 +260,12 @@ impl Opened {
             })
             .map_err(Failure::Configuration)?;
         let rules = Rules::of(&self.site);
-        for posting in &loaded.postings {
+        for posting in &mut loaded.postings {
             loaded.diagnostics.extend(lifecycle::contradictions(posting, self.now, &rules));
+            // What has not happened yet is nobody's last change, and no day of publication.
+            posting.updated = posting.updated.filter(|at| at.start(rules.zone) <= self.now);
+            posting.named_day =
+                posting.named_day.filter(|day| Moment::Day(*day).start(rules.zone) <= self.now);
         }
         loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(loaded)

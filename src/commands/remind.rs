@@ -12,7 +12,7 @@ use super::{
     Failure, Opened, Outcome, Result, Shell, configuration, outcome, own_templates, print,
     temporary,
 };
-use crate::catalog::Catalog;
+use crate::catalog::{self, Catalog};
 use crate::cli;
 use crate::diagnostics::{Diagnostic, plural};
 use crate::ledger::{self, Ledger, Planned};
@@ -91,15 +91,14 @@ pub(super) fn remind(
     let outbox = Outbox { folder: folder.join("outbox") };
     // A run was killed between its mark and the next: the folder tells whether the file was written.
     for begun in ledger.waiting().map_err(temporary)?.iter().filter(|waiting| waiting.begun) {
-        let settled = if outbox.has(begun) {
+        let settled = if outbox.has(begun.day, &begun.message_id) {
             ledger.mark_sent(begun.id, opened.now)
         } else {
             ledger.not_sent(begun.id)
         };
         settled.map_err(temporary)?;
     }
-    let today = opened.now.with_timezone(&site.timezone).date_naive();
-    ledger.forget_stale(today).map_err(temporary)?;
+    ledger.forget_planned().map_err(temporary)?;
     let sent = ledger.sent().map_err(temporary)?;
     let digests = plan(site, postings, &everyone, &sent, opened.now);
     let mut planned = Vec::with_capacity(digests.len());
@@ -122,7 +121,8 @@ pub(super) fn remind(
     for waiting in ledger.waiting().map_err(temporary)? {
         // Written before the wire: if this fails, nothing leaves.
         ledger.sending(waiting.id).map_err(temporary)?;
-        let written = outbox.send(&waiting);
+        let written = ledger::private_folder(&outbox.folder)
+            .and_then(|()| outbox.send(waiting.day, &waiting.message_id, &waiting.message));
         if written.is_err() {
             ledger.not_sent(waiting.id).map_err(temporary)?;
         }
@@ -206,18 +206,21 @@ impl Languages {
         let mut all = HashMap::new();
         let wanted = recipients.iter().filter_map(|recipient| recipient.language.clone());
         for language in wanted.chain([opened.site.language.clone()]) {
-            let name = language.language.as_str();
-            if all.contains_key(name) {
+            if all.contains_key(&language.to_string()) {
                 continue;
             }
-            let text = own.get(&format!("{name}.ftl")).map(String::as_str);
-            // Somebody whose language nobody wrote a catalog for is written to in the site's.
-            let Ok(catalog) = Catalog::new(&language, text) else { continue };
+            let text = own.get(&format!("{}.ftl", language.language)).map(String::as_str);
+            let catalog = match Catalog::new(&language, text) {
+                Ok(catalog) => catalog,
+                // Somebody whose language nobody wrote a catalog for is written to in the site's.
+                Err(catalog::Error::Missing(_)) => continue,
+                Err(error) => return Err(configuration(error)),
+            };
             let catalog = Arc::new(catalog);
             let templates = Templates::new(&own, catalog.clone()).map_err(configuration)?;
-            all.insert(name.to_owned(), (catalog, templates));
+            all.insert(language.to_string(), (catalog, templates));
         }
-        Ok(Self { site: opened.site.language.language.as_str().to_owned(), all })
+        Ok(Self { site: opened.site.language.to_string(), all })
     }
 
     fn compose(
@@ -226,9 +229,9 @@ impl Languages {
         digest: &Digest<'_>,
         now: chrono::DateTime<Utc>,
     ) -> std::result::Result<Composed, mail::message::Error> {
-        let wanted = digest.recipient.language.as_ref().map(|language| language.language.as_str());
-        let found =
-            wanted.and_then(|language| self.all.get(language)).or_else(|| self.all.get(&self.site));
+        let wanted = digest.recipient.language.as_ref().map(ToString::to_string);
+        let found = wanted.and_then(|language| self.all.get(&language));
+        let found = found.or_else(|| self.all.get(&self.site));
         let Some((catalog, templates)) = found else {
             return Err(mail::message::Error::Message("no language to write in".to_owned()));
         };

@@ -5,15 +5,21 @@ use crate::cli;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
     let opened = shell.site()?;
-    // A build that fails must not keep anybody from being reminded: its failure is told afterwards.
-    let (built, postings) = match build::build(shell, &opened, arguments.out.clone(), false) {
-        Ok((outcome, postings)) => (Ok(outcome), postings),
-        Err(failure) => {
-            shell.complain(&format!("not published: {failure}"));
-            (Err(failure), opened.postings()?.postings)
-        }
-    };
     let nobody_in_particular = cli::Remind { dry_run: false, recipient: Vec::new() };
-    let reminded = remind::remind(shell, &opened, &postings, &nobody_in_particular)?;
-    Ok(built?.max(reminded))
+    match build::build(shell, &opened, arguments.out.clone(), false) {
+        Ok(built) => {
+            let reminded = remind::remind(shell, &opened, &built.postings, &nobody_in_particular);
+            // Last: a hub that is slow must not hold up the digests.
+            build::tell_hub(shell, &opened.site, &built.changed);
+            Ok(built.outcome.max(reminded?))
+        }
+        Err(failure) => {
+            // A build that fails must not keep anybody from being reminded.
+            let postings = opened.postings()?.postings;
+            if let Err(second) = remind::remind(shell, &opened, &postings, &nobody_in_particular) {
+                super::show(&second);
+            }
+            Err(failure)
+        }
+    }
 }

@@ -116,7 +116,11 @@ impl Entry {
         templates: &Templates,
     ) -> Result<Self, templates::Error> {
         let view = View::new(posting, site, catalog);
-        let content = templates.render("entry.html", EntryContext { posting: &view })?;
+        let mut content = templates.render("entry.html", EntryContext { posting: &view })?;
+        if content.trim().is_empty() {
+            // RFC 4287 and JSON Feed want something to read.
+            content = format!("<p>{}</p>", html_escape::encode_text(&view.title));
+        }
         let authors = view
             .employer
             .clone()
@@ -142,7 +146,7 @@ pub fn categories(posting: &Posting) -> Vec<Category> {
     let mut categories: Vec<Category> = Vec::new();
     for facet in Facet::ALL {
         for label in posting.facet(facet) {
-            let term = text::slug(label);
+            let term = text::term(label);
             if !term.is_empty() && !categories.iter().any(|c| c.facet == facet && c.term == term) {
                 categories.push(Category { facet, term, label: label.clone() });
             }
@@ -177,16 +181,16 @@ pub fn feeds<'a>(
         candidates.iter(),
         now,
     )];
-    let mut values: BTreeMap<(Facet, String), Vec<(&str, &Candidate<'a>)>> = BTreeMap::new();
+    let mut values: BTreeMap<(Facet, String), Vec<(String, &Candidate<'a>)>> = BTreeMap::new();
     for candidate in candidates {
-        for facet in &site.feeds.by {
-            for label in candidate.posting.facet(*facet) {
-                values.entry((*facet, text::slug(label))).or_default().push((label, candidate));
+        for Category { facet, term, label } in categories(candidate.posting) {
+            if site.feeds.by.contains(&facet) {
+                values.entry((facet, term)).or_default().push((label, candidate));
             }
         }
     }
     for ((facet, term), members) in values {
-        if term.is_empty() || members.iter().all(|(_, member)| member.entry.is_none()) {
+        if members.iter().all(|(_, member)| member.entry.is_none()) {
             continue;
         }
         let value = usual_label(&members);
@@ -200,7 +204,7 @@ pub fn feeds<'a>(
 }
 
 /// Of the ways in which a value is written, that of most open postings.
-fn usual_label<'a>(members: &[(&'a str, &Candidate<'_>)]) -> &'a str {
+fn usual_label<'m>(members: &'m [(String, &Candidate<'_>)]) -> &'m str {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (label, member) in members {
         *counts.entry(label).or_default() += usize::from(member.entry.is_some());
@@ -229,7 +233,7 @@ where
     let rules = Rules::of(site);
     let updated = members.clone().filter_map(|member| changed(member, now, &rules)).max();
     let mut entries: Vec<&Entry> = members.filter_map(|member| member.entry).collect();
-    // The path in the posting's place makes the order total, and the slug is unique.
+    // The slug is unique, so the order is the same on every machine.
     entries.sort_by(|a, b| {
         let key = |entry: &Entry| (entry.published(), entry.view.updated);
         key(b).cmp(&key(a)).then_with(|| a.view.slug.cmp(&b.view.slug))

@@ -130,7 +130,8 @@ impl Ledger {
 
     fn with(mut connection: Connection) -> Result<Self> {
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // One run at a time writes, and a reader leaves no files of its own behind.
+        connection.pragma_update(None, "journal_mode", "DELETE")?;
         // What is committed is on the disk: a mark that is lost would send a mail twice.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
@@ -168,14 +169,13 @@ impl Ledger {
         Ok(sent)
     }
 
-    /// Forgets what was planned for a day that has passed and never begun to be sent: it is planned
-    /// anew, from what is open now.
+    /// Forgets what was planned and never begun to be sent: it is planned anew, from what is open
+    /// now, for those who are on the list now.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn forget_stale(&self, today: NaiveDate) -> Result<usize> {
-        let stale = "DELETE FROM digests WHERE state = 'planned' AND day < ?1";
-        Ok(self.connection.execute(stale, params![today])?)
+    pub fn forget_planned(&self) -> Result<usize> {
+        Ok(self.connection.execute("DELETE FROM digests WHERE state = 'planned'", [])?)
     }
 
     /// Enters a whole plan, or nothing of it.
@@ -335,7 +335,7 @@ mod tests {
         ledger.sending(waiting[0].id).unwrap();
         ledger.sending(waiting[1].id).unwrap();
         ledger.mark_sent(waiting[1].id, now).unwrap();
-        assert_eq!(ledger.forget_stale("2021-09-02".parse().unwrap()).unwrap(), 1);
+        assert_eq!(ledger.forget_planned().unwrap(), 1);
         assert_eq!(ledger.state("a", plan[0].day).unwrap().as_deref(), Some("sending"));
         assert_eq!(ledger.state("b", plan[0].day).unwrap().as_deref(), Some("sent"));
         assert_eq!(ledger.state("c", plan[0].day).unwrap(), None);

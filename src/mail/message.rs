@@ -11,11 +11,15 @@ use crate::catalog::Catalog;
 use crate::reminders::{Digest, Recipient};
 use crate::site::Site;
 use crate::templates::{self, Templates};
+use crate::text;
 use crate::view::page_path;
 
-/// How many postings a digest shows; the rest is a link. Some readers cut mails at 100 KB, and a
-/// posting takes less than a kilobyte in both parts together.
+/// How large a message may be, in bytes: some readers cut mails at 100 KB.
+const MAX_SIZE: usize = 90_000;
+/// How many postings a digest shows at most; the rest is a link.
 const MAX_ITEMS: usize = 60;
+/// How much of a title or a name a digest shows, in characters.
+const MAX_TEXT: usize = 120;
 
 /// A complete message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +51,7 @@ struct Context<'a> {
     language: String,
     subject: &'a str,
     site: SiteContext<'a>,
-    items: Vec<ItemContext<'a>>,
+    items: Vec<ItemContext>,
     more: usize,
     unsubscribe: String,
 }
@@ -59,20 +63,39 @@ struct SiteContext<'a> {
 }
 
 #[derive(Serialize)]
-struct ItemContext<'a> {
-    title: &'a str,
-    role: Option<&'a str>,
-    employer: Option<&'a str>,
+struct ItemContext {
+    title: String,
+    role: Option<String>,
+    employer: Option<String>,
     url: String,
     deadline: String,
     days_left: i64,
 }
 
-/// Composes a digest's message, in the language of the catalog.
+/// Composes a digest's message, in the language of the catalog, with as many postings as fit.
 ///
 /// # Errors
 /// When nobody sends, or a template cannot be rendered.
 pub fn compose(
+    site: &Site,
+    digest: &Digest<'_>,
+    catalog: &Catalog,
+    templates: &Templates,
+    now: DateTime<Utc>,
+) -> Result<Composed, Error> {
+    let mut shown = digest.items.len().min(MAX_ITEMS);
+    loop {
+        let composed = compose_first(shown, site, digest, catalog, templates, now)?;
+        if composed.bytes.len() <= MAX_SIZE || shown <= 1 {
+            return Ok(composed);
+        }
+        shown /= 2;
+    }
+}
+
+/// Composes the message with the first so many postings.
+fn compose_first(
+    shown: usize,
     site: &Site,
     digest: &Digest<'_>,
     catalog: &Catalog,
@@ -85,7 +108,7 @@ pub fn compose(
     let message_id = format!("<{identity}@{}>", site.list_id());
     let subject = subject(digest, catalog);
     let unsubscribe = unsubscribe(site, &from);
-    let shown = &digest.items[..digest.items.len().min(MAX_ITEMS)];
+    let shown = &digest.items[..shown];
     let context = Context {
         language: catalog.language().to_string(),
         subject: &subject,
@@ -93,9 +116,9 @@ pub fn compose(
         items: shown
             .iter()
             .map(|item| ItemContext {
-                title: &item.posting.title,
-                role: item.posting.role.as_deref(),
-                employer: item.posting.employer(),
+                title: short(&item.posting.title),
+                role: item.posting.role.as_deref().map(short),
+                employer: item.posting.employer().map(short),
                 url: site.address(&page_path(&item.posting.slug)).into(),
                 deadline: catalog.deadline(item.closes, site.timezone),
                 days_left: item.days_left,
@@ -104,7 +127,7 @@ pub fn compose(
         more: digest.items.len() - shown.len(),
         unsubscribe: unsubscribe.clone(),
     };
-    let text = templates.render("digest.txt", &context)?;
+    let plain = templates.render("digest.txt", &context)?;
     let html = templates.render("digest.html", &context)?;
 
     // The display name is quoted by the library; a name is never a way into another header.
@@ -135,11 +158,15 @@ pub fn compose(
             // Clients show the last part that they understand.
             MultiPart::alternative()
                 .boundary(format!("=_{identity}"))
-                .singlepart(part(ContentType::TEXT_PLAIN, text)?)
+                .singlepart(part(ContentType::TEXT_PLAIN, plain)?)
                 .singlepart(part(ContentType::TEXT_HTML, html)?),
         )
         .map_err(|error| refused(&error))?;
     Ok(Composed { message_id, subject, bytes: message.formatted() })
+}
+
+fn short(text: &str) -> String {
+    text::shortened(text, MAX_TEXT)
 }
 
 /// A part whose lines are short and whose bytes are ASCII, so that no server has to change it.
@@ -166,7 +193,7 @@ fn subject(digest: &Digest<'_>, catalog: &Catalog) -> String {
             ("count", digest.items.len().into()),
             ("soonest", days.into()),
             ("first", first.into()),
-            ("title", soonest.map_or("", |item| item.posting.title.as_str()).into()),
+            ("title", soonest.map_or_else(String::new, |item| short(&item.posting.title)).into()),
         ],
     )
 }

@@ -132,14 +132,7 @@ fn split(text: &str, warnings: &mut Vec<Problem>) -> Result<Split, Problem> {
         return Err(no_front_matter(text, first));
     }
     let start = if opening { first.next } else { first.start };
-    // Without an opening line the end must not be guessed: prose may have a line of dashes, too.
-    let closing = lines(&text[start..])
-        .map(|line| Line {
-            start: start + line.start,
-            end: start + line.end,
-            next: start + line.next,
-        })
-        .find(|line| line.is_fence(text) || line.text(text).trim_end() == "...");
+    let closing = closing_fence(text, start);
     let Some(closing) = closing else {
         return Err(if opening {
             Problem::new(
@@ -178,6 +171,30 @@ fn split(text: &str, warnings: &mut Vec<Problem>) -> Result<Split, Problem> {
         }
     }
     Ok(Split { yaml: start..closing.start, body: closing.next..text.len() })
+}
+
+/// The line that ends the front matter: a proper one before one that only looks like it, because a
+/// text inside of the front matter may have such lines, too; unless what the proper one would end
+/// is no YAML.
+fn closing_fence(text: &str, start: usize) -> Option<Line> {
+    let find = |is_fence: fn(Line, &str) -> bool| {
+        lines(&text[start..])
+            .map(|line| Line {
+                start: start + line.start,
+                end: start + line.end,
+                next: start + line.next,
+            })
+            .find(|line| is_fence(*line, text))
+    };
+    let proper = find(|line, text| matches!(line.text(text).trim_end(), "---" | "..."));
+    let loose = find(Line::is_fence);
+    match (proper, loose) {
+        (Some(proper), Some(loose)) if loose.start < proper.start => {
+            let is_yaml = yaml::parse(&text[start..proper.start]).is_ok();
+            Some(if is_yaml { proper } else { loose })
+        }
+        (proper, loose) => proper.or(loose),
+    }
 }
 
 fn no_front_matter(text: &str, first: Line) -> Problem {
@@ -224,6 +241,7 @@ fn entries(
     let mut yaml = text[range].to_owned();
     let mut repaired: Vec<(Node, Node)> = Vec::new();
     untab(&mut yaml, offset, warnings);
+    unbind(&mut yaml, offset, warnings);
     let root = loop {
         match yaml::parse(&yaml) {
             Ok(root) => break root,
@@ -286,6 +304,24 @@ fn untab(yaml: &mut String, offset: usize, warnings: &mut Vec<Problem>) {
     }
 }
 
+/// A no-break space after a key's colon, as French typing makes it, separates nothing in YAML.
+fn unbind(yaml: &mut String, offset: usize, warnings: &mut Vec<Problem>) {
+    let bound = |line: &Line| {
+        let text = line.text(yaml);
+        let colon = text.find(':')?;
+        let is_key =
+            text[..colon].trim().chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        (is_key && text[colon + 1..].starts_with('\u{A0}')).then_some(line.start + colon + 1)
+    };
+    let places: Vec<usize> = lines(yaml).filter_map(|line| bound(&line)).collect();
+    for at in places {
+        let span = at + offset..at + offset + 2;
+        let message = "a no-break space after the colon was read as a space";
+        warnings.push(Problem::new(Code::YamlRepaired, span, message, "write a plain space"));
+        yaml.replace_range(at..at + 2, "  ");
+    }
+}
+
 /// How many lines before the place where the parser stopped may be the one at fault.
 const SUSPECTS: usize = 4;
 
@@ -293,11 +329,8 @@ const SUSPECTS: usize = 4;
 /// the one without which it comes furthest. What is never closed (a quote, a bracket) shows only
 /// on a later line.
 fn line_to_repair(yaml: &str, at: usize) -> Option<Line> {
-    let before = lines(yaml).take_while(|line| line.start <= at);
-    let repairable: Vec<Line> = before.filter(|line| is_repairable(line.text(yaml))).collect();
-    repairable
-        .into_iter()
-        .rev()
+    lines_before(yaml, at)
+        .filter(|line| is_repairable(line.text(yaml)))
         .take(SUSPECTS)
         .map(|line| {
             let without = blanked(yaml, line);
@@ -308,6 +341,22 @@ fn line_to_repair(yaml: &str, at: usize) -> Option<Line> {
         // Of several, the nearest to the place.
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, line)| line)
+}
+
+/// The line that a place is in and those before it, from there backwards, as far as is sensible.
+fn lines_before(text: &str, at: usize) -> impl Iterator<Item = Line> + '_ {
+    /// A value that is open for longer than this was not left open by mistake.
+    const REACH: usize = 200;
+    // At the very end there may be no line any more.
+    let mut next = Some(at.min(text.trim_end_matches('\n').len()));
+    std::iter::from_fn(move || {
+        let inside = next?;
+        let start = text[..inside].rfind('\n').map_or(0, |newline| newline + 1);
+        next = start.checked_sub(1);
+        let line = lines(&text[start..]).next()?;
+        Some(Line { start, end: start + line.end, next: start + line.next })
+    })
+    .take(REACH)
 }
 
 /// The text with spaces in place of a line: everything else stays where it is.
@@ -415,6 +464,7 @@ mod tests {
             ("–––\na: 1\n———\nb", r#"a=1 | fence,fence | "b""#),
             ("---\n a: 1\n b: 2\n ---\nc", r#"a=1, b=2 | fence | "c""#),
             ("role: x\nopen: true\n---\nb", r#"role=x, open=true | fence | "b""#),
+            ("---\na: |\n  b\n  ---\n  c\nd: 1\n---\ne", "a=b\n---\nc\n, d=1 |  | \"e\""),
             ("", "! no-front-matter at 0..0"),
             ("\n \n", "! no-front-matter at 0..0"),
             ("# Title\n\ntext", "! no-front-matter at 0..7"),
@@ -444,6 +494,7 @@ mod tests {
             ("title: a\n  open: true\nrole: b", "title=a, open=true, role=b | yaml-repaired"),
             ("title:\ta\nopen: true", "title=a, open=true | yaml-repaired"),
             ("\ttitle: a\n\topen: true", "title=a, open=true | yaml-repaired"),
+            ("title:\u{A0}a\nopen: true", "title=a, open=true | yaml-repaired"),
             ("a: : b\nc: : d", "a=: b, c=: d | yaml-repaired,yaml-repaired"),
         ] {
             let text = format!("---\n{yaml}\n---\n");

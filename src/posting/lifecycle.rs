@@ -84,7 +84,7 @@ pub fn closing(posting: &Posting, rules: &Rules) -> Option<DateTime<Utc>> {
     if let Some(closes) = posting.closes {
         return Some(closes.end(zone));
     }
-    // Whoever goes on editing a posting still means it.
+    // Without an opening date: whoever goes on editing a posting still means it.
     let begin =
         posting.opens.map_or_else(|| posting.updated(zone, rules.since), |opens| opens.start(zone));
     let last = begin
@@ -92,6 +92,13 @@ pub fn closing(posting: &Posting, rules: &Rules) -> Option<DateTime<Utc>> {
         .date_naive()
         .checked_add_days(Days::new(rules.stale_after_days?.into()))?;
     Some(Moment::Day(last).end(zone))
+}
+
+/// Whether a posting has been shown to readers by now: it is no draft, and its opening is not to
+/// come, whatever its state is meanwhile.
+pub fn was_shown(posting: &Posting, now: DateTime<Utc>, zone: Tz) -> bool {
+    posting.status != Some(Status::Draft)
+        && posting.opens.is_none_or(|opens| opens.start(zone) <= now)
 }
 
 /// Calendar days in the zone from today to the last day on which the posting is open: 0 is "closes
@@ -107,9 +114,9 @@ pub fn days_left(posting: &Posting, now: DateTime<Utc>, zone: Tz) -> Option<i64>
 pub fn left(posting: &Posting, now: DateTime<Utc>, rules: &Rules) -> Option<DateTime<Utc>> {
     let closing = closing(posting, rules).filter(|closing| *closing <= now);
     match state(posting, now, rules) {
+        _ if !was_shown(posting, now, rules.zone) => None,
         State::Open | State::Upcoming => None,
         State::Closed => closing,
-        State::Filled | State::Withdrawn if posting.status == Some(Status::Draft) => None,
         State::Filled | State::Withdrawn => {
             let changed = posting.updated(rules.zone, rules.since);
             Some(closing.map_or(changed, |closing| closing.min(changed)))
@@ -156,7 +163,7 @@ pub fn contradictions(posting: &Posting, now: DateTime<Utc>, rules: &Rules) -> V
     {
         warn(
             Field::Updated,
-            format!("the posting was changed on a day to come, {updated}"),
+            format!("the posting was changed on a day to come, {updated}; that is ignored"),
             "write the day on which it last changed",
         );
     }
@@ -244,6 +251,7 @@ mod tests {
         assert_eq!(left("open: false", "2021-08-09T00:00:00Z"), early);
         assert_eq!(left("open: true", "2021-08-09T00:00:00Z"), None);
         assert_eq!(left("status: draft", "2021-08-09T00:00:00Z"), None);
+        assert_eq!(left("filled: true\nopens: 2031-01-01", "2021-08-09T00:00:00Z"), None);
     }
 
     #[test]

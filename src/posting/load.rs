@@ -45,8 +45,15 @@ pub fn load(layout: &Layout, site: &Site) -> io::Result<Loaded> {
     let inside = folder.canonicalize()?;
     std::fs::read_dir(&folder)?;
     let root = layout.root.canonicalize()?;
-    let found: Vec<_> =
-        WalkDir::new(&inside).max_depth(MAX_FOLDERS).sort_by_file_name().into_iter().collect();
+    let found: Vec<_> = WalkDir::new(&inside)
+        .max_depth(MAX_FOLDERS)
+        .sort_by_file_name()
+        .into_iter()
+        // Hidden files and folders are those of other programs: trash, version control.
+        .filter_entry(|entry| {
+            entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
+        })
+        .collect();
     let files = Files { layout, site, folder: inside, root };
     let mut read: Vec<(Arc<str>, Parsed)> =
         found.into_par_iter().filter_map(|entry| files.read(entry)).collect();
@@ -91,8 +98,11 @@ impl Files<'_> {
         };
         let path = self.name(entry.path());
         let name = entry.file_name().to_string_lossy();
-        if entry.file_type().is_dir() || name.starts_with('.') {
-            return None;
+        if entry.file_type().is_dir() {
+            let message = format!("folders stand in each other more than {MAX_FOLDERS} deep");
+            let help = "move the folder up";
+            return (entry.depth() == MAX_FOLDERS)
+                .then(|| problem(path, Severity::Error, Code::Unreadable, message, help));
         }
         if entry.path_is_symlink()
             && let Some(problem) = self.follow(&path, entry.path())

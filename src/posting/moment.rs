@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{
     DateTime, Datelike, Days, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime,
-    TimeDelta, TimeZone, Utc,
+    TimeDelta, TimeZone, Timelike, Utc,
 };
 use chrono_tz::Tz;
 use serde::{Serialize, Serializer};
@@ -37,12 +37,9 @@ impl Moment {
         }
     }
 
-    /// The day on which something that begins at this moment begins, in the zone.
-    pub fn first_day(self, zone: Tz) -> NaiveDate {
-        match self {
-            Self::Day(day) => day,
-            Self::Instant(instant) => instant.with_timezone(&zone).date_naive(),
-        }
+    /// The instant of a time of day in the zone; the first where clocks that are put back make two.
+    pub fn at(day: NaiveDate, time: NaiveTime, zone: Tz) -> DateTime<Utc> {
+        resolve(day.and_time(time), zone, Side::First)
     }
 
     /// The last day on which something that ends at this moment is still there, in the zone. What
@@ -126,16 +123,15 @@ pub enum Reading {
 }
 
 /// The years that a posting may speak of. A year outside of them is a slip of the pen.
-const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
+pub const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
 
 /// Reads a date, or a date with a time. A time without an offset is meant in `zone`. `day_first`
 /// tells how to read `03/09/2021`; days above twelve are understood either way.
 pub fn read(text: &str, zone: Tz, day_first: bool) -> Reading {
     let text = text.trim();
-    let (date, time) = match text.find(|c: char| c == 'T' || c == 't' || c.is_whitespace()) {
-        Some(at) => (&text[..at], text[at + 1..].trim_start()),
-        None => (text, ""),
-    };
+    let separates = |c: char| c == 'T' || c == 't' || c.is_whitespace();
+    let (date, time) = text.split_once(separates).unwrap_or((text, ""));
+    let time = time.trim_start();
     let (day, plain) = match read_day(date, day_first) {
         Ok(day) => day,
         Err((why, instead)) => return Reading::Unreadable { why, instead },
@@ -227,6 +223,8 @@ fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<DateTime<FixedOffse
     let time = ["%H:%M:%S%.f", "%H:%M"]
         .iter()
         .find_map(|format| NaiveTime::parse_from_str(clock, format).ok())?;
+    // A leap second is a second that other programs do not know.
+    let time = if time.nanosecond() >= 1_000_000_000 { time.with_nanosecond(0)? } else { time };
     let local = day.and_time(time);
     match offset {
         "" => {
@@ -304,6 +302,7 @@ mod tests {
             ("2021-09-03 12:00:00 +0200", "2021-09-03T12:00:00+02:00"),
             ("2021-09-03 12:00", "2021-09-03T12:00:00+02:00"),
             ("2021-12-03T12:00", "2021-12-03T12:00:00+01:00"),
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
             ("2021-9-3", "~2021-09-03"),
             ("2021/09/03", "~2021-09-03"),
             ("31/08/2021", "~2021-08-31"),
@@ -315,6 +314,8 @@ mod tests {
             ("31/02/2021", "!is a day that does not exist"),
             ("0021-09-03", "!lies in the year 21"),
             ("bientôt", "!is not a date"),
+            ("3\u{A0}septembre 2021", "!is not a date"),
+            ("2021-09-03\u{202F}12:00", "2021-09-03T12:00:00+02:00"),
             ("2021-09", "!is not a date"),
             ("03/09/21", "!is not a date"),
             ("2021-09-03T25:00", "!has a time that cannot be read"),

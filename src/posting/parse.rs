@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use email_address::EmailAddress;
 use unic_langid::LanguageIdentifier;
 use url::Url;
 
@@ -96,30 +95,29 @@ fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) -> O
         );
         return None;
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Some(printable(Source::new(path.clone(), text), diagnostics)),
-        Err(error) => {
-            let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes);
-            // As many characters precede the place as in the part that is valid UTF-8 …
-            let valid = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
-            // … once that part is read as single bytes, too.
-            let at: usize =
-                encoding_rs::WINDOWS_1252.decode_without_bom_handling(valid.as_bytes()).0.len();
-            let source = Source::new(path.clone(), text.into_owned());
-            let end = source.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
-            diagnostics.push(
-                Diagnostic::new(
-                    Severity::Warning,
-                    Code::Encoding,
-                    path.clone(),
-                    "the file is not in UTF-8 and was read as Latin-1",
-                )
-                .at(&source, &(at..end))
-                .help("save the file as UTF-8"),
+    let mut text = String::with_capacity(bytes.len());
+    let mut first_bad = None;
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            first_bad.get_or_insert(text.len());
+            // What is no UTF-8 is what old editors write; the rest of the file may well be UTF-8.
+            text.push_str(
+                &encoding_rs::WINDOWS_1252.decode_without_bom_handling(chunk.invalid()).0,
             );
-            Some(printable(source, diagnostics))
         }
     }
+    let source = Source::new(path.clone(), text);
+    if let Some(at) = first_bad {
+        let end = source.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
+        let message = "the file is not in UTF-8 and was read as Latin-1";
+        diagnostics.push(
+            Diagnostic::new(Severity::Warning, Code::Encoding, path.clone(), message)
+                .at(&source, &(at..end))
+                .help("save the file as UTF-8"),
+        );
+    }
+    Some(printable(source, diagnostics))
 }
 
 fn printable(source: Source, diagnostics: &mut Vec<Diagnostic>) -> Source {
@@ -148,6 +146,13 @@ fn printable(source: Source, diagnostics: &mut Vec<Diagnostic>) -> Source {
     Source::new(source.path, text)
 }
 
+/// How long a line of text may be, in characters. Titles stand in subjects and lists.
+const MAX_LINE: usize = 500;
+/// How many items a list may have. Every value of a facet has feeds of its own.
+const MAX_ITEMS: usize = 50;
+/// How many problems of one file are told.
+const MAX_PROBLEMS: usize = 50;
+
 /// A value with the key that it stands under.
 #[derive(Debug, Clone)]
 struct Keyed {
@@ -172,6 +177,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Adds a problem; past a limit, only errors. Whoever made a thousand mistakes made one.
     fn report(
         &mut self,
         severity: Severity,
@@ -180,6 +186,9 @@ impl Reader<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
+        if self.diagnostics.len() >= MAX_PROBLEMS && severity != Severity::Error {
+            return;
+        }
         self.diagnostics.push(
             Diagnostic::new(severity, code, self.source.path.clone(), message)
                 .at(self.source, span)
@@ -212,8 +221,10 @@ impl Reader<'_> {
         let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
         // The last of several lines with one key is the one that counts, as in most YAML readers.
         let mut last: BTreeMap<String, usize> = BTreeMap::new();
-        for (at, (key, _)) in entries.iter().enumerate() {
-            if let Some(name) = key.as_text() {
+        for (at, (key, value)) in entries.iter().enumerate() {
+            if let Some(name) = key.as_text()
+                && (!value.is_null() || !last.contains_key(name))
+            {
                 last.insert(name.to_owned(), at);
             }
         }
@@ -292,9 +303,10 @@ impl Reader<'_> {
         let role = self.text(Field::Role);
         let title = self.text(Field::Title);
         let stem = stem(&self.source.path);
-        let title =
-            title.or_else(|| role.clone()).unwrap_or_else(|| self.title_of_file(stem, &body));
         let slug = self.slug(stem)?;
+        let title = title
+            .or_else(|| role.clone())
+            .unwrap_or_else(|| self.title_of_file(stem, &slug, &body));
         let id = self.id(&slug);
         let organisation = self.text(Field::Organisation);
         let partner = self.partner();
@@ -378,6 +390,12 @@ impl Reader<'_> {
                 format!("the character U+{:04X} does not belong in a line of text", u32::from(bad));
             self.warn(Code::ControlCharacter, span, message, "delete it; it was left out");
         }
+        let mut raw = raw;
+        if let Some((end, _)) = raw.char_indices().nth(MAX_LINE) {
+            let message = format!("longer than {MAX_LINE} characters; the rest was left out");
+            self.warn(Code::InvalidValue, span, message, "shorten it; the text has room for more");
+            raw = &raw[..end];
+        }
         let plain = text::without_markup(raw);
         let line = text::one_line(&plain);
         if plain != raw {
@@ -411,7 +429,14 @@ impl Reader<'_> {
             }
         };
         let mut list = Vec::new();
-        for item in items {
+        if items.len() > MAX_ITEMS {
+            let message = format!(
+                "`{}` has more than {MAX_ITEMS} items; the rest was left out",
+                keyed.name()
+            );
+            self.warn(Code::InvalidValue, &keyed.value.span, message, "keep those that matter");
+        }
+        for item in items.into_iter().take(MAX_ITEMS) {
             match item.as_text() {
                 Some(raw) if !item.is_null() => {
                     if let Some(line) = self.line(raw, &item.span)
@@ -543,7 +568,7 @@ impl Reader<'_> {
 
     fn apply_url(&mut self) -> Option<Url> {
         let (keyed, text, span) = self.word(Field::ApplyUrl, Severity::Warning)?;
-        if text.parse::<EmailAddress>().is_ok()
+        if text::is_address(&text)
             && let Ok(url) = Url::parse(&format!("mailto:{text}"))
         {
             return Some(url);
@@ -601,7 +626,7 @@ impl Reader<'_> {
         for text in self.list(Field::Contact) {
             let parts: Vec<&str> =
                 text.split([',', ';']).map(str::trim).filter(|p| !p.is_empty()).collect();
-            let all_addresses = parts.iter().all(|part| part.parse::<EmailAddress>().is_ok());
+            let all_addresses = parts.iter().all(|part| text::is_address(part));
             if all_addresses {
                 contacts.extend(parts.into_iter().map(contact));
             } else {
@@ -614,7 +639,13 @@ impl Reader<'_> {
     fn language(&mut self) -> Option<String> {
         let (keyed, text, span) = self.word(Field::Language, Severity::Warning)?;
         match text.parse::<LanguageIdentifier>() {
-            Ok(language) if language.language.as_str() != "und" => Some(language.to_string()),
+            // Two letters, or three: longer ones are registered by nobody.
+            Ok(language)
+                if matches!(language.language.as_str().len(), 2 | 3)
+                    && language.language.as_str() != "und" =>
+            {
+                Some(language.to_string())
+            }
             _ => {
                 let message = format!(
                     "`{}`: `{}` is no language tag; the site's language is used",
@@ -684,9 +715,8 @@ impl Reader<'_> {
     fn id(&mut self, slug: &str) -> String {
         let default = self.site.tag(slug);
         let Some((_, text, span)) = self.word(Field::Id, Severity::Warning) else { return default };
-        // RFC 4287 section 4.2.6: an IRI, absolute.
         match Url::parse(&text) {
-            Ok(_) if !text.contains([' ', '<', '>', '"', '{', '}', '|', '\\', '^', '`']) => text,
+            Ok(url) if is_identity(&url, &text) => text,
             _ => {
                 let id = match text::slug(&text) {
                     slug if slug.is_empty() => default,
@@ -706,13 +736,16 @@ impl Reader<'_> {
     }
 
     /// Makes a title of what there is: a first heading, or the file's name.
-    fn title_of_file(&mut self, stem: &str, body: &Range<usize>) -> String {
+    fn title_of_file(&mut self, stem: &str, slug: &str, body: &Range<usize>) -> String {
         let heading = markdown::first_heading(&self.source.text[body.clone()]);
-        let title = heading.unwrap_or_else(|| {
-            let rest = if moment::leading_day(stem).is_some() { &stem[10..] } else { stem };
-            let words = text::one_line(&rest.replace(['-', '_'], " "));
-            if words.is_empty() { stem.to_owned() } else { words }
-        });
+        let rest = if moment::leading_day(stem).is_some() { &stem[10..] } else { stem };
+        let words = rest.replace(['-', '_'], " ");
+        let title = [heading.as_deref(), Some(&words), Some(stem)]
+            .into_iter()
+            .flatten()
+            .map(|text| text::shortened(&text::one_line(&text::without_markup(text)), MAX_LINE))
+            .find(|title| title.chars().any(char::is_alphanumeric))
+            .unwrap_or_else(|| slug.to_owned());
         let message = format!("nothing says what the posting is called; “{title}” was taken");
         self.warn(
             Code::NoTitle,
@@ -798,6 +831,31 @@ impl Reader<'_> {
     }
 }
 
+/// Whether a text can stand as an id: an absolute IRI (RFC 4287 section 4.2.6) that is what its
+/// scheme asks for, in the schemes that people use for ids.
+fn is_identity(url: &Url, text: &str) -> bool {
+    let rest = text.split_once(':').map_or("", |(_, rest)| rest);
+    let sound = match url.scheme() {
+        "http" | "https" => rest.starts_with("//") && url.host_str().is_some_and(|h| !h.is_empty()),
+        // RFC 4151: authority, date, specific part.
+        "tag" => rest.split_once(':').and_then(|(entity, _)| entity.split_once(',')).is_some_and(
+            |(authority, date)| {
+                !authority.is_empty()
+                    && matches!(date.len(), 4 | 7 | 10)
+                    && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+            },
+        ),
+        // RFC 8141, and RFC 9562 for the one namespace that has a form of its own.
+        "urn" => rest.split_once(':').is_some_and(|(namespace, specific)| {
+            let is_uuid = specific.len() == 36
+                && specific.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+            namespace.len() >= 2 && !specific.is_empty() && (namespace != "uuid" || is_uuid)
+        }),
+        _ => !rest.is_empty(),
+    };
+    sound && !text.contains(|c: char| c.is_whitespace() || "<>\"{}|\\^`[]".contains(c))
+}
+
 /// The name of the file without folders and `.md`.
 fn stem(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -834,7 +892,7 @@ pub fn yes_or_no(text: &str) -> Option<bool> {
 fn contact(text: &str) -> Contact {
     let inner =
         text.split(['<', '>', ' ', '(', ')']).map(|word| word.trim_start_matches("mailto:"));
-    let email = inner.filter(|word| word.parse::<EmailAddress>().is_ok()).map(str::to_owned).next();
+    let email = inner.filter(|word| text::is_address(word)).map(str::to_owned).next();
     Contact { text: text.to_owned(), email }
 }
 

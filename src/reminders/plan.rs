@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 
 use super::Recipient;
 use crate::posting::lifecycle::{self, Rules, State};
@@ -88,14 +88,10 @@ pub fn plan<'a>(
     sent: &Sent,
     now: DateTime<Utc>,
 ) -> Vec<Digest<'a>> {
-    let local = now.with_timezone(&site.timezone);
-    if local.time() < site.reminders.send_after {
-        return Vec::new();
-    }
-    let day = local.date_naive();
+    let day = now.with_timezone(&site.timezone).date_naive();
     recipients
         .iter()
-        .filter(|recipient| is_due(recipient, sent, day))
+        .filter(|recipient| is_due(site, recipient, sent, now))
         .filter_map(|recipient| {
             let mut items: Vec<Item<'_>> = postings
                 .iter()
@@ -109,26 +105,38 @@ pub fn plan<'a>(
         .collect()
 }
 
-/// Whether a recipient may get a digest on this day: one a day.
-pub fn is_due(recipient: &Recipient, sent: &Sent, day: NaiveDate) -> bool {
-    sent.days.get(&recipient.key()).is_none_or(|last| *last < day)
+/// Whether a recipient may get a digest now: one a day, and not before the hour.
+pub fn is_due(site: &Site, recipient: &Recipient, sent: &Sent, now: DateTime<Utc>) -> bool {
+    let local = now.with_timezone(&site.timezone);
+    local.time() >= site.reminders.send_after
+        && sent.days.get(&recipient.key()).is_none_or(|last| *last < local.date_naive())
 }
 
 /// The stage of a recipient's reminder for a posting with so many days left, if one is due: the
 /// smallest of the leads that is not smaller. For somebody who gets one digest a week, what closes
 /// before the next is in this one; between the two, only what cannot wait for the next: a posting
 /// that was published since, or missed because nothing ran on the day.
-fn stage(site: &Site, recipient: &Recipient, today: NaiveDate, days_left: i64) -> Option<u16> {
-    /// The last day before the next weekly digest, on the day of one.
-    const WEEK: u16 = 6;
+fn stage(
+    site: &Site,
+    recipient: &Recipient,
+    today: NaiveDate,
+    closes: Moment,
+    days_left: i64,
+) -> Option<u16> {
+    const WEEK: u16 = 7;
     let leads = recipient.lead_days.as_ref().unwrap_or(&site.reminders.lead_days);
     let smallest = |leads: &mut dyn Iterator<Item = u16>| {
         leads.filter(|lead| i64::from(*lead) >= days_left).min()
     };
     let Some(weekday) = recipient.weekly else { return smallest(&mut leads.iter().copied()) };
-    match i64::from(today.weekday().days_since(weekday)) {
-        0 => smallest(&mut leads.iter().copied().chain([WEEK])),
-        since => (days_left <= i64::from(WEEK) - since).then_some(WEEK),
+    let since = u64::from(today.weekday().days_since(weekday));
+    let next_day = today.checked_add_days(Days::new(u64::from(WEEK) - since))?;
+    let next = Moment::at(next_day, site.reminders.send_after, site.timezone);
+    let cannot_wait = closes.end(site.timezone) <= next;
+    let week = cannot_wait.then_some(WEEK);
+    match since {
+        0 => smallest(&mut leads.iter().copied().chain(week)),
+        _ => week,
     }
 }
 
@@ -156,7 +164,7 @@ pub fn item<'a>(
         return Err(NotDue::NoClosingDate);
     };
     let today = now.with_timezone(&site.timezone).date_naive();
-    let stage = stage(site, recipient, today, days_left).ok_or(NotDue::TooEarly)?;
+    let stage = stage(site, recipient, today, closes, days_left).ok_or(NotDue::TooEarly)?;
     match sent.stage(&recipient.key(), &posting.id, closes) {
         Some(before) if before <= stage => Err(NotDue::AlreadySent(before)),
         _ => Ok(Item { posting, closes, stage, days_left }),
@@ -167,7 +175,7 @@ pub fn item<'a>(
 mod tests {
     use super::*;
     use crate::posting::parse::tests::posting;
-    use chrono::{Days, NaiveTime, TimeDelta, Weekday};
+    use chrono::{NaiveTime, TimeDelta, Weekday};
     use proptest::prelude::*;
 
     fn site() -> Site {
@@ -264,7 +272,10 @@ mod tests {
         let runs: Vec<_> =
             (0..14).map(|day| at("2021-09-06T08:00:00Z") + TimeDelta::days(day)).collect();
         let log = replay(&[posting("closes: 2021-09-12")], &weekly, &runs);
-        assert_eq!(log, [("2021-09-06".parse().unwrap(), 6)]);
+        assert_eq!(log, [("2021-09-06".parse().unwrap(), 7)]);
+        // Closes on the morning of the next digest, before it is sent.
+        let log = replay(&[posting("closes: 2021-09-13T07:00:00+02:00")], &weekly, &runs);
+        assert_eq!(log, [("2021-09-06".parse().unwrap(), 7)]);
         let log = replay(&[posting("closes: 2021-09-13")], &weekly, &runs);
         assert_eq!(log, [("2021-09-13".parse().unwrap(), 1)]);
     }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use chrono::Weekday;
-use email_address::EmailAddress;
 use serde::Deserialize;
 use unic_langid::LanguageIdentifier;
 
@@ -47,7 +46,7 @@ impl Recipient {
             wanted.is_empty()
                 || offered
                     .iter()
-                    .any(|value| wanted.iter().any(|want| text::slug(want) == text::slug(value)))
+                    .any(|value| wanted.iter().any(|want| text::term(want) == text::term(value)))
         };
         any(&self.domains, &posting.domains)
             && any(&self.teams, posting.team.as_slice())
@@ -63,14 +62,15 @@ struct Entry {
     name: Option<String>,
     language: Option<String>,
     #[serde(default)]
-    domains: OneOrMany,
+    domains: OneOrMany<String>,
     #[serde(default)]
-    teams: OneOrMany,
+    teams: OneOrMany<String>,
     #[serde(default)]
-    contracts: OneOrMany,
+    contracts: OneOrMany<String>,
     #[serde(default)]
     junior: bool,
-    lead_days: Option<Vec<u16>>,
+    #[serde(default)]
+    lead_days: OneOrMany<u16>,
     #[serde(default)]
     cadence: Cadence,
     weekday: Option<Weekday>,
@@ -79,19 +79,22 @@ struct Entry {
     new: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
-    #[default]
-    None,
-    One(String),
-    Many(Vec<String>),
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
 }
 
-impl From<OneOrMany> for Vec<String> {
-    fn from(values: OneOrMany) -> Self {
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<T> From<OneOrMany<T>> for Vec<T> {
+    fn from(values: OneOrMany<T>) -> Self {
         match values {
-            OneOrMany::None => Vec::new(),
             OneOrMany::One(value) => vec![value],
             OneOrMany::Many(values) => values,
         }
@@ -127,7 +130,8 @@ pub fn read(path: &str, content: &str) -> (Vec<Recipient>, Vec<Diagnostic>) {
     let mut recipients: Vec<Recipient> = Vec::new();
     let error =
         |message: String| Diagnostic::new(Severity::Error, Code::InvalidRecipient, path, message);
-    let items = match yaml::parse(content) {
+    // Longer than any list that was typed, and short enough to be held. Every value takes a byte.
+    let items = match yaml::parse_with(content, content.len().max(yaml::MAX_NODES)) {
         Ok(None) => Vec::new(),
         Ok(Some(Node { value: Value::Sequence(items), .. })) => items,
         Ok(Some(node)) if node.is_null() => Vec::new(),
@@ -149,9 +153,11 @@ pub fn read(path: &str, content: &str) -> (Vec<Recipient>, Vec<Diagnostic>) {
         }
     };
     let mut seen: HashMap<String, usize> = HashMap::new();
+    let (mut line, mut counted) = (1, 0);
     for item in items {
         let Some(recipient) = entry(&source, &item, &mut problems) else { continue };
-        let line = content[..item.span.start.min(content.len())].matches('\n').count() + 1;
+        line += content[counted..item.span.start.min(content.len())].matches('\n').count();
+        counted = item.span.start.min(content.len());
         if let Some(first) = seen.get(&recipient.key()) {
             problems.push(
                 Diagnostic::new(
@@ -216,7 +222,7 @@ fn entry(source: &Source, item: &Node, problems: &mut Vec<Diagnostic>) -> Option
         }
     };
     let email = text::one_line(&parsed.email);
-    if email.parse::<EmailAddress>().is_err() {
+    if !text::is_address(&email) {
         let place = item.entry("email").map_or(span, |(_, value)| value.span.clone());
         let message = format!("`{}` is not a mail address", text::shortened(&email, 60));
         report(
@@ -260,25 +266,40 @@ fn entry(source: &Source, item: &Node, problems: &mut Vec<Diagnostic>) -> Option
         teams: parsed.teams.into(),
         contracts: parsed.contracts.into(),
         junior: parsed.junior,
-        lead_days: parsed.lead_days.filter(|days| !days.is_empty()),
+        lead_days: Some(parsed.lead_days.into()).filter(|days: &Vec<u16>| !days.is_empty()),
         weekly,
     })
 }
 
-/// The entry as serde's YAML knows it: plain scalars resolved, quoted ones left as text.
+/// The entry as serde's YAML knows it. Scalars of keys that take texts stay texts: a team may be
+/// called 2021.
 fn plain(node: &Node) -> serde_yaml::Value {
+    const NOT_TEXTS: &[&str] = &["junior", "lead_days", "new"];
+    let Value::Mapping(entries) = &node.value else { return value(node, true) };
+    let given = entries.iter().filter(|(_, value)| !value.is_null());
+    serde_yaml::Value::Mapping(
+        given
+            .map(|(key, item)| {
+                let is_text = !key.as_text().is_some_and(|key| NOT_TEXTS.contains(&key));
+                (value(key, true), value(item, is_text))
+            })
+            .collect(),
+    )
+}
+
+fn value(node: &Node, is_text: bool) -> serde_yaml::Value {
     match &node.value {
-        Value::Scalar { text, quoted: false } => {
+        Value::Scalar { text, quoted } if *quoted || is_text => {
+            serde_yaml::Value::String(text.clone())
+        }
+        Value::Scalar { text, .. } => {
             serde_yaml::from_str(text).unwrap_or_else(|_| serde_yaml::Value::String(text.clone()))
         }
-        Value::Scalar { text, quoted: true } => serde_yaml::Value::String(text.clone()),
-        Value::Sequence(items) => serde_yaml::Value::Sequence(items.iter().map(plain).collect()),
+        Value::Sequence(items) => {
+            serde_yaml::Value::Sequence(items.iter().map(|item| value(item, is_text)).collect())
+        }
         Value::Mapping(entries) => serde_yaml::Value::Mapping(
-            entries
-                .iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(key, value)| (plain(key), plain(value)))
-                .collect(),
+            entries.iter().map(|(k, v)| (value(k, true), value(v, is_text))).collect(),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Pages: the list of open postings, and one page for each posting that was ever open.
+//! Pages: the list of open postings, and one page for each posting that has been shown.
 
 use serde::Serialize;
 

@@ -127,7 +127,7 @@ const ELEMENTS: &[&str] = &[
 
 /// Plain text of what may have been written as HTML: no tags, no character references. Readers of
 /// RSS would otherwise show a title's `<b>` as bold, and those of Atom as it stands. What only
-/// looks like a tag (`<somebody@example.org>`, `C<T>`) stays.
+/// looks like a tag (`C<T>`) keeps its text in brackets that mean nothing to anybody.
 pub fn without_markup(text: &str) -> Cow<'_, str> {
     let mut plain = Cow::Borrowed(text);
     // What was escaped twice is markup again after one round.
@@ -135,11 +135,9 @@ pub fn without_markup(text: &str) -> Cow<'_, str> {
         if !plain.contains(['<', '&']) {
             break;
         }
-        let stripped = if plain.match_indices('<').any(|(at, _)| is_tag(&plain[at + 1..])) {
-            Cow::Owned(strip(&plain))
-        } else {
-            plain.clone()
-        };
+        let has_tags =
+            plain.match_indices('<').any(|(at, _)| bracket(&plain[at..]) != Bracket::Sign);
+        let stripped = if has_tags { strip(&plain) } else { plain.to_string() };
         let decoded = html_escape::decode_html_entities(&stripped).into_owned();
         if decoded == *plain {
             break;
@@ -149,23 +147,54 @@ pub fn without_markup(text: &str) -> Cow<'_, str> {
     plain
 }
 
-/// Whether the text after a `<` is that of a tag.
-fn is_tag(text: &str) -> bool {
-    let name = text.strip_prefix('/').unwrap_or(text);
+/// What an opening bracket begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bracket {
+    /// An element of HTML, or a comment.
+    Tag,
+    /// Something that every reader that knows HTML would take for a tag.
+    Lookalike,
+    /// Nothing: less than, or a mail address.
+    Sign,
+}
+
+fn bracket(text: &str) -> Bracket {
+    let inner = text.strip_prefix('<').unwrap_or(text);
+    if inner.starts_with("!--") {
+        return Bracket::Tag;
+    }
+    let Some((inside, _)) = inner.split_once('>') else { return Bracket::Sign };
+    let name = inside.strip_prefix('/').unwrap_or(inside);
     let end = name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len());
-    let ends = name[end..].starts_with(['>', '/', ' ', '\t', '\n', '\r']);
-    let known = ELEMENTS.iter().any(|element| name[..end].eq_ignore_ascii_case(element));
-    (ends && known && name.contains('>')) || text.starts_with("!--")
+    let ends = name[end..].is_empty() || name[end..].starts_with(['/', ' ', '\t', '\n', '\r']);
+    if ends && ELEMENTS.iter().any(|element| name[..end].eq_ignore_ascii_case(element)) {
+        Bracket::Tag
+    } else if end > 0
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !inside.contains('@')
+    {
+        Bracket::Lookalike
+    } else {
+        Bracket::Sign
+    }
 }
 
 /// The text without its tags, as HTML.
 fn strip(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
+    let mut lookalike = false;
     for (at, c) in text.char_indices() {
-        if c == '<' && !is_tag(&text[at + 1..]) {
-            html.push_str("&lt;");
-        } else {
-            html.push(c);
+        match (c, if c == '<' { bracket(&text[at..]) } else { Bracket::Sign }) {
+            ('<', Bracket::Lookalike) => {
+                lookalike = true;
+                html.push('‹');
+            }
+            ('<', Bracket::Sign) => html.push_str("&lt;"),
+            ('>', _) if lookalike => {
+                lookalike = false;
+                html.push('›');
+            }
+            _ => html.push(c),
         }
     }
     ammonia::Builder::empty().clean(&html).to_string()
@@ -289,7 +318,8 @@ mod tests {
             ("&lt;b&gt;x&lt;/b&gt;", "x"),
             ("x<script>alert(1)</script>y", "xy"),
             ("Alix <alix@example.org>", "Alix <alix@example.org>"),
-            ("C<T> and a <b, c> d", "C<T> and a <b, c> d"),
+            ("C<T> and a <b, c> d", "C‹T› and a ‹b, c› d"),
+            ("a <3 b > c", "a <3 b > c"),
         ] {
             assert_eq!(without_markup(text), expected);
         }

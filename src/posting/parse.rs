@@ -639,13 +639,7 @@ impl Reader<'_> {
     fn language(&mut self) -> Option<String> {
         let (keyed, text, span) = self.word(Field::Language, Severity::Warning)?;
         match text.parse::<LanguageIdentifier>() {
-            // Two letters, or three: longer ones are registered by nobody.
-            Ok(language)
-                if matches!(language.language.as_str().len(), 2 | 3)
-                    && language.language.as_str() != "und" =>
-            {
-                Some(language.to_string())
-            }
+            Ok(language) if is_language(language.language.as_str()) => Some(language.to_string()),
             _ => {
                 let message = format!(
                     "`{}`: `{}` is no language tag; the site's language is used",
@@ -854,6 +848,11 @@ fn is_identity(url: &Url, text: &str) -> bool {
         _ => !rest.is_empty(),
     };
     sound && !text.contains(|c: char| c.is_whitespace() || "<>\"{}|\\^`[]".contains(c))
+}
+
+/// Whether a code stands for a language (ISO 639): readers refuse others.
+fn is_language(code: &str) -> bool {
+    isolang::Language::from_639_1(code).or_else(|| isolang::Language::from_639_3(code)).is_some()
 }
 
 /// The name of the file without folders and `.md`.

@@ -254,7 +254,8 @@ proptest! {
         });
         let [atom, rss, json] = titles;
         let (atom, rss, json) = (atom?, rss?, json?);
-        prop_assert_eq!(&atom, &json);
+        // Atom may give a title that looks like HTML as HTML.
+        prop_assert_eq!(html_escape::decode_html_entities(&atom), html_escape::decode_html_entities(&json));
         // The reader takes RSS titles for HTML where they look like it.
         prop_assert!(rss == atom || atom.contains(['<', '&']), "{} {}", rss, atom);
     }

@@ -74,7 +74,7 @@ fn person(name: &str) -> atom::Person {
 fn entry(entry: &Entry, site: &Site) -> atom::Entry {
     let view = &entry.view;
     atom::Entry {
-        title: atom::Text::plain(view.title.clone()),
+        title: text(&view.title),
         id: view.id.clone(),
         updated: view.updated.fixed_offset(),
         published: view.published.map(|published| published.fixed_offset()),
@@ -95,7 +95,7 @@ fn entry(entry: &Entry, site: &Site) -> atom::Entry {
             mime_type: Some("text/html".to_owned()),
             ..atom::Link::default()
         }],
-        summary: (!view.summary.is_empty()).then(|| summary(&view.summary)),
+        summary: (!view.summary.is_empty()).then(|| text(&view.summary)),
         content: Some(atom::Content {
             value: Some(entry.content.clone()),
             content_type: Some("html".to_owned()),
@@ -110,13 +110,24 @@ fn entry(entry: &Entry, site: &Site) -> atom::Entry {
     }
 }
 
-/// Text that could be taken for HTML is given as HTML: not every reader looks at the type.
-fn summary(text: &str) -> atom::Text {
-    if text.contains(['<', '&']) {
+/// Plain text; where a reader could take it for HTML, as HTML: not every reader looks at the type.
+fn text(text: &str) -> atom::Text {
+    let is_tag = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    if text.split('<').skip(1).any(is_tag) || text.split('&').skip(1).any(is_reference) {
         atom::Text::html(html_escape::encode_text(text))
     } else {
         atom::Text::plain(text)
     }
+}
+
+/// Whether what follows an ampersand looks like a character reference, with or without its end.
+fn is_reference(text: &str) -> bool {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '#').unwrap_or(text.len());
+    let name = &text[..end];
+    let written = format!("&{name};");
+    !name.is_empty()
+        && (!name.chars().all(char::is_alphabetic)
+            || html_escape::decode_html_entities(&written) != written)
 }
 
 fn extension(prefix: &str, name: &str, value: Option<String>) -> ExtensionMap {

@@ -260,14 +260,14 @@ impl Diagnostic {
         self
     }
 
-    /// The line, counted from 1.
-    pub fn line(&self) -> Option<usize> {
-        self.place.as_ref().map(|place| place.line)
+    /// The line, counted from 1; of a problem with a file as a whole, the first.
+    pub fn line(&self) -> usize {
+        self.place.as_ref().map_or(1, |place| place.line)
     }
 
     /// The column, counted from 1 in characters.
-    pub fn column(&self) -> Option<usize> {
-        self.place.as_ref().map(|place| place.column)
+    pub fn column(&self) -> usize {
+        self.place.as_ref().map_or(1, |place| place.column)
     }
 
     /// The problem as an excerpt with the text underlined, for people. `prefix` goes before the
@@ -292,7 +292,10 @@ impl Diagnostic {
                         .annotation(AnnotationKind::Primary.span(indent)),
                 );
             }
-            None => group = group.element(annotate_snippets::Origin::path(path.as_str())),
+            None => {
+                group = group
+                    .element(annotate_snippets::Origin::path(path.as_str()).line(1).char_column(1));
+            }
         }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(visible(help)));
@@ -307,10 +310,8 @@ impl Diagnostic {
             Severity::Warning => "warning",
             Severity::Note => "notice",
         };
-        let mut properties = format!("file={}", property(&format!("{prefix}{}", self.path)));
-        if let Some(place) = &self.place {
-            properties.push_str(&format!(",line={},col={}", place.line, place.column));
-        }
+        let file = property(&format!("{prefix}{}", self.path));
+        let properties = format!("file={file},line={},col={}", self.line(), self.column());
         let message = match &self.help {
             Some(help) => format!("{}\n{help}", self.message),
             None => self.message.clone(),
@@ -428,9 +429,9 @@ mod tests {
         let text = "titre: é\ncloses: 2021-02-30\n";
         let start = text.find("2021").unwrap();
         let diagnostic = sample(text, start..start + 10);
-        assert_eq!((diagnostic.line(), diagnostic.column()), (Some(2), Some(9)));
+        assert_eq!((diagnostic.line(), diagnostic.column()), (2, 9));
         let text = "é: x";
-        assert_eq!(sample(text, 4..5).column(), Some(4));
+        assert_eq!(sample(text, 4..5).column(), 4);
     }
 
     #[test]

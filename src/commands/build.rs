@@ -22,6 +22,7 @@ use crate::websub;
 pub(super) fn run(shell: &Shell, arguments: &cli::Build) -> Result {
     let opened = shell.site()?;
     let built = build(shell, &opened, arguments.out.clone(), arguments.strict)?;
+    shell.say(&built.line);
     tell_hub(shell, &opened.site, &built.changed);
     Ok(built.outcome)
 }
@@ -29,6 +30,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Build) -> Result {
 /// What a build leaves for what comes next.
 pub(super) struct Built {
     pub(super) outcome: Outcome,
+    /// What was done, on one line.
+    pub(super) line: String,
     pub(super) postings: Vec<Posting>,
     /// The feeds that changed.
     pub(super) changed: Vec<Url>,
@@ -46,9 +49,9 @@ pub(super) fn build(
     if strict && !valid {
         shell.report(&loaded.diagnostics);
         let tally = Tally::of(&loaded.diagnostics);
-        shell.complain(&format!("nothing was published: {tally}; see `crieur check`"));
         return Ok(Built {
             outcome: Outcome::Attention,
+            line: format!("nothing was published: {tally}; see `crieur check`"),
             postings: loaded.postings,
             changed: Vec::new(),
         });
@@ -63,7 +66,7 @@ pub(super) fn build(
             Diagnostic::new(
                 Severity::Error,
                 Code::ForeignFile,
-                out.join(path).to_string_lossy().as_ref(),
+                opened.layout.relative(&out.join(path)),
                 format!("was not written: {why}"),
             )
             .help("move it out of the way, or build into another folder"),
@@ -84,13 +87,13 @@ pub(super) fn build(
     if tally.errors + tally.warnings > 0 {
         line.push_str(&format!(" ({tally}; see `crieur check`)"));
     }
-    shell.say(&line);
     let is_feed = |path: &&String| {
         let format = path.rsplit('.').next().unwrap_or_default();
         EXTENSIONS.contains(&format)
     };
     Ok(Built {
         outcome: outcome(&loaded.diagnostics, false),
+        line,
         postings: loaded.postings,
         changed: changes
             .written

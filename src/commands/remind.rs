@@ -27,7 +27,9 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Remind) -> Result {
     let loaded = opened.postings()?;
     shell.report(&loaded.diagnostics);
     let outcome = outcome(&loaded.diagnostics, false);
-    Ok(outcome.max(remind(shell, &opened, &loaded.postings, arguments)?))
+    let (reminded, line) = remind(shell, &opened, &loaded.postings, arguments)?;
+    shell.say(&line);
+    Ok(outcome.max(reminded))
 }
 
 /// Reads the mailing list. A site without one has nobody to remind.
@@ -50,13 +52,13 @@ pub(super) fn recipients(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnos
     Ok(list::read(&opened.layout.relative(&path), &text))
 }
 
-/// Sends the digests that are due for a site that is open already.
+/// Sends the digests that are due for a site that is open already, and says so on one line.
 pub(super) fn remind(
     shell: &Shell,
     opened: &Opened,
     postings: &[Posting],
     arguments: &cli::Remind,
-) -> Result {
+) -> Result<(Outcome, String)> {
     let (mut everyone, problems) = recipients(opened)?;
     shell.report(&problems);
     let mut outcome = outcome(&problems, false);
@@ -79,7 +81,7 @@ pub(super) fn remind(
             None => Sent::default(),
         };
         let digests = plan(site, postings, &everyone, &sent, opened.now);
-        return Ok(outcome.max(show(shell, &digests, &languages, opened)?));
+        return Ok((outcome, show(&digests, &languages, opened)?));
     }
     if site.mail.transport != Transport::File {
         return Err(configuration(anyhow!(
@@ -132,11 +134,11 @@ pub(super) fn remind(
         ledger.mark_sent(waiting.id, opened.now).map_err(temporary)?;
         count += 1;
     }
-    shell.say(&match count {
+    let line = match count {
         0 => "no digest is due".to_owned(),
         _ => format!("{} in `{}.crieur/outbox`", plural(count, "digest"), shell.prefix()),
-    });
-    Ok(outcome)
+    };
+    Ok((outcome, line))
 }
 
 fn lock(folder: &std::path::Path) -> Result<File> {
@@ -168,7 +170,7 @@ fn enter(digest: &Digest<'_>, composed: Composed) -> Planned {
 }
 
 /// What a dry run prints: it writes nothing.
-fn show(shell: &Shell, digests: &[Digest<'_>], languages: &Languages, opened: &Opened) -> Result {
+fn show(digests: &[Digest<'_>], languages: &Languages, opened: &Opened) -> Result<String> {
     let mut lines = String::new();
     for digest in digests {
         let composed =
@@ -182,8 +184,7 @@ fn show(shell: &Shell, digests: &[Digest<'_>], languages: &Languages, opened: &O
         }
     }
     print(lines.as_bytes())?;
-    shell.say(&format!("{} would be sent", plural(digests.len(), "digest")));
-    Ok(Outcome::Done)
+    Ok(format!("{} would be sent", plural(digests.len(), "digest")))
 }
 
 /// An address that may stand in a log: `a…@example.org`.

@@ -9,9 +9,13 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
     match build::build(shell, &opened, arguments.out.clone(), false) {
         Ok(built) => {
             let reminded = remind::remind(shell, &opened, &built.postings, &nobody_in_particular);
+            match &reminded {
+                Ok((_, line)) => shell.say(&format!("{}; {line}", built.line)),
+                Err(_) => shell.say(&built.line),
+            }
             // Last: a hub that is slow must not hold up the digests.
             build::tell_hub(shell, &opened.site, &built.changed);
-            Ok(built.outcome.max(reminded?))
+            Ok(built.outcome.max(reminded?.0))
         }
         Err(failure) => {
             // A build that fails must not keep anybody from being reminded.

@@ -260,7 +260,7 @@ mod tests {
         let messages = |yaml: &str| {
             contradictions(&posting(yaml), now, &rules(Europe::Paris))
                 .into_iter()
-                .map(|d| format!("{}:{} {}", d.line().unwrap(), d.column().unwrap(), d.message))
+                .map(|d| format!("{}:{} {}", d.line(), d.column(), d.message))
                 .collect::<Vec<_>>()
         };
         assert_eq!(

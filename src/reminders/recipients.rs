@@ -312,10 +312,7 @@ mod tests {
         let (recipients, problems) = read("content/recipients.yaml", content);
         (
             recipients.into_iter().map(|r| r.email).collect(),
-            problems
-                .iter()
-                .map(|p| format!("{}:{} {}", p.code, p.line().unwrap_or(0), p.message))
-                .collect(),
+            problems.iter().map(|p| format!("{}:{} {}", p.code, p.line(), p.message)).collect(),
         )
     }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::Catalog;
 use crate::posting::moment::rfc3339;
-use crate::posting::{Moment, Posting, markdown, parse};
+use crate::posting::{Moment, Posting, markdown, values};
 use crate::site::Site;
 
 /// How long a summary may be, in characters.
@@ -143,7 +143,7 @@ impl View {
 }
 
 fn facts(posting: &Posting, catalog: &Catalog) -> Vec<Fact> {
-    let yes_no = |value: &str, yes: &str, no: &str| match parse::yes_or_no(value) {
+    let yes_no = |value: &str, yes: &str, no: &str| match values::yes_or_no(value) {
         Some(true) => catalog.word(yes),
         Some(false) => catalog.word(no),
         None => value.to_owned(),

@@ -6,12 +6,14 @@ use std::ops::Range;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use url::Url;
 
+mod decode;
 pub mod front_matter;
 pub mod lifecycle;
 pub mod load;
 pub mod markdown;
 pub mod moment;
 pub mod parse;
+pub mod values;
 pub mod vocabulary;
 
 pub use lifecycle::State;

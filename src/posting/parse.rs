@@ -9,8 +9,9 @@ use url::Url;
 
 use super::front_matter::{self, Problem};
 use super::moment::{self, Moment, Reading};
+use super::values::{contact, is_identity, is_language, json, redirect, same, yes_or_no};
 use super::vocabulary::{self, Field, Known};
-use super::{Contact, Posting, Status, markdown};
+use super::{Contact, Posting, Status, decode, markdown};
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::site::Site;
 use crate::text;
@@ -29,7 +30,7 @@ pub struct Parsed {
 pub fn parse(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
     let path: Arc<str> = path.into();
     let mut diagnostics = Vec::new();
-    let Some(source) = decode(&path, bytes, &mut diagnostics) else {
+    let Some(source) = decode::decode(&path, bytes, &mut diagnostics) else {
         return Parsed { posting: None, diagnostics };
     };
     let matter = match front_matter::read(&source.text) {
@@ -62,88 +63,6 @@ fn report(source: &Source, severity: Severity, problem: Problem) -> Diagnostic {
     Diagnostic::new(severity, problem.code, source.path.clone(), problem.message)
         .at(source, &problem.span)
         .help(problem.help)
-}
-
-/// The file's text. Whatever encoding it is in, the text that comes out has only characters that
-/// a document may contain; those that it may not are replaced, byte for byte, by spaces.
-fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) -> Option<Source> {
-    if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(bytes) {
-        let (text, _, _) = encoding.decode(bytes);
-        let source = Source::new(path.clone(), text.into_owned());
-        let message = if encoding == encoding_rs::UTF_8 {
-            "the file begins with a byte-order mark".to_owned()
-        } else {
-            format!("the file is in {}", encoding.name())
-        };
-        let code =
-            if encoding == encoding_rs::UTF_8 { Code::ByteOrderMark } else { Code::Encoding };
-        diagnostics.push(
-            Diagnostic::new(Severity::Warning, code, path.clone(), message)
-                .at(&source, &(0..0))
-                .help("save the file as UTF-8, without a byte-order mark"),
-        );
-        return Some(printable(source, diagnostics));
-    }
-    if bytes.contains(&0) {
-        let help = "a posting is a text file; move this one out of the folder";
-        let message = "the file is not a text";
-        let source = Source::new(path.clone(), "");
-        diagnostics.push(
-            Diagnostic::new(Severity::Error, Code::NotText, path.clone(), message)
-                .at(&source, &(0..0))
-                .help(help),
-        );
-        return None;
-    }
-    let mut text = String::with_capacity(bytes.len());
-    let mut first_bad = None;
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        if !chunk.invalid().is_empty() {
-            first_bad.get_or_insert(text.len());
-            // What is no UTF-8 is what old editors write; the rest of the file may well be UTF-8.
-            text.push_str(
-                &encoding_rs::WINDOWS_1252.decode_without_bom_handling(chunk.invalid()).0,
-            );
-        }
-    }
-    let source = Source::new(path.clone(), text);
-    if let Some(at) = first_bad {
-        let end = source.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
-        let message = "the file is not in UTF-8 and was read as Latin-1";
-        diagnostics.push(
-            Diagnostic::new(Severity::Warning, Code::Encoding, path.clone(), message)
-                .at(&source, &(at..end))
-                .help("save the file as UTF-8"),
-        );
-    }
-    Some(printable(source, diagnostics))
-}
-
-fn printable(source: Source, diagnostics: &mut Vec<Diagnostic>) -> Source {
-    let mut bad = source.text.char_indices().filter(|(_, c)| !text::is_allowed(*c)).peekable();
-    let Some(&(at, first)) = bad.peek() else { return source };
-    let count = bad.count();
-    let message = format!(
-        "{} {} not belong in a text; the first is U+{:04X}",
-        crate::diagnostics::plural(count, "character"),
-        if count == 1 { "does" } else { "do" },
-        u32::from(first)
-    );
-    diagnostics.push(
-        Diagnostic::new(Severity::Warning, Code::ControlCharacter, source.path.clone(), message)
-            .at(&source, &(at..at + first.len_utf8()))
-            .help("delete it; it was read as a space"),
-    );
-    let text: String = source
-        .text
-        .chars()
-        .flat_map(|c| {
-            let (c, times) = if text::is_allowed(c) { (c, 1) } else { (' ', c.len_utf8()) };
-            std::iter::repeat_n(c, times)
-        })
-        .collect();
-    Source::new(source.path, text)
 }
 
 /// How long a line of text may be, in characters. Titles stand in subjects and lists.
@@ -825,105 +744,12 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a text can stand as an id: an absolute IRI (RFC 4287 section 4.2.6) that is what its
-/// scheme asks for, in the schemes that people use for ids.
-fn is_identity(url: &Url, text: &str) -> bool {
-    let rest = text.split_once(':').map_or("", |(_, rest)| rest);
-    let sound = match url.scheme() {
-        "http" | "https" => rest.starts_with("//") && url.host_str().is_some_and(|h| !h.is_empty()),
-        // RFC 4151: authority, date, specific part.
-        "tag" => rest.split_once(':').and_then(|(entity, _)| entity.split_once(',')).is_some_and(
-            |(authority, date)| {
-                !authority.is_empty()
-                    && matches!(date.len(), 4 | 7 | 10)
-                    && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
-            },
-        ),
-        // RFC 8141, and RFC 9562 for the one namespace that has a form of its own.
-        "urn" => rest.split_once(':').is_some_and(|(namespace, specific)| {
-            let is_uuid = specific.len() == 36
-                && specific.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-            namespace.len() >= 2 && !specific.is_empty() && (namespace != "uuid" || is_uuid)
-        }),
-        _ => !rest.is_empty(),
-    };
-    sound && !text.contains(|c: char| c.is_whitespace() || "<>\"{}|\\^`[]".contains(c))
-}
-
-/// Whether a code stands for a language (ISO 639): readers refuse others.
-fn is_language(code: &str) -> bool {
-    isolang::Language::from_639_1(code).or_else(|| isolang::Language::from_639_3(code)).is_some()
-}
-
 /// The name of the file without folders and `.md`.
 fn stem(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
     match name.rsplit_once('.') {
         Some((stem, extension)) if super::load::is_markdown(extension) => stem,
         _ => name,
-    }
-}
-
-/// Whether two values say the same.
-fn same(a: &Node, b: &Node) -> bool {
-    match (&a.value, &b.value) {
-        (Value::Scalar { text: a, .. }, Value::Scalar { text: b, .. }) => {
-            text::one_line(a) == text::one_line(b)
-        }
-        (Value::Sequence(a), Value::Sequence(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-        }
-        (Value::Sequence(items), Value::Scalar { .. }) => items.len() == 1 && same(&items[0], b),
-        (Value::Scalar { .. }, Value::Sequence(items)) => items.len() == 1 && same(a, &items[0]),
-        _ => false,
-    }
-}
-
-/// Yes or no, in the words of YAML 1.1, English and French.
-pub fn yes_or_no(text: &str) -> Option<bool> {
-    match text::folded(text).as_str() {
-        "true" | "yes" | "y" | "on" | "1" | "oui" | "o" | "vrai" => Some(true),
-        "false" | "no" | "n" | "off" | "0" | "non" | "faux" => Some(false),
-        _ => None,
-    }
-}
-
-fn contact(text: &str) -> Contact {
-    let inner =
-        text.split(['<', '>', ' ', '(', ')']).map(|word| word.trim_start_matches("mailto:"));
-    let email = inner.filter(|word| text::is_address(word)).map(str::to_owned).next();
-    Contact { text: text.to_owned(), email }
-}
-
-/// An old address as a path below the site's root: no way upwards, no other site.
-fn redirect(text: &str) -> Option<String> {
-    let path = match Url::parse(text) {
-        Ok(url) => url.path().to_owned(),
-        Err(_) => text.split(['?', '#']).next().unwrap_or_default().to_owned(),
-    };
-    let segments: Vec<&str> =
-        path.split('/').filter(|segment| !segment.is_empty() && *segment != ".").collect();
-    let sound = !segments.is_empty()
-        && segments.iter().all(|s| *s != ".." && !s.contains('\\') && s.len() <= 200);
-    sound.then(|| format!("/{}{}", segments.join("/"), if path.ends_with('/') { "/" } else { "" }))
-}
-
-/// A value for templates. Its depth is bounded, so recursion is safe.
-fn json(node: &Node) -> serde_json::Value {
-    match &node.value {
-        Value::Scalar { text, quoted: false } if node.is_null() && text.len() < 5 => {
-            serde_json::Value::Null
-        }
-        Value::Scalar { text, quoted: false } if text == "true" || text == "false" => {
-            (text == "true").into()
-        }
-        Value::Scalar { text, .. } => text::allowed(text).into(),
-        Value::Sequence(items) => items.iter().map(json).collect(),
-        Value::Mapping(entries) => entries
-            .iter()
-            .filter_map(|(key, value)| Some((key.as_text()?.to_owned(), json(value))))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
     }
 }
 

@@ -1,0 +1,88 @@
+//! From bytes to text: whatever the encoding, and only characters that a document may contain.
+
+use std::sync::Arc;
+
+use crate::diagnostics::{Code, Diagnostic, Severity, Source, plural};
+use crate::text;
+
+/// The file's text. Whatever encoding it is in, the text that comes out has only characters that
+/// a document may contain; those that it may not are replaced, byte for byte, by spaces.
+pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) -> Option<Source> {
+    if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(bytes) {
+        let (text, _, _) = encoding.decode(bytes);
+        let source = Source::new(path.clone(), text.into_owned());
+        let message = if encoding == encoding_rs::UTF_8 {
+            "the file begins with a byte-order mark".to_owned()
+        } else {
+            format!("the file is in {}", encoding.name())
+        };
+        let code =
+            if encoding == encoding_rs::UTF_8 { Code::ByteOrderMark } else { Code::Encoding };
+        diagnostics.push(
+            Diagnostic::new(Severity::Warning, code, path.clone(), message)
+                .at(&source, &(0..0))
+                .help("save the file as UTF-8, without a byte-order mark"),
+        );
+        return Some(printable(source, diagnostics));
+    }
+    if bytes.contains(&0) {
+        let help = "a posting is a text file; move this one out of the folder";
+        let message = "the file is not a text";
+        let source = Source::new(path.clone(), "");
+        diagnostics.push(
+            Diagnostic::new(Severity::Error, Code::NotText, path.clone(), message)
+                .at(&source, &(0..0))
+                .help(help),
+        );
+        return None;
+    }
+    let mut text = String::with_capacity(bytes.len());
+    let mut first_bad = None;
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            first_bad.get_or_insert(text.len());
+            // What is no UTF-8 is what old editors write; the rest of the file may well be UTF-8.
+            text.push_str(
+                &encoding_rs::WINDOWS_1252.decode_without_bom_handling(chunk.invalid()).0,
+            );
+        }
+    }
+    let source = Source::new(path.clone(), text);
+    if let Some(at) = first_bad {
+        let end = source.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
+        let message = "the file is not in UTF-8 and was read as Latin-1";
+        diagnostics.push(
+            Diagnostic::new(Severity::Warning, Code::Encoding, path.clone(), message)
+                .at(&source, &(at..end))
+                .help("save the file as UTF-8"),
+        );
+    }
+    Some(printable(source, diagnostics))
+}
+
+fn printable(source: Source, diagnostics: &mut Vec<Diagnostic>) -> Source {
+    let mut bad = source.text.char_indices().filter(|(_, c)| !text::is_allowed(*c)).peekable();
+    let Some(&(at, first)) = bad.peek() else { return source };
+    let count = bad.count();
+    let message = format!(
+        "{} {} not belong in a text; the first is U+{:04X}",
+        plural(count, "character"),
+        if count == 1 { "does" } else { "do" },
+        u32::from(first)
+    );
+    diagnostics.push(
+        Diagnostic::new(Severity::Warning, Code::ControlCharacter, source.path.clone(), message)
+            .at(&source, &(at..at + first.len_utf8()))
+            .help("delete it; it was read as a space"),
+    );
+    let text: String = source
+        .text
+        .chars()
+        .flat_map(|c| {
+            let (c, times) = if text::is_allowed(c) { (c, 1) } else { (' ', c.len_utf8()) };
+            std::iter::repeat_n(c, times)
+        })
+        .collect();
+    Source::new(source.path, text)
+}

@@ -46,6 +46,36 @@ fn all_formats_have_the_same_open_postings_newest_first() {
     assert!(!site.exists("out/postings/later.html"));
 }
 
+/// Reads every feed below a folder with a reader of its own kind: those that the golden site expects,
+/// or those in the folder that `CRIEUR_FEEDS` names.
+#[test]
+fn every_feed_of_a_folder_says_the_same_in_all_formats() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/expected/out");
+    let folder = std::env::var_os("CRIEUR_FEEDS").map_or(golden, std::path::PathBuf::from);
+    let mut read = 0;
+    for entry in walkdir::WalkDir::new(&folder) {
+        let path = entry.unwrap().into_path();
+        if path.extension().is_none_or(|extension| extension != "atom") {
+            continue;
+        }
+        let [atom, rss, json] = ["atom", "rss", "json"].map(|extension| {
+            let text = std::fs::read(path.with_extension(extension)).unwrap();
+            feed_rs::parser::parse(&text[..])
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        });
+        let said = |feed: &Feed| -> Vec<(String, String, String)> {
+            let text = |entry: &feed_rs::model::Entry| {
+                let title = entry.title.as_ref().map_or("", |title| &title.content);
+                html_escape::decode_html_entities(title).into_owned()
+            };
+            feed.entries.iter().map(|e| (e.id.clone(), text(e), e.links[0].href.clone())).collect()
+        };
+        assert!(said(&atom) == said(&rss) && said(&atom) == said(&json), "{}", path.display());
+        read += atom.entries.len();
+    }
+    assert!(read > 0, "no entries in {}", folder.display());
+}
+
 #[test]
 fn machines_find_the_closing_date_in_every_format() {
     let site = Site::new();

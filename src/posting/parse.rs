@@ -756,6 +756,7 @@ fn stem(path: &str) -> &str {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// A posting for other modules' tests, from the lines of its front matter.
     pub(crate) fn posting(yaml: &str) -> Posting {
@@ -763,5 +764,38 @@ pub(crate) mod tests {
         let text = format!("---\n{yaml}\n---\ntext\n");
         let parsed = parse(&site, "content/postings/a.md", text.as_bytes());
         parsed.posting.unwrap_or_else(|| panic!("{:#?}", parsed.diagnostics))
+    }
+
+    fn site() -> Site {
+        Site::parse("title: T\nurl: https://jobs.example.org/\nlanguage: en\n").unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_panics(bytes in any::<Vec<u8>>()) {
+            parse(&site(), "content/postings/a.md", &bytes);
+            let fenced = [b"---\n", &bytes[..], b"\n---\n", &bytes[..]].concat();
+            parse(&site(), "content/postings/a.md", &fenced);
+        }
+
+        /// Whatever stands under a key, the posting is understood or an error says why not; and what
+        /// was understood is fit for one line.
+        #[test]
+        fn every_value_is_understood_or_explained(
+            key in prop::sample::select(vocabulary::keys().collect::<Vec<_>>()),
+            value in "[ -~éß\u{A0}\u{202E}\u{85}🚀]{0,40}|[0-9T:/+.Z -]{1,30}|\\PC{0,20}",
+            name in "[a-z]{1,5}",
+        ) {
+            let text = format!("---\nopens: 2021-08-01\n{key}: {value}\n---\n");
+            let parsed = parse(&site(), &format!("content/postings/{name}.md"), text.as_bytes());
+            let errors = parsed.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+            prop_assert_eq!(parsed.posting.is_none(), errors > 0);
+            prop_assert!(parsed.diagnostics.iter().all(|d| d.help.is_some() && !d.human("").is_empty()));
+            if let Some(posting) = parsed.posting {
+                prop_assert_eq!(text::one_line(&posting.title), posting.title.clone());
+                prop_assert!(!posting.slug.is_empty() && !posting.title.is_empty());
+                prop_assert!(Url::parse(&posting.id).is_ok());
+            }
+        }
     }
 }

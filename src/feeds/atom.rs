@@ -57,7 +57,7 @@ fn document(feed: &Feed<'_>) -> atom::Feed {
         links,
         entries: feed.entries.iter().map(|posting| entry(posting, site)).collect(),
         // "Complete": what is not in the feed is not open any more.
-        extensions: extension("fh", "complete", None),
+        extensions: extension("fh", "complete", Some(String::new())),
         namespaces: BTreeMap::from([
             ("fh".to_owned(), HISTORY.to_owned()),
             ("dcterms".to_owned(), TERMS.to_owned()),

@@ -59,7 +59,7 @@ fn document(feed: &Feed<'_>) -> rss::Channel {
         generator: Some(GENERATOR.to_owned()),
         docs: Some("https://www.rssboard.org/rss-specification".to_owned()),
         items: feed.entries.iter().map(|entry| item(entry, site)).collect(),
-        extensions: extension("fh", "complete", None),
+        extensions: extension("fh", "complete", Some(String::new())),
         atom_ext: Some(AtomExtension { links }),
         namespaces: BTreeMap::from([
             ("fh".to_owned(), HISTORY.to_owned()),

@@ -544,7 +544,7 @@ impl Reader<'_> {
         let mut contacts = Vec::new();
         for text in self.list(Field::Contact) {
             let parts: Vec<&str> =
-                text.split([',', ';']).map(str::trim).filter(|p| !p.is_empty()).collect();
+                text.split([',', ';', ' ']).map(str::trim).filter(|p| !p.is_empty()).collect();
             let all_addresses = parts.iter().all(|part| text::is_address(part));
             if all_addresses {
                 contacts.extend(parts.into_iter().map(contact));
@@ -768,6 +768,26 @@ pub(crate) mod tests {
 
     fn site() -> Site {
         Site::parse("title: T\nurl: https://jobs.example.org/\nlanguage: en\n").unwrap()
+    }
+
+    #[test]
+    fn contacts_are_names_addresses_or_both() {
+        let contacts = |yaml: &str| -> Vec<String> {
+            let contacts = posting(&format!("role: x\n{yaml}")).contacts;
+            contacts
+                .into_iter()
+                .map(|c| format!("{} {}", c.text, c.email.unwrap_or_default()))
+                .collect()
+        };
+        assert_eq!(contacts("contact: a@x.org"), ["a@x.org a@x.org"]);
+        assert_eq!(contacts("contacts: [a@x.org, Alix]"), ["a@x.org a@x.org", "Alix "]);
+        assert_eq!(contacts("contact: a@x.org, b@x.org"), ["a@x.org a@x.org", "b@x.org b@x.org"]);
+        assert_eq!(
+            contacts("contact: |\n  a@x.org\n  b@x.org"),
+            ["a@x.org a@x.org", "b@x.org b@x.org"]
+        );
+        assert_eq!(contacts("contact: Alix <a@x.org>"), ["Alix <a@x.org> a@x.org"]);
+        assert_eq!(contacts("contact: a?bcc=b@x.org"), ["a?bcc=b@x.org "]);
     }
 
     proptest! {

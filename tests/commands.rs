@@ -188,6 +188,16 @@ fn templates_of_a_site_replace_ours_and_their_mistakes_are_shown() {
     site.write("templates/entry.html", "\n{{ posting.titel.x }}");
     let build = site.run(&[NOW, "build"]).exits(78);
     assert!(build.stderr.contains("`templates/entry.html`, line 2"), "{}", build.stderr);
+    // One posting without the value is left out; the others are published.
+    site.posting("c.md", "title: C\npay: { min: 1 }");
+    site.write("templates/entry.html", "<p>{{ posting.extra.pay.min }}</p>");
+    let build = site.run(&[NOW, "build"]).exits(1);
+    assert!(
+        build.stderr.contains("error[template]") && build.stderr.contains("content/postings/a.md"),
+        "{}",
+        build.stderr
+    );
+    assert!(site.read("out/feed.json").contains("<p>1</p>"));
     site.write("templates/entry.html", "{% if %}");
     site.run(&[NOW, "check"]).exits(78);
 }

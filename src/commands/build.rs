@@ -161,7 +161,7 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
         .map(|posting| (posting, lifecycle::state(posting, *now, &rules)))
         .filter(|(posting, _)| lifecycle::was_shown(posting, *now, rules.zone))
         .collect();
-    let rendered: Vec<std::result::Result<_, templates::Error>> = shown
+    let mut rendered: Vec<std::result::Result<_, templates::Error>> = shown
         .par_iter()
         .map(|(posting, state)| {
             let entry = Entry::new(posting, site, catalog, templates)?;
@@ -171,11 +171,10 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
         .collect();
     // A template that fails for one posting must not keep the others from being published; one
     // that fails for all is to be mended.
-    if let Some(Err(_)) = rendered.first()
-        && rendered.iter().all(std::result::Result::is_err)
+    if rendered.iter().all(std::result::Result::is_err)
+        && let Some(Err(error)) = rendered.pop()
     {
-        let first = rendered.into_iter().find_map(std::result::Result::err);
-        return Err(first.map_or(Failure::Reported, configuration));
+        return Err(configuration(error));
     }
     let mut published = Published::default();
     let mut ready: Vec<(&Posting, State, Entry)> = Vec::with_capacity(shown.len());

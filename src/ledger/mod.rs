@@ -158,7 +158,8 @@ impl Ledger {
         let mut sent = Sent::default();
         let mut statement = self.connection.prepare(
             "SELECT recipient, day, posting, closes, stage
-             FROM items JOIN digests ON digests.id = items.digest",
+             FROM items JOIN digests ON digests.id = items.digest
+             WHERE digests.state <> 'planned'",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {

@@ -108,6 +108,8 @@ fn explain_says_why() {
     insta::assert_snapshot!("explain_closed", explain(&["content/postings/b.md"], 0).stdout);
     let no = explain(&["tag:jobs.example.org,2021:a", "--recipient", "b@example.org"], 0);
     assert!(no.stdout.contains("no: it is not among the recipient's interests"), "{}", no.stdout);
+    let eve = site.run(&["--now=2021-09-02", "explain", "a"]).exits(0);
+    assert!(eve.stdout.contains("(1 day left)"), "{}", eve.stdout);
     assert!(explain(&["aa"], 2).stderr.contains("did you mean `a`?"));
     site.posting("broken.md", "role: x\nposte_ferme: 2021-02-30");
     let broken = explain(&["broken.md"], 1);

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 
 use super::{Failure, Outcome, Result, Shell, list, print, remind, temporary};
 use crate::cli;
-use crate::diagnostics::{Diagnostic, nearest};
+use crate::diagnostics::{Diagnostic, nearest, plural};
 use crate::feeds::{EXTENSIONS, categories};
 use crate::ledger::Ledger;
 use crate::posting::lifecycle::{self, Rules, State};
@@ -36,7 +36,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
         "closes: {}{}",
         known(posting.closes.map(|moment| moment.to_string())),
         match lifecycle::days_left(posting, opened.now, site.timezone) {
-            Some(days) if state == State::Open => format!(" ({days} days left)"),
+            Some(days) if state == State::Open => format!(" ({} left)", days_in_words(days)),
             _ => String::new(),
         }
     ));
@@ -136,9 +136,11 @@ fn digest(opened: &super::Opened, posting: &Posting, email: &str) -> Result<Stri
         Ok(_) if !plan::is_due(&opened.site, recipient, &sent, opened.now) => {
             "not now: it is too early in the day, or today's digest was sent".to_owned()
         }
-        Ok(item) => {
-            format!("yes: {} days are left, the reminder for {} is due", item.days_left, item.stage)
-        }
+        Ok(item) => format!(
+            "yes: {} left, the reminder for {} is due",
+            days_in_words(item.days_left),
+            days_in_words(item.stage.into())
+        ),
         Err(NotDue::NotOpen(state)) => format!("no: it is {}", state.as_str()),
         Err(NotDue::NotWanted) => "no: it is not among the recipient's interests".to_owned(),
         Err(NotDue::NoClosingDate) => "no: it has no closing date".to_owned(),
@@ -148,6 +150,11 @@ fn digest(opened: &super::Opened, posting: &Posting, email: &str) -> Result<Stri
         Err(NotDue::AlreadySent(stage)) => format!("no: the reminder for {stage} days was sent"),
     };
     Ok(format!("in a digest to {email}: {answer}"))
+}
+
+/// A number of days that lie ahead.
+fn days_in_words(days: i64) -> String {
+    plural(usize::try_from(days).unwrap_or(0), "day")
 }
 
 /// A posting that was left out has diagnostics; one that nobody knows may be misspelt.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -38,6 +39,24 @@ pub struct Global {
     /// Use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
+    /// How to write what goes to standard error
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "CRIEUR_LOG_FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How to write what goes to standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One object a line, for machines
+    Json,
 }
 
 /// When to use colour.
@@ -68,8 +87,21 @@ pub enum Command {
     Remind(Remind),
     /// Build, then remind: the cron line
     Run(Run),
-    /// Say why a posting is, or is not, published
+    /// Show every digest between two days; send nothing
+    Simulate(Simulate),
+    /// Say why a posting is, or is not, published or in a digest
     Explain(Explain),
+    /// Show the last runs, what waits and what failed
+    Status(Status),
+    /// Write the digests of today as HTML files, to open in a browser
+    Preview(Preview),
+    /// Take an address off the list, whatever the list says
+    Unsubscribe(Unsubscribe),
+    /// Erase a person, and never write to them again
+    Forget(Forget),
+    /// Look after the ledger of what was sent
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print the manual page
@@ -177,6 +209,87 @@ pub struct Explain {
     /// Why it is, or is not, in a digest to this recipient
     #[arg(long, value_name = "EMAIL")]
     pub recipient: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Simulate {
+    /// The first day
+    #[arg(long, value_name = "DATE")]
+    pub from: NaiveDate,
+    /// The last day
+    #[arg(long, value_name = "DATE")]
+    pub to: NaiveDate,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: DataFormat,
+}
+
+/// How `simulate` and `status` print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DataFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Status {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: DataFormat,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Preview {
+    /// Only those to these recipients
+    #[arg(long, value_name = "EMAIL", num_args = 1..)]
+    pub recipient: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Unsubscribe {
+    /// The address
+    pub email: String,
+    /// Take it back: write to the address again
+    #[arg(long)]
+    pub undo: bool,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Forget {
+    /// The address
+    pub email: String,
+}
+
+/// What can be done with the ledger.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Ledger {
+    /// Look for damage
+    Check,
+    /// Put a damaged ledger together from what can be read of it and its last backup
+    Restore,
+    /// Say of digests that are in doubt or held whether they arrived
+    Settle(Settle),
+}
+
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Settle {
+    /// Whose digests; by default all of them
+    #[arg(value_name = "EMAIL")]
+    pub recipient: Vec<String>,
+    /// They arrived
+    #[arg(long, required_unless_present = "lost", conflicts_with = "lost")]
+    pub arrived: bool,
+    /// They did not: what they said is announced anew
+    #[arg(long)]
+    pub lost: bool,
 }
 
 #[derive(Debug, Args)]

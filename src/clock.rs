@@ -1,6 +1,6 @@
 //! The one place that reads the clock. Everything else is told what time it is.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -52,6 +52,31 @@ impl Now {
                     .map_or_else(|| local.and_utc(), |at| at.to_utc())
             }
         }
+    }
+}
+
+/// A time by which something must have happened. Waiting for others is the one thing that happens
+/// in the machine's own time, whatever `--now` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// So long from now.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn after(time: Duration) -> Self {
+        Self(Instant::now() + time)
+    }
+
+    /// What is left; nothing once it has passed.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn left(&self) -> Option<Duration> {
+        self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    /// The same, so much later.
+    #[must_use]
+    pub fn later(self, time: Duration) -> Self {
+        Self(self.0 + time)
     }
 }
 

@@ -253,6 +253,13 @@ impl Diagnostic {
         self
     }
 
+    /// The same problem, at the bytes `span` of a line of a file that is not held as a whole.
+    #[must_use]
+    pub fn at_line(mut self, number: usize, line: &str, span: &Range<usize>) -> Self {
+        self.place = Some(Place { line: number, ..Place::new(line, span) });
+        self
+    }
+
     /// The same problem, with what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {

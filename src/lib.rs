@@ -2,6 +2,8 @@
 //!
 //! Data flows one way: files become postings ([`posting::load`]), postings and an instant become
 //! states ([`posting::lifecycle`]), and those become feeds ([`feeds`]), which [`publish`] writes.
+//! Postings, recipients and what was sent become digests ([`reminders`]), and those messages
+//! ([`mail`]), which [`dispatch`] sends through the [`ledger`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod catalog;
@@ -9,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod diagnostics;
+pub mod dispatch;
 pub mod feeds;
 pub mod history;
 pub mod ledger;

@@ -12,14 +12,6 @@ const BUG: u8 = 70;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    commands::set_color(cli.global.color);
-    match panic::catch_unwind(|| commands::dispatch(cli)) {
-        Ok(Ok(outcome)) => ExitCode::from(outcome.code()),
-        Ok(Err(failure)) => {
-            commands::show(&failure);
-            ExitCode::from(failure.code())
-        }
-        // The panic's message is on standard error already.
-        Err(_) => ExitCode::from(BUG),
-    }
+    // The panic's message is on standard error already.
+    panic::catch_unwind(|| commands::run(cli)).unwrap_or(BUG).into()
 }

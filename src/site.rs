@@ -16,6 +16,8 @@ use crate::yaml::{self, Node};
 
 /// Where the settings stand, from the site's folder.
 pub const SETTINGS: &str = "content/site.yaml";
+/// The names that a mailing list can have, beside the settings.
+pub const RECIPIENTS: [&str; 2] = ["recipients.yaml", "recipients.csv"];
 /// Where the postings stand, from the site's folder.
 pub const POSTINGS: &str = "content/postings";
 
@@ -183,6 +185,8 @@ pub struct Mail {
     pub transport: Transport,
     /// The server, for `transport: smtp`.
     pub smtp: Smtp,
+    /// The command, for `transport: sendmail`, where it is not the machine's own.
+    pub sendmail: Option<PathBuf>,
     /// How mail is signed.
     pub dkim: Option<Dkim>,
 }
@@ -203,15 +207,31 @@ pub enum Transport {
 /// A mail server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the settings")]
 pub struct Smtp {
+    /// Its name or number.
     pub host: String,
+    /// Its port; the usual one for the kind of security by default.
     pub port: Option<u16>,
-    pub security: Security,
+    /// How the connection is kept private.
+    pub security: Option<Security>,
+    /// How many connections there are at once.
     pub connections: u16,
+    /// How many messages may leave in a second.
     pub rate_per_second: Option<u32>,
+    /// How long an answer may take, in seconds.
+    pub timeout_seconds: u16,
+    /// How long to wait, in seconds, before what was not taken is tried again in the same run:
+    /// once for each number.
+    pub retry_after: Vec<u16>,
+    /// A file with the certificates of authorities that are trusted beside the machine's own.
+    pub ca_file: Option<PathBuf>,
+    /// Who logs in.
     pub user: Option<String>,
+    /// How; by default as the server likes, PLAIN or LOGIN.
+    pub auth: Option<Authentication>,
+    /// The environment variable with the password, or with the token of XOAUTH2.
     pub password_env: Option<String>,
+    /// The file with it.
     pub password_file: Option<PathBuf>,
 }
 
@@ -220,27 +240,68 @@ impl Default for Smtp {
         Self {
             host: "127.0.0.1".to_owned(),
             port: None,
-            security: Security::default(),
+            security: None,
             connections: 4,
             rate_per_second: None,
+            timeout_seconds: 60,
+            retry_after: vec![1, 5, 15],
+            ca_file: None,
             user: None,
+            auth: None,
             password_env: None,
             password_file: None,
         }
     }
 }
 
+impl Smtp {
+    /// Whether the server is this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|number| number.is_loopback())
+    }
+
+    /// How the connection is kept private: on the way to another machine, always somehow.
+    pub fn security(&self) -> Security {
+        self.security.unwrap_or(match (self.port, self.is_loopback()) {
+            (Some(465), _) => Security::Tls,
+            (_, true) => Security::None,
+            _ => Security::Starttls,
+        })
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.security() {
+            Security::None => 25,
+            Security::Starttls => 587,
+            Security::Tls => 465,
+        })
+    }
+}
+
 /// How the connection to a mail server is kept private.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Security {
-    /// TLS from the first greeting on.
-    #[default]
+    /// TLS from the first greeting on (RFC 3207).
     Starttls,
-    /// TLS from the first byte on.
+    /// TLS from the first byte on (RFC 8314).
     Tls,
     /// None; for loopback addresses only.
     None,
+}
+
+/// How to log in to a mail server (RFC 4954).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authentication {
+    /// User and password at once.
+    Plain,
+    /// The same, one after the other.
+    Login,
+    /// User and a token of OAuth 2.
+    Xoauth2,
 }
 
 /// How mail is signed (RFC 6376).
@@ -378,7 +439,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("ids", &["authority", "since"]),
     ("feeds", &["by"]),
     ("reminders", &["lead_days", "send_after", "owners", "in_doubt"]),
-    ("mail", &["from", "reply_to", "list_id", "transport", "smtp", "dkim"]),
+    ("mail", &["from", "reply_to", "list_id", "transport", "smtp", "sendmail", "dkim"]),
     (
         "mail.smtp",
         &[
@@ -387,7 +448,11 @@ const KEYS: &[(&str, &[&str])] = &[
             "security",
             "connections",
             "rate_per_second",
+            "timeout_seconds",
+            "retry_after",
+            "ca_file",
             "user",
+            "auth",
             "password_env",
             "password_file",
         ],
@@ -585,6 +650,73 @@ impl IdSettings {
     }
 }
 
+impl Mail {
+    /// What cannot work: key, what is wrong, what to do.
+    fn problems(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let smtp = &self.smtp;
+        let is_domain = |name: &str| {
+            name.is_ascii() && url::Host::parse(name).is_ok_and(|host| host.to_string() == name)
+        };
+        [
+            (
+                smtp.security == Some(Security::None) && !smtp.is_loopback(),
+                "mail.smtp.security",
+                "`mail.smtp.security`: mail does not leave this machine unencrypted",
+                "write `starttls` or `tls`, or the host `127.0.0.1`",
+            ),
+            (
+                !(1..=100).contains(&smtp.connections),
+                "mail.smtp.connections",
+                "`mail.smtp.connections` needs a number from 1 to 100",
+                "write for example `4`",
+            ),
+            (
+                smtp.rate_per_second == Some(0),
+                "mail.smtp.rate_per_second",
+                "`mail.smtp.rate_per_second` needs a number from 1 on",
+                "write how many messages may leave in a second, or delete the line",
+            ),
+            (
+                smtp.timeout_seconds == 0,
+                "mail.smtp.timeout_seconds",
+                "`mail.smtp.timeout_seconds` needs a number from 1 on",
+                "write for example `60`",
+            ),
+            (
+                smtp.user.is_some()
+                    != (smtp.password_env.is_some() || smtp.password_file.is_some()),
+                "mail.smtp.user",
+                "`mail.smtp`: `user` and a password belong together",
+                "name where the password is with `password_file` or `password_env`",
+            ),
+            (
+                smtp.password_env.is_some() && smtp.password_file.is_some(),
+                "mail.smtp.password_env",
+                "`mail.smtp`: there are two passwords",
+                "keep one of `password_env` and `password_file`",
+            ),
+            (
+                self.list_id.as_deref().is_some_and(|id| !is_domain(id)),
+                "mail.list_id",
+                "`mail.list_id` is not a name like that of a host (RFC 2919)",
+                "write for example `jobs.example.org`",
+            ),
+            (
+                self.dkim
+                    .as_ref()
+                    .is_some_and(|dkim| !is_domain(&dkim.domain) || !is_domain(&dkim.selector)),
+                "mail.dkim",
+                "`mail.dkim`: `domain` and `selector` are names in lower case",
+                "write for example `domain: example.org` and `selector: crieur`",
+            ),
+        ]
+        .into_iter()
+        .filter(|(wrong, ..)| *wrong)
+        .map(|(_, path, message, help)| (path, message, help))
+        .collect()
+    }
+}
+
 impl Settings {
     fn checked(
         self,
@@ -641,6 +773,9 @@ impl Settings {
                 "`reminders.lead_days` needs numbers of days from 0 to 365".to_owned(),
                 "write for example `[7, 3, 1]`",
             );
+        }
+        for (path, message, help) in self.mail.problems() {
+            refuse(path, message.to_owned(), help);
         }
         if self.ledger.as_deref().is_some_and(|ledger| ledger != "sqlite") {
             refuse(
@@ -715,10 +850,21 @@ impl Layout {
 
     /// The mailing list: where the settings say, or beside them.
     pub fn recipients(&self, site: &Site) -> PathBuf {
+        let beside = |name: &str| self.root.join("content").join(name);
         match &site.recipients {
             Some(path) => self.root.join(path),
-            None => self.root.join("content/recipients.yaml"),
+            None if !beside(RECIPIENTS[0]).exists() && beside(RECIPIENTS[1]).exists() => {
+                beside(RECIPIENTS[1])
+            }
+            None => beside(RECIPIENTS[0]),
         }
+    }
+
+    /// A file with a secret: a systemd credential of that name, or else a file of the site.
+    pub fn secret(&self, path: &Path) -> PathBuf {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let credential = credentials.map(|folder| folder.join(path));
+        credential.filter(|file| file.exists()).unwrap_or_else(|| self.root.join(path))
     }
 
     /// A path as messages show it: from the site's folder, with forward slashes.

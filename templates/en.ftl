@@ -73,7 +73,7 @@ see-open-postings = See the open postings
 
 ## Digests
 
-digest-subject = { $count ->
+subject-closing = { $count ->
     [one] { $soonest ->
         [0] One posting closes today: { $title }
         [1] One posting closes tomorrow: { $title }
@@ -91,10 +91,41 @@ digest-subject = { $count ->
        *[other] { $count } postings close soon
     }
 }
-digest-heading = These postings close soon
+subject-changed = { $count ->
+    [one] { $what ->
+        [filled] A position is filled: { $title }
+        [withdrawn] A posting was withdrawn: { $title }
+        [closed] A posting has closed already: { $title }
+       *[other] A closing date has changed: { $title }
+    }
+   *[other] { $count } postings have changed
+}
+subject-owner = { $count ->
+    [one] { $what ->
+        [still-open] Your posting has closed, but its file says it is open: { $title }
+        [endless] Your posting has no closing date: { $title }
+       *[other] Your posting { closes-in }: { $title }
+    }
+   *[other] { $count } of your postings need your attention
+}
+subject-new = { $count ->
+    [one] A new posting: { $title }
+   *[other] { $count } new postings
+}
+digest-closing = These postings close soon
+digest-changed = What has changed since we wrote to you
+digest-owner = Your postings
+digest-new = New postings
+no-closing-date = No closing date
+change-moved = Now closes on { $date }
+change-endless = No longer has a closing date
+change-closed = Closed earlier than announced, on { $date }
+owner-still-open = Closed on { $date }, but its file still says that it is open: write “open: false”, or move the date.
+owner-endless = Open for { $days } days without a closing date: add one, or close the posting.
 digest-more = { $count ->
     [one] And one more posting:
    *[other] And { $count } more postings:
 }
 digest-why = You receive this message because your address is on the mailing list “{ $site }”.
+digest-why-owner = You receive this message because your address is that of the contact of a posting on “{ $site }”.
 unsubscribe = Unsubscribe

@@ -77,7 +77,7 @@ see-open-postings = Voir les offres ouvertes
 
 ## Digests
 
-digest-subject = { $count ->
+subject-closing = { $count ->
     [one] { $soonest ->
         [0] Une offre ferme aujourd’hui : { $title }
         [1] Une offre ferme demain : { $title }
@@ -95,10 +95,41 @@ digest-subject = { $count ->
        *[other] { $count } offres ferment bientôt
     }
 }
-digest-heading = Ces offres ferment bientôt
+subject-changed = { $count ->
+    [one] { $what ->
+        [filled] Une offre est pourvue : { $title }
+        [withdrawn] Une offre est retirée : { $title }
+        [closed] Une offre est déjà fermée : { $title }
+       *[other] Une date de clôture a changé : { $title }
+    }
+   *[other] { $count } offres ont changé
+}
+subject-owner = { $count ->
+    [one] { $what ->
+        [still-open] Votre offre est fermée, mais son fichier la dit ouverte : { $title }
+        [endless] Votre offre n’a pas de date de clôture : { $title }
+       *[other] Votre offre { closes-in } : { $title }
+    }
+   *[other] { $count } de vos offres demandent votre attention
+}
+subject-new = { $count ->
+    [one] Une nouvelle offre : { $title }
+   *[other] { $count } nouvelles offres
+}
+digest-closing = Ces offres ferment bientôt
+digest-changed = Ce qui a changé depuis notre message
+digest-owner = Vos offres
+digest-new = Nouvelles offres
+no-closing-date = Sans date de clôture
+change-moved = Ferme désormais le { $date }
+change-endless = N’a plus de date de clôture
+change-closed = S’est fermée plus tôt qu’annoncé, le { $date }
+owner-still-open = Fermée le { $date }, mais son fichier la dit toujours ouverte : écrivez « open: false » ou repoussez la date.
+owner-endless = Ouverte depuis { $days } jours sans date de clôture : ajoutez-en une, ou fermez l’offre.
 digest-more = { $count ->
     [one] Et une autre offre :
    *[other] Et { $count } autres offres :
 }
 digest-why = Vous recevez ce message parce que votre adresse figure sur la liste de diffusion « { $site } ».
+digest-why-owner = Vous recevez ce message parce que votre adresse est celle du contact d’une offre publiée sur « { $site } ».
 unsubscribe = Se désabonner

@@ -151,7 +151,8 @@ fn a_ledger_that_cannot_be_used_stops_the_sending() {
         ".crieur/ledger.sqlite3",
         "this is no database, and longer than a header of one would be",
     );
-    let remind = site.run(&["--now=2021-08-31", "remind"]).exits(75);
-    assert!(remind.stderr.contains("cannot use the ledger"), "{}", remind.stderr);
+    let remind = site.run(&["--now=2021-08-31", "remind"]).exits(78);
+    assert!(remind.stderr.contains("the ledger is damaged"), "{}", remind.stderr);
+    assert!(remind.stderr.contains("crieur ledger restore"), "{}", remind.stderr);
     assert!(outbox(&site).is_empty());
 }

@@ -2,8 +2,7 @@
 
 use super::{Failure, Result, Shell, Unopened, open, outcome, print};
 use crate::cli::{self, CheckFormat};
-use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
-use crate::site::{InDoubt, SETTINGS, Site, Smtp, Transport};
+use crate::diagnostics::{Diagnostic, Tally, plural};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     let mut opened = match open(&shell.layout()) {
@@ -16,9 +15,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     };
     opened.now = shell.now.instant(opened.site.timezone);
     let loaded = opened.postings()?;
-    let mut diagnostics = without_effect(&opened.site);
-    diagnostics.extend(loaded.diagnostics);
-    diagnostics.extend(super::remind::recipients(&opened)?.1);
+    let mut diagnostics = loaded.diagnostics;
+    diagnostics.extend(super::mailing::recipients(&opened)?.1);
     print(show(shell, &diagnostics, arguments.format)?.as_bytes())?;
     shell.say(&format!(
         "{}: {}",
@@ -26,26 +24,6 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
         Tally::of(&diagnostics)
     ));
     Ok(outcome(&diagnostics, arguments.strict))
-}
-
-/// Settings that are understood and do nothing yet: nobody should rely on them unawares.
-fn without_effect(site: &Site) -> Vec<Diagnostic> {
-    [
-        (site.reminders.owners, "reminders.owners"),
-        (site.reminders.in_doubt == InDoubt::Hold, "reminders.in_doubt"),
-        (site.mail.transport != Transport::File, "mail.transport"),
-        (site.mail.smtp != Smtp::default(), "mail.smtp"),
-        (site.mail.dkim.is_some(), "mail.dkim"),
-        (site.unsubscribe.url.is_some(), "unsubscribe.url"),
-    ]
-    .into_iter()
-    .filter(|(given, _)| *given)
-    .map(|(_, key)| {
-        let message =
-            format!("`{key}` has no effect in this version: digests go to files, unsigned");
-        Diagnostic::new(Severity::Note, Code::InvalidValue, SETTINGS, message)
-    })
-    .collect()
 }
 
 fn show(shell: &Shell, diagnostics: &[Diagnostic], format: CheckFormat) -> Result<String> {

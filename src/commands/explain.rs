@@ -2,16 +2,16 @@
 
 use anyhow::anyhow;
 
-use super::{Failure, Outcome, Result, Shell, list, print, remind, temporary};
+use super::mailing::{self, ledger_failure};
+use super::{Failure, Outcome, Result, Shell, list, print};
 use crate::cli;
 use crate::diagnostics::{Diagnostic, nearest, plural};
 use crate::feeds::{EXTENSIONS, categories};
-use crate::ledger::Ledger;
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::vocabulary::Field;
 use crate::posting::{Posting, Status};
-use crate::reminders::Sent;
-use crate::reminders::plan::{self, NotDue};
+use crate::reminders::plan::NotDue;
+use crate::reminders::{Section, Today};
 use crate::view::page_path;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
@@ -76,13 +76,13 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
     };
     lines.push(format!("page: {page}"));
     if let Some(email) = &arguments.recipient {
-        lines.push(digest(&opened, posting, email)?);
+        lines.push(digest(&opened, posting, &loaded.postings, email)?);
     }
     print(format!("{}\n", lines.join("\n")).as_bytes())?;
     let own: Vec<Diagnostic> =
         loaded.diagnostics.into_iter().filter(|d| d.path == posting.source.path).collect();
     for problem in &own {
-        shell.complain(&format!("\n{}", problem.human(&shell.prefix())));
+        shell.show(problem);
     }
     Ok(Outcome::Done)
 }
@@ -121,33 +121,46 @@ fn reason(posting: &Posting, state: State, rules: &lifecycle::Rules) -> String {
     }
 }
 
-fn digest(opened: &super::Opened, posting: &Posting, email: &str) -> Result<String> {
-    let (recipients, _) = remind::recipients(opened)?;
-    let Some(recipient) =
-        recipients.iter().find(|recipient| recipient.key() == email.to_lowercase())
-    else {
-        return Err(Failure::Usage(anyhow!("`{email}` is not on the mailing list")));
-    };
-    let sent = match Ledger::open_to_read(&opened.layout.private()).map_err(temporary)? {
-        Some(ledger) => ledger.sent().map_err(temporary)?,
-        None => Sent::default(),
-    };
-    let answer = match plan::item(&opened.site, posting, recipient, &sent, opened.now) {
-        Ok(_) if !plan::is_due(&opened.site, recipient, &sent, opened.now) => {
+fn digest(
+    opened: &super::Opened,
+    posting: &Posting,
+    postings: &[Posting],
+    email: &str,
+) -> Result<String> {
+    let audience = mailing::audience(opened, mailing::recipients(opened)?.0, postings);
+    let recipient = mailing::find(&audience, email)?;
+    let ledger = mailing::ledger_to_read(opened)?;
+    let key = recipient.key();
+    let suppressed = ledger.suppressions().map_err(ledger_failure)?.contains(&key);
+    let sent = ledger.sent([posting.id.as_str()]).map_err(ledger_failure)?;
+    let past = sent.of(&key);
+    let today = Today::new(&opened.site, postings, opened.now);
+    let digest = today.digest(recipient, past);
+    let found = digest
+        .as_ref()
+        .and_then(|digest| digest.items.iter().find(|item| item.posting.id == posting.id));
+    let answer = match (found, today.explain(posting, recipient, past)) {
+        _ if suppressed => "no: the address is not written to any more".to_owned(),
+        (Some(_), _) if !today.is_due(past) => {
             "not now: it is too early in the day, or today's digest was sent".to_owned()
         }
-        Ok(item) => format!(
+        (Some(item), _) if item.section != Section::Closing => {
+            format!("yes: {}", super::simulate::line(item))
+        }
+        (_, Ok(stage)) => format!(
             "yes: {} left, the reminder for {} is due",
-            days_in_words(item.days_left),
-            days_in_words(item.stage.into())
+            days_in_words(found.and_then(|item| item.days_left).unwrap_or(0)),
+            days_in_words(stage.into())
         ),
-        Err(NotDue::NotOpen(state)) => format!("no: it is {}", state.as_str()),
-        Err(NotDue::NotWanted) => "no: it is not among the recipient's interests".to_owned(),
-        Err(NotDue::NoClosingDate) => "no: it has no closing date".to_owned(),
-        Err(NotDue::TooEarly) => {
+        (_, Err(NotDue::NotOpen(state))) => format!("no: it is {}", state.as_str()),
+        (_, Err(NotDue::NotWanted)) => "no: it is not among the recipient's interests".to_owned(),
+        (_, Err(NotDue::NoClosingDate)) => "no: it has no closing date".to_owned(),
+        (_, Err(NotDue::TooEarly)) => {
             "not yet: it closes later than the first reminder is due".to_owned()
         }
-        Err(NotDue::AlreadySent(stage)) => format!("no: the reminder for {stage} days was sent"),
+        (_, Err(NotDue::AlreadySent(stage))) => {
+            format!("no: the reminder for {} was sent", days_in_words(stage.into()))
+        }
     };
     Ok(format!("in a digest to {email}: {answer}"))
 }
@@ -176,7 +189,7 @@ fn unread(shell: &Shell, diagnostics: &[Diagnostic], postings: &[Posting], meant
     }
     print(format!("{}{}: not published\n", shell.prefix(), about[0].path).as_bytes())?;
     for problem in about {
-        shell.complain(&format!("\n{}", problem.human(&shell.prefix())));
+        shell.show(problem);
     }
     Ok(Outcome::Attention)
 }

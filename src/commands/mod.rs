@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 use crate::catalog::Catalog;
-use crate::cli::{Cli, Color, Command, Global};
+use crate::cli::{Cli, Color, Command, Global, LogFormat};
 use crate::clock::Now;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally};
 use crate::posting::Moment;
 use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Loaded};
+use crate::posting::moment::rfc3339;
 use crate::site::{Layout, POSTINGS, SETTINGS, Site};
 use crate::templates::Templates;
 
@@ -22,10 +24,16 @@ mod check;
 mod completions;
 mod explain;
 mod init;
+mod ledger;
 mod list;
+mod mailing;
 mod new;
+mod preview;
 mod remind;
 mod run;
+mod simulate;
+mod status;
+mod unsubscribe;
 
 /// How a command ended, when it did what it was asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,25 +93,21 @@ fn temporary(error: impl Into<anyhow::Error>) -> Failure {
     Failure::Temporary(error.into())
 }
 
-/// Runs a command.
-///
-/// # Errors
-/// When it could not do what it was asked to.
-pub fn dispatch(cli: Cli) -> Result {
-    let now = Now::parse(cli.global.now.as_deref().filter(|now| !now.is_empty()))
-        .map_err(|message| Failure::Usage(anyhow::anyhow!("--now: {message}")))?;
-    let shell = Shell { global: cli.global, now };
-    match cli.command {
-        Command::Init(arguments) => init::run(&shell, &arguments),
-        Command::New(arguments) => new::run(&shell, &arguments),
-        Command::Check(arguments) => check::run(&shell, &arguments),
-        Command::List(arguments) => list::run(&shell, &arguments),
-        Command::Build(arguments) => build::run(&shell, &arguments),
-        Command::Remind(arguments) => remind::run(&shell, &arguments),
-        Command::Run(arguments) => run::run(&shell, &arguments),
-        Command::Explain(arguments) => explain::run(&shell, &arguments),
-        Command::Completions(arguments) => completions::shell(&arguments),
-        Command::Man => completions::man(),
+/// Runs a command, says why it failed if it did, and returns the exit code.
+pub fn run(cli: Cli) -> u8 {
+    set_color(cli.global.color);
+    let now = Now::parse(cli.global.now.as_deref().filter(|now| !now.is_empty()));
+    let shell = Shell { global: cli.global, now: *now.as_ref().unwrap_or(&Now::Clock) };
+    let outcome = match now {
+        Ok(_) => shell.dispatch(cli.command),
+        Err(message) => Err(Failure::Usage(anyhow::anyhow!("--now: {message}"))),
+    };
+    match outcome {
+        Ok(outcome) => outcome.code(),
+        Err(failure) => {
+            shell.fail(&failure);
+            failure.code()
+        }
     }
 }
 
@@ -113,7 +117,36 @@ struct Shell {
     now: Now,
 }
 
+/// How much a line on standard error matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Info,
+    Warning,
+    Error,
+}
+
 impl Shell {
+    fn dispatch(&self, command: Command) -> Result {
+        match command {
+            Command::Init(arguments) => init::run(self, &arguments),
+            Command::New(arguments) => new::run(self, &arguments),
+            Command::Check(arguments) => check::run(self, &arguments),
+            Command::List(arguments) => list::run(self, &arguments),
+            Command::Build(arguments) => build::run(self, &arguments),
+            Command::Remind(arguments) => remind::run(self, &arguments),
+            Command::Run(arguments) => run::run(self, &arguments),
+            Command::Simulate(arguments) => simulate::run(self, &arguments),
+            Command::Explain(arguments) => explain::run(self, &arguments),
+            Command::Status(arguments) => status::run(self, &arguments),
+            Command::Preview(arguments) => preview::run(self, &arguments),
+            Command::Unsubscribe(arguments) => unsubscribe::run(self, &arguments),
+            Command::Forget(arguments) => unsubscribe::forget(self, &arguments),
+            Command::Ledger(arguments) => ledger::run(self, &arguments),
+            Command::Completions(arguments) => completions::shell(&arguments),
+            Command::Man => completions::man(),
+        }
+    }
+
     fn layout(&self) -> Layout {
         Layout { root: self.global.site.clone() }
     }
@@ -134,13 +167,45 @@ impl Shell {
     /// One line on standard error that says what was done.
     fn say(&self, line: &str) {
         if !self.global.quiet {
-            self.complain(line);
+            self.log(Level::Info, line, json!({}));
         }
     }
 
     /// A line that is shown even when nothing else is.
-    #[allow(clippy::unused_self, reason = "all that is printed goes through the shell")]
     fn complain(&self, line: &str) {
+        self.log(Level::Warning, line, json!({}));
+    }
+
+    /// Says why a command did not do what it was asked to.
+    fn fail(&self, failure: &Failure) {
+        let prefix = if self.global.log_format == LogFormat::Text { "crieur: " } else { "" };
+        self.log(
+            Level::Error,
+            &format!("{prefix}{failure}"),
+            json!({ "exit_code": failure.code() }),
+        );
+    }
+
+    /// A line on standard error, with what a machine may want to know of it.
+    fn log(&self, level: Level, line: &str, fields: serde_json::Value) {
+        let line = match self.global.log_format {
+            LogFormat::Text => line.to_owned(),
+            LogFormat::Json => {
+                let level = match level {
+                    Level::Info => "info",
+                    Level::Warning => "warning",
+                    Level::Error => "error",
+                };
+                let time = rfc3339(&self.now.instant(chrono_tz::Tz::UTC));
+                let mut object = json!({ "time": time, "level": level, "message": line.trim() });
+                if let (Some(object), serde_json::Value::Object(fields)) =
+                    (object.as_object_mut(), fields)
+                {
+                    object.extend(fields);
+                }
+                object.to_string()
+            }
+        };
         // When standard error is closed there is nobody left to tell.
         let _ = writeln!(anstream::stderr(), "{line}");
     }
@@ -148,10 +213,27 @@ impl Shell {
     /// Shows problems on standard error: errors whole, the others counted, unless more is wanted.
     /// A cron job that mails its output should not repeat every hour what can wait.
     fn report(&self, diagnostics: &[Diagnostic]) {
-        let prefix = self.prefix();
         for diagnostic in diagnostics {
             if diagnostic.severity == Severity::Error || self.global.verbose > 0 {
-                self.complain(&format!("{}\n", diagnostic.human(&prefix)));
+                self.show(diagnostic);
+            }
+        }
+    }
+
+    /// Shows a problem: with its excerpt, or with its fields.
+    fn show(&self, diagnostic: &Diagnostic) {
+        let level = match diagnostic.severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warning,
+            Severity::Note => Level::Info,
+        };
+        match self.global.log_format {
+            LogFormat::Text => {
+                self.log(level, &format!("{}\n", diagnostic.human(&self.prefix())), json!({}));
+            }
+            LogFormat::Json => {
+                let fields = serde_json::to_value(diagnostic).unwrap_or_default();
+                self.log(level, &diagnostic.message, fields);
             }
         }
     }
@@ -294,16 +376,10 @@ fn print(bytes: &[u8]) -> Result<()> {
 }
 
 /// Applies `--color` to everything that is printed.
-pub fn set_color(color: Color) {
+fn set_color(color: Color) {
     match color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
-}
-
-/// Shows why a command did not do what it was asked to.
-pub fn show(failure: &Failure) {
-    // When standard error is closed there is nobody left to tell.
-    let _ = writeln!(anstream::stderr(), "crieur: {failure}");
 }

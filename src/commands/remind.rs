@@ -1,26 +1,24 @@
 //! `crieur remind`: sends the digests that are due.
 
-use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::io;
-use std::sync::Arc;
+use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use chrono::Utc;
+use anyhow::anyhow;
+use serde_json::json;
 
-use super::{
-    Failure, Opened, Outcome, Result, Shell, configuration, outcome, own_templates, print,
-    temporary,
-};
-use crate::catalog::{self, Catalog};
+use super::mailing::{self, Languages, ledger_failure, masked};
+use super::{Level, Opened, Outcome, Result, Shell, configuration, outcome, print, temporary};
 use crate::cli;
-use crate::diagnostics::{Diagnostic, plural};
-use crate::ledger::{self, Ledger, Planned};
-use crate::mail::{self, Composed, transport::Outbox};
+use crate::diagnostics::plural;
+use crate::dispatch::{self, Dispatch, Event, Job, Outgoing, Pace, Report, Unsendable};
+use crate::ledger::{self, Doubtful, Ledger, Mark, Planned};
+use crate::mail::transport::Unavailable;
+use crate::mail::{Composer, message};
 use crate::posting::Posting;
-use crate::reminders::{Digest, Recipient, Sent, plan, recipients as list};
-use crate::site::{Site, Transport};
-use crate::templates::Templates;
+use crate::reminders::{Digest, Recipient, Today};
+use crate::site::{InDoubt, Transport};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Remind) -> Result {
     let opened = shell.site()?;
@@ -32,26 +30,6 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Remind) -> Result {
     Ok(outcome.max(reminded))
 }
 
-/// Reads the mailing list. A site without one has nobody to remind.
-pub(super) fn recipients(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnostic>)> {
-    let path = opened.layout.recipients(&opened.site);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && opened.site.recipients.is_none() =>
-        {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        Err(error) => {
-            return Err(configuration(
-                anyhow!(error)
-                    .context(format!("cannot read the mailing list `{}`", path.display())),
-            ));
-        }
-    };
-    Ok(list::read(&opened.layout.relative(&path), &text))
-}
-
 /// Sends the digests that are due for a site that is open already, and says so on one line.
 pub(super) fn remind(
     shell: &Shell,
@@ -59,95 +37,243 @@ pub(super) fn remind(
     postings: &[Posting],
     arguments: &cli::Remind,
 ) -> Result<(Outcome, String)> {
-    let (mut everyone, problems) = recipients(opened)?;
+    let (list, problems) = mailing::recipients(opened)?;
     shell.report(&problems);
-    let mut outcome = outcome(&problems, false);
-    for wanted in &arguments.recipient {
-        if !everyone.iter().any(|recipient| recipient.key() == wanted.to_lowercase()) {
-            return Err(Failure::Usage(anyhow!("`{wanted}` is not on the mailing list")));
-        }
+    let outcome = outcome(&problems, false);
+    let mut audience = mailing::audience(opened, list, postings);
+    mailing::narrowed(&mut audience, &arguments.recipient)?;
+    if opened.site.mail.from.is_none() && !audience.is_empty() {
+        return Err(configuration(message::Error::NoSender));
     }
-    if !arguments.recipient.is_empty() {
-        let wanted: Vec<String> =
-            arguments.recipient.iter().map(|email| email.to_lowercase()).collect();
-        everyone.retain(|recipient| wanted.contains(&recipient.key()));
-    }
-    let site = &opened.site;
-    let folder = opened.layout.private();
-    let languages = Languages::new(opened, &everyone)?;
+    let today = Today::new(&opened.site, postings, opened.now);
+    let ids = postings.iter().map(|posting| posting.id.as_str());
     if arguments.dry_run {
-        let sent = match Ledger::open_to_read(&folder).map_err(temporary)? {
-            Some(ledger) => ledger.sent().map_err(temporary)?,
-            None => Sent::default(),
-        };
-        let digests = plan(site, postings, &everyone, &sent, opened.now);
-        return Ok((outcome, show(&digests, &languages, opened)?));
+        let ledger = mailing::ledger_to_read(opened)?;
+        mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
+        let sent = ledger.sent(ids).map_err(ledger_failure)?;
+        let languages = Languages::new(opened, &audience)?;
+        let line = show(&today.digests(&audience, &sent), &languages)?;
+        return Ok((outcome, line));
     }
-    if site.mail.transport != Transport::File {
-        return Err(configuration(anyhow!(
-            "`mail.transport`: this version sends to files only; write `transport: file`"
-        )));
+
+    let private = opened.layout.private();
+    let _lock = lock(&private)?;
+    // Whatever is wrong with the settings is said before anything is written.
+    let transport = mailing::transport(opened)?;
+    let signer = mailing::signer(opened)?;
+    let languages = Languages::new(opened, &audience)?;
+    let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
+    let secret = ledger.secret().map_err(ledger_failure)?;
+    mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
+
+    let again = settle(shell, opened, &mut ledger, &today, &audience)?;
+    let sent = ledger.sent(ids).map_err(ledger_failure)?;
+    let digests = today.digests(&audience, &sent);
+    let planned: Vec<Planned> = digests.iter().map(planned).collect();
+    let numbers = ledger.plan(&planned, opened.now).map_err(ledger_failure)?;
+    let mut jobs: Vec<Job<Work<'_>>> = again;
+    jobs.extend(numbers.into_iter().zip(&digests).map(|(id, digest)| Job {
+        id,
+        recipient: digest.recipient.key(),
+        work: Work::New(digest),
+    }));
+    if jobs.is_empty() {
+        let held = ledger.unsent().map_err(ledger_failure)?.in_doubt;
+        return Ok((outcome.max(attention(held)), "no digest is due".to_owned()));
     }
-    let _lock = lock(&folder)?;
-    let mut ledger = Ledger::open(&folder).map_err(temporary)?;
-    let outbox = Outbox { folder: folder.join("outbox") };
-    // A run was killed between its mark and the next: the folder tells whether the file was written.
-    for begun in ledger.waiting().map_err(temporary)?.iter().filter(|waiting| waiting.begun) {
-        let settled = if outbox.has(begun.day, &begun.message_id) {
-            ledger.mark_sent(begun.id, opened.now)
-        } else {
-            ledger.not_sent(begun.id)
-        };
-        settled.map_err(temporary)?;
-    }
-    ledger.forget_planned().map_err(temporary)?;
-    let sent = ledger.sent().map_err(temporary)?;
-    let digests = plan(site, postings, &everyone, &sent, opened.now);
-    let mut planned = Vec::with_capacity(digests.len());
-    for digest in &digests {
-        match languages.compose(site, digest, opened.now) {
-            Ok(composed) => planned.push(enter(digest, composed)),
-            // One that cannot be composed must not stop the others.
-            Err(mail::message::Error::Message(message)) => {
-                shell.complain(&format!(
-                    "no digest for {}: {message}",
-                    masked(&digest.recipient.email)
-                ));
-                outcome = Outcome::Attention;
-            }
-            Err(error) => return Err(configuration(error)),
+
+    let composer = mailing::composer(&opened.site, signer.as_ref(), &secret, opened.now);
+    let retry_after: Vec<Duration> = match opened.site.mail.transport {
+        Transport::File => Vec::new(),
+        _ => {
+            let seconds = opened.site.mail.smtp.retry_after.iter();
+            seconds.map(|seconds| Duration::from_secs((*seconds).into())).collect()
         }
-    }
-    ledger.plan(&planned, opened.now).map_err(temporary)?;
-    let mut count = 0;
-    for waiting in ledger.waiting().map_err(temporary)? {
-        // Written before the wire: if this fails, nothing leaves.
-        ledger.sending(waiting.id).map_err(temporary)?;
-        let written = ledger::private_folder(&outbox.folder)
-            .and_then(|()| outbox.send(waiting.day, &waiting.message_id, &waiting.message));
-        if written.is_err() {
-            ledger.not_sent(waiting.id).map_err(temporary)?;
-        }
-        written
-            .with_context(|| format!("cannot write to `{}`", outbox.folder.display()))
-            .map_err(temporary)?;
-        ledger.mark_sent(waiting.id, opened.now).map_err(temporary)?;
-        count += 1;
-    }
-    let line = match count {
-        0 => "no digest is due".to_owned(),
-        _ => format!("{} in `{}.crieur/outbox`", plural(count, "digest"), shell.prefix()),
     };
-    Ok((outcome, line))
+    let dispatch = Dispatch {
+        transport: transport.as_ref(),
+        in_doubt: opened.site.reminders.in_doubt,
+        retry_after: &retry_after,
+        pace: opened.site.mail.smtp.rate_per_second.map(Pace::new),
+        now: opened.now,
+    };
+    let number = ledger.begin_run(jobs.len(), opened.now).map_err(ledger_failure)?;
+    let report = dispatch.run(
+        &mut ledger,
+        jobs,
+        &|work: &Work<'_>| outgoing(work, &composer, &languages),
+        &mut |event| tell(shell, event),
+    );
+    let report = match report {
+        Ok(report) => report,
+        Err(dispatch::Error::Ledger(error)) => return Err(ledger_failure(error)),
+        Err(dispatch::Error::Compose(error)) => return Err(configuration(error)),
+    };
+    let run = ledger::Run {
+        ended_at: Some(opened.now),
+        sent: report.sent,
+        deferred: report.deferred,
+        refused: report.refused,
+        in_doubt: report.in_doubt,
+        error: report.stopped.as_ref().map(ToString::to_string),
+        ..ledger::Run::default()
+    };
+    ledger.end_run(number, &run).map_err(ledger_failure)?;
+    if report.sent > 0
+        && let Err(error) = ledger.back_up(&private, opened.now)
+    {
+        shell.complain(&format!("there is no new backup of the ledger: {error}"));
+    }
+    finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
 }
 
-fn lock(folder: &std::path::Path) -> Result<File> {
+fn attention(problems: u32) -> Outcome {
+    if problems > 0 { Outcome::Attention } else { Outcome::Done }
+}
+
+/// What a message is made from.
+enum Work<'a> {
+    /// A digest of today.
+    New(&'a Digest<'a>),
+    /// A message that may have arrived.
+    Again(Outgoing),
+}
+
+fn outgoing(
+    work: &Work<'_>,
+    composer: &Composer<'_>,
+    languages: &Languages,
+) -> std::result::Result<Outgoing, Unsendable<message::Error>> {
+    match work {
+        Work::Again(outgoing) => Ok(outgoing.clone()),
+        Work::New(digest) => match languages.compose(composer, digest) {
+            Ok(composed) => Ok(Outgoing {
+                from: composed.from,
+                to: composed.to,
+                day: digest.day,
+                message_id: composed.message_id,
+                bytes: composed.bytes,
+            }),
+            // One that cannot be composed must not stop the others.
+            Err(message::Error::Message(reason)) => Err(Unsendable::This(reason)),
+            Err(error) => Err(Unsendable::Any(error)),
+        },
+    }
+}
+
+fn planned(digest: &Digest<'_>) -> Planned {
+    Planned {
+        recipient: digest.recipient.key(),
+        day: digest.day,
+        entries: digest.items.iter().map(crate::reminders::Item::entry).collect(),
+    }
+}
+
+/// Decides about what an earlier run left in doubt, and returns what is sent again.
+fn settle<'a>(
+    shell: &Shell,
+    opened: &Opened,
+    ledger: &mut Ledger,
+    today: &Today<'_>,
+    audience: &[Recipient],
+) -> Result<Vec<Job<Work<'a>>>> {
+    ledger.doubt_interrupted().map_err(ledger_failure)?;
+    let outbox = mailing::outbox(&opened.layout);
+    let (mut marks, mut again) = (Vec::new(), Vec::new());
+    for doubtful in ledger.doubtful().map_err(ledger_failure)? {
+        let Doubtful { id, day, .. } = doubtful;
+        let recipient = audience.iter().find(|recipient| recipient.key() == doubtful.recipient);
+        if outbox.has(day, &doubtful.message_id) {
+            marks.push((id, Mark::Sent));
+        } else if opened.site.mail.transport == Transport::File {
+            // Files leave no doubt: it is not there.
+            marks.push((id, Mark::Deferred("the run ended before it was written".to_owned())));
+        } else if doubtful.held {
+        } else if opened.site.reminders.in_doubt == InDoubt::Hold {
+            marks.push((id, Mark::Held("the run ended before the answer came".to_owned())));
+            shell.complain(&format!(
+                "the digest of {day} to {} may have arrived; it is held: see `crieur status`",
+                masked(&doubtful.recipient)
+            ));
+        } else if day != today.day() {
+            // Its words are yesterday's. What still matters of it is planned anew.
+            marks.push((id, Mark::Abandoned));
+        } else if let Some(recipient) = recipient
+            && today.still_says(&doubtful.entries)
+        {
+            let (from, to) = message::envelope(&opened.site, recipient).map_err(configuration)?;
+            let Doubtful { message_id, message: bytes, .. } = doubtful;
+            again.push(Job {
+                id,
+                recipient: doubtful.recipient,
+                work: Work::Again(Outgoing { from, to, day, message_id, bytes }),
+            });
+        }
+        // Else it says what is no longer so, or nobody wants it: today it stays as it is.
+    }
+    ledger.mark(&marks, opened.now).map_err(ledger_failure)?;
+    Ok(again)
+}
+
+/// What became of a digest: what needs nobody is said only to those who ask.
+fn tell(shell: &Shell, event: &Event) {
+    let who = masked(&event.recipient);
+    let (level, what) = match &event.mark {
+        Mark::Sent => (Level::Info, "sent".to_owned()),
+        Mark::Deferred(why) => (Level::Info, format!("not taken yet: {why}")),
+        Mark::Refused { reason, .. } => (Level::Warning, format!("refused: {reason}")),
+        Mark::InDoubt(why) => (Level::Warning, format!("may have arrived: {why}")),
+        Mark::Held(why) => (Level::Warning, format!("may have arrived, and is held: {why}")),
+        Mark::Sending { .. } | Mark::Abandoned => return,
+    };
+    let fields = json!({ "recipient": who, "message_id": event.message_id });
+    if level != Level::Info || shell.global.verbose > 0 {
+        shell.log(level, &format!("{who}: {what}"), fields.clone());
+    }
+    if event.suppressed {
+        let line = format!("{who}: refused too often, and not written to any more");
+        shell.log(Level::Warning, &line, fields);
+    }
+}
+
+/// What a run asks of its operator.
+fn finished(shell: &Shell, opened: &Opened, report: &Report) -> Result<(Outcome, String)> {
+    let count = |n: u32, what: &str| format!("{} {what}", plural(n as usize, "digest"));
+    let mut parts = vec![match opened.site.mail.transport {
+        Transport::File => format!(
+            "{} in `{}.crieur/outbox`",
+            plural(report.sent as usize, "digest"),
+            shell.prefix()
+        ),
+        _ => count(report.sent, "sent"),
+    }];
+    let others = [
+        (report.refused, "refused"),
+        (report.deferred, "not taken yet"),
+        (report.in_doubt, "in doubt"),
+    ];
+    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+    let line = parts.join(", ");
+    let waits = report.deferred > 0
+        || (report.in_doubt > 0 && opened.site.reminders.in_doubt == InDoubt::Resend);
+    match &report.stopped {
+        Some(Unavailable::Misconfigured(why)) => Err(configuration(anyhow!("{line}; {why}"))),
+        Some(Unavailable::Away(why)) if waits => {
+            Err(temporary(anyhow!("{line}; {why}; the next run tries again")))
+        }
+        _ if waits => Err(temporary(anyhow!("{line}; the next run tries again"))),
+        _ => Ok((attention(report.refused + report.in_doubt), line)),
+    }
+}
+
+/// One run at a time: whoever holds this file's lock sends.
+pub(super) fn lock(folder: &Path) -> Result<File> {
     let path = folder.join("remind.lock");
     let failed = |error: io::Error| {
         temporary(anyhow!(error).context(format!("cannot use `{}`", folder.display())))
     };
     ledger::private_folder(folder).map_err(failed)?;
-    let file = File::create(&path).map_err(failed)?;
+    let file = ledger::private_file(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(temporary(anyhow!("another run is sending digests"))),
@@ -155,87 +281,15 @@ fn lock(folder: &std::path::Path) -> Result<File> {
     }
 }
 
-fn enter(digest: &Digest<'_>, composed: Composed) -> Planned {
-    Planned {
-        recipient: digest.recipient.key(),
-        day: digest.day,
-        message_id: composed.message_id,
-        message: composed.bytes,
-        items: digest
-            .items
-            .iter()
-            .map(|item| (item.posting.id.clone(), item.closes.to_string(), item.stage))
-            .collect(),
-    }
-}
-
 /// What a dry run prints: it writes nothing.
-fn show(digests: &[Digest<'_>], languages: &Languages, opened: &Opened) -> Result<String> {
+fn show(digests: &[Digest<'_>], languages: &Languages) -> Result<String> {
     let mut lines = String::new();
     for digest in digests {
-        let composed =
-            languages.compose(&opened.site, digest, opened.now).map_err(configuration)?;
-        lines.push_str(&format!("{}: {}\n", digest.recipient.email, composed.subject));
+        lines.push_str(&format!("{}: {}\n", digest.recipient.email, languages.subject(digest)));
         for item in &digest.items {
-            lines.push_str(&format!(
-                "  {} closes {}: {}\n",
-                item.posting.slug, item.closes, item.posting.title
-            ));
+            lines.push_str(&format!("  {}\n", super::simulate::line(item)));
         }
     }
     print(lines.as_bytes())?;
     Ok(format!("{} would be sent", plural(digests.len(), "digest")))
-}
-
-/// An address that may stand in a log: `a…@example.org`.
-fn masked(email: &str) -> String {
-    match email.rsplit_once('@') {
-        Some((local, domain)) => format!("{}…@{domain}", local.chars().next().unwrap_or('?')),
-        None => "…".to_owned(),
-    }
-}
-
-/// The catalog and templates of each language that recipients read.
-struct Languages {
-    site: String,
-    all: HashMap<String, (Arc<Catalog>, Templates)>,
-}
-
-impl Languages {
-    fn new(opened: &Opened, recipients: &[Recipient]) -> Result<Self> {
-        let own = own_templates(&opened.layout).map_err(Failure::Configuration)?;
-        let mut all = HashMap::new();
-        let wanted = recipients.iter().filter_map(|recipient| recipient.language.clone());
-        for language in wanted.chain([opened.site.language.clone()]) {
-            if all.contains_key(&language.to_string()) {
-                continue;
-            }
-            let text = own.get(&format!("{}.ftl", language.language)).map(String::as_str);
-            let catalog = match Catalog::new(&language, text) {
-                Ok(catalog) => catalog,
-                // Somebody whose language nobody wrote a catalog for is written to in the site's.
-                Err(catalog::Error::Missing(_)) => continue,
-                Err(error) => return Err(configuration(error)),
-            };
-            let catalog = Arc::new(catalog);
-            let templates = Templates::new(&own, catalog.clone()).map_err(configuration)?;
-            all.insert(language.to_string(), (catalog, templates));
-        }
-        Ok(Self { site: opened.site.language.to_string(), all })
-    }
-
-    fn compose(
-        &self,
-        site: &Site,
-        digest: &Digest<'_>,
-        now: chrono::DateTime<Utc>,
-    ) -> std::result::Result<Composed, mail::message::Error> {
-        let wanted = digest.recipient.language.as_ref().map(ToString::to_string);
-        let found = wanted.and_then(|language| self.all.get(&language));
-        let found = found.or_else(|| self.all.get(&self.site));
-        let Some((catalog, templates)) = found else {
-            return Err(mail::message::Error::Message("no language to write in".to_owned()));
-        };
-        mail::compose(site, digest, catalog, templates, now)
-    }
 }

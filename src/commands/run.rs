@@ -21,7 +21,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
             // A build that fails must not keep anybody from being reminded.
             let postings = opened.postings()?.postings;
             if let Err(second) = remind::remind(shell, &opened, &postings, &nobody_in_particular) {
-                super::show(&second);
+                shell.fail(&second);
             }
             Err(failure)
         }

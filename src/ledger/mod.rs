@@ -1,16 +1,37 @@
 //! The ledger: what was planned and what was sent, in SQLite, written before anything leaves.
+//!
+//! A digest is *planned*, then *sending* (committed with its bytes before the first of them leaves),
+//! then *sent*, *deferred* (not taken now), *refused* (for good), or *in doubt*: the connection
+//! ended after the message and before the answer (RFC 1047). What is in doubt is sent again, the
+//! same to the byte, on the same day; or it is *held* for a person; after its day it is *abandoned*,
+//! and what it said is planned anew.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom, SystemRandom};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
 
-use crate::reminders::Sent;
+use crate::reminders::{Entry, Sent};
+
+mod backup;
+mod status;
+
+pub use backup::{Restored, check, restore};
+pub use status::{Run, Status, Trouble, Unsent};
+
+/// The name of the file, in the site's private folder.
+const FILE: &str = "ledger.sqlite3";
+/// After how many refusals in a row nobody writes to an address any more.
+const REFUSALS: u32 = 3;
 
 /// The statements that bring a ledger from each version to the next.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE digests (
         id INTEGER PRIMARY KEY,
         recipient TEXT NOT NULL,
@@ -29,7 +50,67 @@ const MIGRATIONS: &[&str] = &["
         stage INTEGER NOT NULL,
         PRIMARY KEY (digest, posting)
     ) STRICT;
-"];
+    ",
+    "
+    CREATE TABLE new_digests (
+        id INTEGER PRIMARY KEY,
+        recipient TEXT NOT NULL,
+        day TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN
+            ('planned', 'sending', 'sent', 'deferred', 'refused', 'in_doubt', 'held', 'abandoned')),
+        message_id TEXT,
+        message BLOB,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        doubts INTEGER NOT NULL DEFAULT 0,
+        reason TEXT,
+        planned_at TEXT NOT NULL,
+        settled_at TEXT,
+        UNIQUE (recipient, day)
+    ) STRICT;
+    INSERT INTO new_digests (id, recipient, day, state, message_id, message, planned_at, settled_at)
+        SELECT id, recipient, day, state, message_id,
+            CASE state WHEN 'sent' THEN NULL ELSE message END, planned_at, sent_at
+        FROM digests;
+    CREATE TABLE new_items (
+        digest INTEGER NOT NULL REFERENCES digests (id) ON DELETE CASCADE,
+        posting TEXT NOT NULL,
+        section TEXT NOT NULL,
+        what TEXT,
+        closes TEXT,
+        stage INTEGER,
+        PRIMARY KEY (digest, posting, section)
+    ) STRICT;
+    INSERT INTO new_items (digest, posting, section, closes, stage)
+        SELECT digest, posting, 'closing', closes, stage FROM items;
+    DROP TABLE items;
+    DROP TABLE digests;
+    ALTER TABLE new_digests RENAME TO digests;
+    ALTER TABLE new_items RENAME TO items;
+    CREATE INDEX digests_by_state ON digests (state) WHERE state <> 'sent';
+    CREATE TABLE suppressions (
+        recipient TEXT PRIMARY KEY,
+        reason TEXT NOT NULL CHECK (reason IN ('unsubscribed', 'refused', 'forgotten')),
+        since TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        started_at TEXT NOT NULL,
+        ended_at TEXT,
+        planned INTEGER NOT NULL DEFAULT 0,
+        sent INTEGER NOT NULL DEFAULT 0,
+        deferred INTEGER NOT NULL DEFAULT 0,
+        refused INTEGER NOT NULL DEFAULT 0,
+        in_doubt INTEGER NOT NULL DEFAULT 0,
+        error TEXT
+    ) STRICT;
+    CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    ",
+];
+
+/// The version of the ledgers that we write.
+fn known_version() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
 
 /// Why the ledger cannot be used. Nothing is sent then.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +118,19 @@ pub enum Error {
     /// The file system refused.
     #[error("cannot use the ledger: {0}")]
     Io(#[from] io::Error),
-    /// SQLite refused.
+    /// SQLite refused; it may not the next time.
     #[error("cannot use the ledger: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(rusqlite::Error),
+    /// What the file holds is not what was written into it.
+    #[error(
+        "the ledger is damaged ({0}), and nothing is sent without it: `crieur ledger restore` puts together what can be read of it and its last backup"
+    )]
+    Damaged(String),
+    /// There are backups of it, and it is gone.
+    #[error(
+        "the ledger is missing, and its backups are not: nothing is sent, because it may have been sent already; `crieur ledger restore` takes the last backup"
+    )]
+    Missing,
     /// It was written by a later version of crieur.
     #[error(
         "the ledger has version {found}, this crieur knows {known}; install the newer version again"
@@ -52,6 +143,25 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the next run may succeed without anybody doing anything.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Database(_))
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            // Unknown: a table or a column is not there.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
+                Self::Damaged(error.to_string())
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
 /// The result of an operation on the ledger.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -60,24 +170,64 @@ pub struct Ledger {
     connection: Connection,
 }
 
-/// A digest as it is entered: the message is complete before anything is written.
+/// A digest as it is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// The recipient's key.
     pub recipient: String,
     /// The day that it is sent on.
     pub day: NaiveDate,
-    /// The message's id.
-    pub message_id: String,
-    /// The message, to the byte.
-    pub message: Vec<u8>,
-    /// What it reminds of: posting's id, closing date, stage.
-    pub items: Vec<(String, String, u16)>,
+    /// What it says.
+    pub entries: Vec<Entry>,
 }
 
-/// A digest that waits to be sent.
+/// What happened to a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub enum Mark {
+    /// Its first byte is about to leave.
+    Sending {
+        /// The message's id.
+        message_id: String,
+        /// The message, to the byte.
+        message: Vec<u8>,
+    },
+    /// It was taken.
+    Sent,
+    /// It was not taken, and may be later.
+    Deferred(String),
+    /// It was refused for good. Where it was the address that was refused, and not this message,
+    /// it counts against the address.
+    Refused {
+        /// What the server said.
+        reason: String,
+        /// Whether the address does not exist, or takes nothing from us.
+        address: bool,
+    },
+    /// It may have been taken.
+    InDoubt(String),
+    /// The same, and a person decides.
+    Held(String),
+    /// What may have been taken is not sent again.
+    Abandoned,
+}
+
+impl Mark {
+    fn state(&self) -> &'static str {
+        match self {
+            Self::Sending { .. } => "sending",
+            Self::Sent => "sent",
+            Self::Deferred(_) => "deferred",
+            Self::Refused { .. } => "refused",
+            Self::InDoubt(_) => "in_doubt",
+            Self::Held(_) => "held",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// A digest that may have been taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubtful {
     /// Its number in the ledger.
     pub id: i64,
     /// The recipient's key.
@@ -88,159 +238,387 @@ pub struct Waiting {
     pub message_id: String,
     /// The message, to the byte.
     pub message: Vec<u8>,
-    /// Whether it was being sent when a run ended.
-    pub begun: bool,
+    /// What it says.
+    pub entries: Vec<Entry>,
+    /// Whether it is held for a person.
+    pub held: bool,
+}
+
+/// Why nobody writes to an address any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The person said so.
+    Unsubscribed,
+    /// It was refused too often.
+    Refused,
+    /// The person asked to be forgotten.
+    Forgotten,
+}
+
+impl Reason {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsubscribed => "unsubscribed",
+            Self::Refused => "refused",
+            Self::Forgotten => "forgotten",
+        }
+    }
+}
+
+/// The addresses that nobody writes to any more.
+#[derive(Debug, Clone, Default)]
+pub struct Suppressions {
+    recipients: HashSet<String>,
+    secret: Vec<u8>,
+}
+
+impl Suppressions {
+    /// Whether nobody writes to the recipient with this key.
+    pub fn contains(&self, recipient: &str) -> bool {
+        !self.recipients.is_empty()
+            && (self.recipients.contains(recipient)
+                || self.recipients.contains(&pseudonym(&self.secret, recipient)))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.recipients.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.recipients.is_empty()
+    }
+}
+
+/// What stands for somebody who was forgotten: it tells whether an address is theirs, and not what
+/// the address is.
+fn pseudonym(secret: &[u8], recipient: &str) -> String {
+    let hash = digest(&SHA256, &[secret, b"\nforgotten\n", recipient.as_bytes()].concat());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Ledger {
-    /// Opens the ledger, and makes it where there is none.
+    /// Opens the ledger, makes it where there is none, and brings one of an earlier version up to
+    /// date, after a backup.
     ///
     /// # Errors
-    /// When it cannot be read and written.
+    /// When it cannot be read and written, or is damaged.
     pub fn open(folder: &Path) -> Result<Self> {
         private_folder(folder)?;
-        let path = folder.join("ledger.sqlite3");
+        let path = folder.join(FILE);
+        if is_absent(&path)? && !backup::all(folder)?.is_empty() {
+            return Err(Error::Missing);
+        }
         // SQLite gives its own files the permissions of the database.
         private_file(&path)?;
-        Self::with(Connection::open(&path)?)
+        let connection = Connection::open(&path)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        // What is committed is on the disk: a mark that is lost would send a mail twice.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let damage: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if damage != "ok" {
+            return Err(Error::Damaged(damage));
+        }
+        let version = version(&connection)?;
+        if (1..known_version()).contains(&version) {
+            backup::make(&connection, folder, &format!("version-{version}"))?;
+        }
+        Self::migrated(connection)
     }
 
-    /// A ledger that is read only, for what must write nothing. `None` where there is none yet.
+    /// The ledger as it stands, for what must write nothing. `None` where there is none yet.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn open_to_read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join("ledger.sqlite3");
-        if !path.exists() {
-            return Ok(None);
+        let path = folder.join(FILE);
+        if is_absent(&path)? {
+            return if backup::all(folder)?.is_empty() { Ok(None) } else { Err(Error::Missing) };
         }
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let connection = Connection::open_with_flags(&path, flags)?;
-        let known: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        Ok((known > 0).then_some(Self { connection }))
+        let log = folder.join(format!("{FILE}-wal"));
+        let connection = if is_absent(&log)? {
+            // Nobody writes, and without this SQLite would make files to find that out.
+            let mut address = url::Url::from_file_path(fs::canonicalize(&path)?)
+                .map_err(|()| io::Error::other("the path of the ledger is no address"))?;
+            address.set_query(Some("immutable=1"));
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(address.as_str(), flags)?
+        } else {
+            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?
+        };
+        match version(&connection)? {
+            0 => Ok(None),
+            found if found == known_version() => Ok(Some(Self { connection })),
+            // One of an earlier version is brought up to date in memory.
+            _ => {
+                let mut copy = Connection::open_in_memory()?;
+                rusqlite::backup::Backup::new(&connection, &mut copy)?.run_to_completion(
+                    1000,
+                    std::time::Duration::ZERO,
+                    None,
+                )?;
+                Self::migrated(copy).map(Some)
+            }
+        }
     }
 
-    /// A ledger in memory, for tests.
+    /// A ledger in memory.
     ///
     /// # Errors
     /// When `SQLite` refuses.
     pub fn in_memory() -> Result<Self> {
-        Self::with(Connection::open_in_memory()?)
+        Self::migrated(Connection::open_in_memory()?)
     }
 
-    fn with(mut connection: Connection) -> Result<Self> {
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        // One run at a time writes, and a reader leaves no files of its own behind.
-        connection.pragma_update(None, "journal_mode", "DELETE")?;
-        // What is committed is on the disk: a mark that is lost would send a mail twice.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", "ON")?;
-        let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let versions: Vec<(u32, &str)> = (1..).zip(MIGRATIONS.iter().copied()).collect();
-        let known = versions.last().map_or(0, |(version, _)| *version);
+    fn migrated(mut connection: Connection) -> Result<Self> {
+        let found = version(&connection)?;
+        let known = known_version();
         if found > known {
             return Err(Error::TooNew { found, known });
         }
-        for (version, migration) in versions.into_iter().filter(|(version, _)| *version > found) {
+        // Tables are made anew, and what refers to them must not be lost on the way.
+        connection.pragma_update(None, "foreign_keys", "OFF")?;
+        for (version, migration) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
             let transaction = connection.transaction()?;
             transaction.execute_batch(migration)?;
             transaction.pragma_update(None, "user_version", version)?;
+            if version == known {
+                let mut secret = [0; 32];
+                SystemRandom::new()
+                    .fill(&mut secret)
+                    .map_err(|_| io::Error::other("the machine has no random numbers"))?;
+                transaction.execute(
+                    "INSERT OR IGNORE INTO secrets (name, value) VALUES ('addresses', ?1)",
+                    [&secret[..]],
+                )?;
+            }
             transaction.commit()?;
         }
+        connection.pragma_update(None, "foreign_keys", "ON")?;
         Ok(Self { connection })
     }
 
-    /// Everything that was sent, or may have been.
+    /// A random number of the site's own, from which tokens and pseudonyms of addresses are made.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn sent(&self) -> Result<Sent> {
+    pub fn secret(&self) -> Result<Vec<u8>> {
+        let query = "SELECT value FROM secrets WHERE name = 'addresses'";
+        Ok(self.connection.query_row(query, [], |row| row.get(0))?)
+    }
+
+    /// Everything that was sent, or may have been, about some postings. A day on which a digest was
+    /// refused counts as one on which there was a digest.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn sent<'a>(&self, postings: impl IntoIterator<Item = &'a str>) -> Result<Sent> {
+        self.sent_before(postings, None)
+    }
+
+    /// The same, as it was before a day.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn sent_before<'a>(
+        &self,
+        postings: impl IntoIterator<Item = &'a str>,
+        day: Option<NaiveDate>,
+    ) -> Result<Sent> {
+        let before = day.map_or_else(|| "9999-12-31".to_owned(), |day| day.to_string());
         let mut sent = Sent::default();
-        let mut statement = self.connection.prepare(
-            "SELECT recipient, day, posting, closes, stage
-             FROM items JOIN digests ON digests.id = items.digest
-             WHERE digests.state <> 'planned'",
+        let mut days = self.connection.prepare(
+            "SELECT recipient, max(day) FROM digests
+             WHERE state IN ('sending', 'sent', 'refused', 'in_doubt', 'held') AND day < ?1
+             GROUP BY recipient",
         )?;
-        let mut rows = statement.query([])?;
+        let mut rows = days.query([&before])?;
         while let Some(row) = rows.next()? {
-            let (recipient, day): (String, NaiveDate) = (row.get(0)?, row.get(1)?);
-            let (posting, closes): (String, String) = (row.get(2)?, row.get(3)?);
-            sent.add(&recipient, day, &posting, &closes, row.get(4)?);
+            sent.add_day(row.get_ref(0)?.as_str().unwrap_or_default(), row.get(1)?);
+        }
+        let postings: HashSet<&str> = postings.into_iter().collect();
+        let mut items = self.connection.prepare(
+            "SELECT recipient, posting, section, what, closes, stage
+             FROM items JOIN digests ON digests.id = items.digest
+             WHERE digests.state IN ('sending', 'sent', 'in_doubt', 'held') AND day < ?1
+             ORDER BY day, digests.id",
+        )?;
+        let mut rows = items.query([&before])?;
+        while let Some(row) = rows.next()? {
+            let posting = row.get_ref(1)?.as_str().unwrap_or_default();
+            if !postings.contains(posting) {
+                continue;
+            }
+            sent.add(row.get_ref(0)?.as_str().unwrap_or_default(), entry(row, 1)?);
         }
         Ok(sent)
     }
 
-    /// Forgets what was planned and never begun to be sent: it is planned anew, from what is open
-    /// now, for those who are on the list now.
+    /// What was being sent when a run ended before its time may have been taken.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn forget_planned(&self) -> Result<usize> {
-        Ok(self.connection.execute("DELETE FROM digests WHERE state = 'planned'", [])?)
+    pub fn doubt_interrupted(&self) -> Result<usize> {
+        Ok(self.connection.execute(
+            "UPDATE digests SET state = 'in_doubt', doubts = doubts + 1,
+                 reason = 'the run ended before the answer came'
+             WHERE state = 'sending'",
+            [],
+        )?)
     }
 
-    /// Enters a whole plan, or nothing of it.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub fn plan(&mut self, digests: &[Planned], now: DateTime<Utc>) -> Result<()> {
-        let transaction = self.connection.transaction()?;
-        for digest in digests {
-            enter(&transaction, digest, now)?;
-        }
-        Ok(transaction.commit()?)
-    }
-
-    /// What is planned, or was being sent when a run ended.
+    /// What may have been taken, oldest first.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn waiting(&self) -> Result<Vec<Waiting>> {
+    pub fn doubtful(&self) -> Result<Vec<Doubtful>> {
+        let mut items = self
+            .connection
+            .prepare("SELECT posting, section, what, closes, stage FROM items WHERE digest = ?1")?;
         let mut statement = self.connection.prepare(
-            "SELECT id, recipient, day, message_id, message, state = 'sending' FROM digests
-             WHERE state IN ('planned', 'sending') ORDER BY id",
+            "SELECT id, recipient, day, message_id, message, state
+             FROM digests WHERE state IN ('in_doubt', 'held') ORDER BY id",
         )?;
-        let rows = statement.query_map([], |row| {
-            Ok(Waiting {
-                id: row.get(0)?,
+        let mut rows = statement.query([])?;
+        let mut doubtful = Vec::new();
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            let entries = items.query_map([id], |row| entry(row, 0))?;
+            doubtful.push(Doubtful {
+                id,
                 recipient: row.get(1)?,
                 day: row.get(2)?,
-                message_id: row.get(3)?,
-                message: row.get(4)?,
-                begun: row.get(5)?,
-            })
-        })?;
-        Ok(rows.collect::<std::result::Result<_, _>>()?)
+                message_id: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
+                message: row.get::<_, Option<_>>(4)?.unwrap_or_default(),
+                held: row.get_ref(5)?.as_str() == Ok("held"),
+                entries: entries.collect::<std::result::Result<_, _>>()?,
+            });
+        }
+        Ok(doubtful)
     }
 
-    /// Marks a digest before its first byte leaves.
+    /// Forgets what nobody took, and enters a plan made anew, in one transaction. Returns the
+    /// numbers of the digests, in their order.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written: then nothing of it is entered.
+    pub fn plan(&mut self, digests: &[Planned], now: DateTime<Utc>) -> Result<Vec<i64>> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute("DELETE FROM digests WHERE state IN ('planned', 'deferred')", [])?;
+        let ids =
+            digests.iter().map(|digest| enter(&transaction, digest, now)).collect::<Result<_>>()?;
+        transaction.commit()?;
+        Ok(ids)
+    }
+
+    /// Enters what happened to digests, in one transaction. Returns the recipients that nobody
+    /// writes to any more because of it.
     ///
     /// # Errors
     /// When the ledger cannot be written: then nothing may leave.
-    pub fn sending(&self, id: i64) -> Result<()> {
-        self.connection.execute("UPDATE digests SET state = 'sending' WHERE id = ?1", [id])?;
-        Ok(())
+    pub fn mark(&mut self, marks: &[(i64, Mark)], now: DateTime<Utc>) -> Result<Vec<String>> {
+        let transaction = self.connection.transaction()?;
+        let mut suppressed = Vec::new();
+        for (id, mark) in marks {
+            apply(&transaction, *id, mark, now)?;
+            if matches!(mark, Mark::Refused { address: true, .. }) {
+                suppressed.extend(suppress_refused(&transaction, *id, now)?);
+            }
+        }
+        transaction.commit()?;
+        Ok(suppressed)
     }
 
-    /// Takes the mark back: it is certain that nothing left.
+    /// The addresses that nobody writes to any more.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn suppressions(&self) -> Result<Suppressions> {
+        let mut statement = self.connection.prepare("SELECT recipient FROM suppressions")?;
+        let recipients = statement.query_map([], |row| row.get(0))?;
+        let recipients = recipients.collect::<std::result::Result<_, _>>()?;
+        Ok(Suppressions { recipients, secret: self.secret()? })
+    }
+
+    /// From now on nobody writes to a recipient. `false` when that was so already.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn not_sent(&self, id: i64) -> Result<()> {
-        self.connection.execute("UPDATE digests SET state = 'planned' WHERE id = ?1", [id])?;
-        Ok(())
-    }
-
-    /// Marks a digest as sent.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub fn mark_sent(&self, id: i64, now: DateTime<Utc>) -> Result<()> {
-        self.connection.execute(
-            "UPDATE digests SET state = 'sent', sent_at = ?2 WHERE id = ?1",
-            params![id, now],
+    pub fn suppress(
+        &mut self,
+        recipient: &str,
+        reason: Reason,
+        now: DateTime<Utc>,
+    ) -> Result<bool> {
+        let transaction = self.connection.transaction()?;
+        let new = transaction.execute(
+            "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
+            params![recipient, reason.as_str(), now],
         )?;
-        Ok(())
+        transaction.execute(
+            "DELETE FROM digests WHERE recipient = ?1 AND state IN ('planned', 'deferred')",
+            [recipient],
+        )?;
+        transaction.commit()?;
+        Ok(new > 0)
+    }
+
+    /// Takes that back. `false` when there is nothing to take back.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn release(&mut self, recipient: &str) -> Result<bool> {
+        let pseudonym = pseudonym(&self.secret()?, recipient);
+        let query = "DELETE FROM suppressions WHERE recipient IN (?1, ?2)";
+        Ok(self.connection.execute(query, [recipient, &pseudonym])? > 0)
+    }
+
+    /// Erases a recipient: every digest, and every backup, which hold the address, too. What is
+    /// left is a number that tells the address when it is met again, so that nobody writes to it.
+    /// Returns the days and ids of the messages that were sent.
+    ///
+    /// # Errors
+    /// When the ledger or its backups cannot be written.
+    pub fn forget(
+        &mut self,
+        folder: &Path,
+        recipient: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<(NaiveDate, String)>> {
+        let pseudonym = pseudonym(&self.secret()?, recipient);
+        self.connection.pragma_update(None, "secure_delete", "ON")?;
+        let transaction = self.connection.transaction()?;
+        let messages = transaction
+            .prepare("SELECT day, message_id FROM digests WHERE recipient = ?1")?
+            .query_map([recipient], |row| {
+                Ok((row.get(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default()))
+            })?
+            .collect::<std::result::Result<_, _>>()?;
+        transaction.execute("DELETE FROM digests WHERE recipient = ?1", [recipient])?;
+        transaction.execute("DELETE FROM suppressions WHERE recipient = ?1", [recipient])?;
+        transaction.execute(
+            "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
+            params![pseudonym, Reason::Forgotten.as_str(), now],
+        )?;
+        transaction.commit()?;
+        // Neither free pages nor the log remember.
+        self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?;
+        for old in backup::all(folder)?.into_iter().chain(backup::damaged(folder)?) {
+            fs::remove_file(old)?;
+        }
+        self.back_up(folder, now)?;
+        Ok(messages)
+    }
+
+    /// Makes a backup, unless there is one of the day, and removes old ones.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn back_up(&self, folder: &Path, now: DateTime<Utc>) -> Result<()> {
+        backup::make(&self.connection, folder, &now.format("%Y-%m-%d").to_string())
     }
 
     /// The state of a digest, for tests and explanations.
@@ -256,21 +634,105 @@ impl Ledger {
     }
 }
 
-fn enter(transaction: &Transaction<'_>, digest: &Planned, now: DateTime<Utc>) -> Result<()> {
+/// An entry, from the column of its posting on.
+fn entry(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        posting: row.get(from)?,
+        section: row.get(from + 1)?,
+        what: row.get(from + 2)?,
+        closes: row.get(from + 3)?,
+        stage: row.get(from + 4)?,
+    })
+}
+
+fn version(connection: &Connection) -> Result<u32> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+fn enter(transaction: &Transaction<'_>, digest: &Planned, now: DateTime<Utc>) -> Result<i64> {
     transaction
         .prepare_cached(
-            "INSERT INTO digests (recipient, day, message_id, message, state, planned_at)
-         VALUES (?1, ?2, ?3, ?4, 'planned', ?5)",
+            "INSERT INTO digests (recipient, day, state, planned_at)
+             VALUES (?1, ?2, 'planned', ?3)",
         )?
-        .execute(params![digest.recipient, digest.day, digest.message_id, digest.message, now])?;
+        .execute(params![digest.recipient, digest.day, now])?;
     let id = transaction.last_insert_rowid();
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO items (digest, posting, closes, stage) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO items (digest, posting, section, what, closes, stage)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    for (posting, closes, stage) in &digest.items {
-        statement.execute(params![id, posting, closes, stage])?;
+    for entry in &digest.entries {
+        let Entry { posting, section, what, closes, stage } = entry;
+        statement.execute(params![id, posting, section, what, closes, stage])?;
     }
+    Ok(id)
+}
+
+fn apply(transaction: &Transaction<'_>, id: i64, mark: &Mark, now: DateTime<Utc>) -> Result<()> {
+    let state = mark.state();
+    match mark {
+        Mark::Sending { message_id, message } => transaction
+            .prepare_cached(
+                "UPDATE digests SET state = ?2, message_id = ?3, message = ?4, reason = NULL,
+                     attempts = attempts + 1
+                 WHERE id = ?1",
+            )?
+            .execute(params![id, state, message_id, message])?,
+        // The bytes are kept no longer than they may be needed: they are about somebody.
+        Mark::Sent | Mark::Abandoned => transaction
+            .prepare_cached(
+                "UPDATE digests SET state = ?2, message = NULL, settled_at = ?3 WHERE id = ?1",
+            )?
+            .execute(params![id, state, now])?,
+        Mark::Deferred(reason) | Mark::Refused { reason, .. } => transaction
+            .prepare_cached(
+                "UPDATE digests SET state = ?2, message = NULL, settled_at = ?3, reason = ?4
+                 WHERE id = ?1",
+            )?
+            .execute(params![id, state, now, reason])?,
+        Mark::InDoubt(reason) | Mark::Held(reason) => transaction
+            .prepare_cached(
+                "UPDATE digests SET state = ?2, reason = ?3, doubts = doubts + 1 WHERE id = ?1",
+            )?
+            .execute(params![id, state, reason])?,
+    };
     Ok(())
+}
+
+/// An address that was refused time and again, and took nothing in between, is left alone.
+fn suppress_refused(
+    transaction: &Transaction<'_>,
+    id: i64,
+    now: DateTime<Utc>,
+) -> Result<Option<String>> {
+    let (recipient, refusals): (String, u32) = transaction.query_row(
+        "SELECT recipient, (
+             SELECT count(*) FROM digests AS refused
+             WHERE refused.recipient = digests.recipient AND refused.state = 'refused'
+                 AND refused.day > coalesce((
+                     SELECT max(day) FROM digests AS sent
+                     WHERE sent.recipient = digests.recipient AND sent.state = 'sent'), ''))
+         FROM digests WHERE id = ?1",
+        [id],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    if refusals < REFUSALS {
+        return Ok(None);
+    }
+    transaction.execute(
+        "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
+        params![recipient, Reason::Refused.as_str(), now],
+    )?;
+    Ok(Some(recipient))
+}
+
+/// Whether a file is not there, or empty.
+fn is_absent(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len() == 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes a folder that nobody else may read: it holds addresses.
@@ -282,9 +744,14 @@ pub fn private_folder(folder: &Path) -> io::Result<()> {
     restrict(folder, 0o700)
 }
 
-fn private_file(path: &Path) -> io::Result<()> {
-    fs::OpenOptions::new().create(true).append(true).open(path)?;
-    restrict(path, 0o600)
+/// Opens a file that nobody else may read, and makes it where there is none.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn private_file(path: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
+    restrict(path, 0o600)?;
+    Ok(file)
 }
 
 #[cfg(unix)]
@@ -302,74 +769,4 @@ fn restrict(_path: &Path, _mode: u32) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn digest(recipient: &str, day: &str) -> Planned {
-        Planned {
-            recipient: recipient.to_owned(),
-            day: day.parse().unwrap(),
-            message_id: "<x@y>".to_owned(),
-            message: b"text".to_vec(),
-            items: vec![("tag:a,2021:p".to_owned(), "2021-09-03".to_owned(), 3)],
-        }
-    }
-
-    #[test]
-    fn a_plan_is_entered_as_a_whole_or_not_at_all() {
-        let mut ledger = Ledger::in_memory().unwrap();
-        let now = DateTime::UNIX_EPOCH;
-        assert!(ledger.plan(&[digest("a", "2021-09-01"), digest("a", "2021-09-01")], now).is_err());
-        assert!(ledger.waiting().unwrap().is_empty());
-        ledger.plan(&[digest("a", "2021-09-01"), digest("b", "2021-09-01")], now).unwrap();
-        assert_eq!(ledger.waiting().unwrap().len(), 2);
-    }
-
-    #[test]
-    fn what_was_begun_stays_and_what_was_not_is_forgotten() {
-        let mut ledger = Ledger::in_memory().unwrap();
-        let now = DateTime::UNIX_EPOCH;
-        let plan =
-            [digest("a", "2021-09-01"), digest("b", "2021-09-01"), digest("c", "2021-09-01")];
-        ledger.plan(&plan, now).unwrap();
-        let waiting = ledger.waiting().unwrap();
-        ledger.sending(waiting[0].id).unwrap();
-        ledger.sending(waiting[1].id).unwrap();
-        ledger.mark_sent(waiting[1].id, now).unwrap();
-        assert_eq!(ledger.forget_planned().unwrap(), 1);
-        assert_eq!(ledger.state("a", plan[0].day).unwrap().as_deref(), Some("sending"));
-        assert_eq!(ledger.state("b", plan[0].day).unwrap().as_deref(), Some("sent"));
-        assert_eq!(ledger.state("c", plan[0].day).unwrap(), None);
-    }
-
-    #[test]
-    fn a_ledger_lasts_and_is_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let private = folder.path().join(".crieur");
-        assert!(Ledger::open_to_read(&private).unwrap().is_none());
-        Ledger::open(&private)
-            .unwrap()
-            .plan(&[digest("a", "2021-09-01")], DateTime::UNIX_EPOCH)
-            .unwrap();
-        assert_eq!(Ledger::open(&private).unwrap().waiting().unwrap().len(), 1);
-        assert!(Ledger::open_to_read(&private).unwrap().is_some());
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode(&private), 0o700);
-            assert_eq!(mode(&private.join("ledger.sqlite3")), 0o600);
-        }
-    }
-
-    #[test]
-    fn a_ledger_from_the_future_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        Ledger::open(folder.path())
-            .unwrap()
-            .connection
-            .pragma_update(None, "user_version", 99)
-            .unwrap();
-        assert!(matches!(Ledger::open(folder.path()), Err(Error::TooNew { found: 99, .. })));
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
-//! Mail: the message of a digest, and the ways by which it leaves.
+//! Mail: the message of a digest, its signature, and the ways by which it leaves.
 
+pub mod dkim;
 pub mod message;
 pub mod transport;
+pub mod unsubscribe;
 
-pub use message::{Composed, compose};
+pub use message::{Composed, Composer};

@@ -1,45 +1,22 @@
-//! The plan: which digests are due now. A pure function, so that a dry run, an explanation and the
-//! real run are the same code.
-
-use std::collections::HashMap;
+//! The plan: which digests are due now. A pure function, so that a dry run, a simulation, an
+//! explanation and the real run are the same code.
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 
-use super::Recipient;
+use super::history::{Entry, Past, Sent};
+use super::recipients::{self, Recipient};
 use crate::posting::lifecycle::{self, Rules, State};
-use crate::posting::{Moment, Posting};
+use crate::posting::{Moment, Posting, Status};
 use crate::site::Site;
+use crate::text;
 
-/// What was sent before, as far as the plan must know.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// The smallest stage sent, by recipient, posting's id and closing date.
-    stages: HashMap<(String, String, String), u16>,
-    /// The day of the last digest, by recipient.
-    days: HashMap<String, NaiveDate>,
-}
-
-impl Sent {
-    /// Adds a reminder that was sent.
-    pub fn add(
-        &mut self,
-        recipient: &str,
-        day: NaiveDate,
-        posting: &str,
-        closes: &str,
-        stage: u16,
-    ) {
-        let key = (recipient.to_owned(), posting.to_owned(), closes.to_owned());
-        let smallest = self.stages.entry(key).or_insert(stage);
-        *smallest = stage.min(*smallest);
-        let last = self.days.entry(recipient.to_owned()).or_insert(day);
-        *last = day.max(*last);
-    }
-
-    fn stage(&self, recipient: &str, posting: &str, closes: Moment) -> Option<u16> {
-        self.stages.get(&(recipient.to_owned(), posting.to_owned(), closes.to_string())).copied()
-    }
-}
+/// After how many days an open posting without a closing date is its owner's to look at.
+const FORGOTTEN: i64 = 90;
+/// How long before a recipient's last digest something may have opened and still be news: files
+/// are often committed days after the date that they name.
+const NEWS: u64 = 7;
+/// The stage of what is announced because the next weekly digest would come too late.
+const WEEK: u16 = 7;
 
 /// What one recipient gets in one mail.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +25,7 @@ pub struct Digest<'a> {
     pub recipient: &'a Recipient,
     /// The day that it is sent on, in the site's zone.
     pub day: NaiveDate,
-    /// Soonest first.
+    /// By section, and in each soonest first. Never empty.
     pub items: Vec<Item<'a>>,
 }
 
@@ -57,15 +34,111 @@ pub struct Digest<'a> {
 pub struct Item<'a> {
     /// The posting.
     pub posting: &'a Posting,
-    /// Its closing date.
-    pub closes: Moment,
-    /// The lead, in days, that makes it due.
-    pub stage: u16,
-    /// Calendar days to its last day.
-    pub days_left: i64,
+    /// Why it is there.
+    pub section: Section,
+    /// The lead, in days, that makes it due, where one does.
+    pub stage: Option<u16>,
+    /// Calendar days to its last day; negative when that is past.
+    pub days_left: Option<i64>,
 }
 
-/// Why a posting is not in a recipient's digest now.
+/// The sections of a digest, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// It closes soon.
+    Closing,
+    /// It changed since the recipient was reminded of it.
+    Changed(Change),
+    /// It is the recipient's own posting.
+    Owner(Duty),
+    /// It opened since the recipient's last digest.
+    New,
+}
+
+/// What changed since a recipient was reminded of a posting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It closes at another time, or no longer at any.
+    Moved,
+    /// It has closed earlier than the recipient was told.
+    Closed,
+    /// Somebody was found.
+    Filled,
+    /// It was taken back.
+    Withdrawn,
+}
+
+/// What the owner of a posting should look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// It closes soon, or today.
+    Closes,
+    /// It has closed, and its file still says that it is open.
+    StillOpen,
+    /// It has been open for long, without a closing date. In days.
+    Endless(i64),
+}
+
+impl Section {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closing => "closing",
+            Self::Changed(_) => "changed",
+            Self::Owner(_) => "owner",
+            Self::New => "new",
+        }
+    }
+
+    /// The stable name of what it says, where it can say several things.
+    pub fn what(self) -> Option<&'static str> {
+        match self {
+            Self::Closing | Self::New => None,
+            Self::Changed(Change::Moved) => Some("moved"),
+            Self::Changed(Change::Closed) => Some("closed"),
+            Self::Changed(Change::Filled) => Some("filled"),
+            Self::Changed(Change::Withdrawn) => Some("withdrawn"),
+            Self::Owner(Duty::Closes) => Some("closes"),
+            Self::Owner(Duty::StillOpen) => Some("still-open"),
+            Self::Owner(Duty::Endless(_)) => Some("endless"),
+        }
+    }
+
+    fn order(self) -> u8 {
+        match self {
+            Self::Closing => 0,
+            Self::Changed(_) => 1,
+            Self::Owner(_) => 2,
+            Self::New => 3,
+        }
+    }
+}
+
+impl Item<'_> {
+    /// What is remembered of it.
+    pub fn entry(&self) -> Entry {
+        Entry {
+            posting: self.posting.id.clone(),
+            section: self.section.as_str().to_owned(),
+            what: self.section.what().map(str::to_owned),
+            closes: self.posting.closes.map(|closes| closes.to_string()),
+            stage: self.stage,
+        }
+    }
+}
+
+impl Digest<'_> {
+    /// Adds it to what was sent.
+    pub fn remember(&self, sent: &mut Sent) {
+        let key = self.recipient.key();
+        sent.add_day(&key, self.day);
+        for item in &self.items {
+            sent.add(&key, item.entry());
+        }
+    }
+}
+
+/// Why a posting is not announced to a recipient now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotDue {
     /// It is not open.
@@ -80,240 +153,307 @@ pub enum NotDue {
     AlreadySent(u16),
 }
 
-/// The digests that are due.
-pub fn plan<'a>(
-    site: &Site,
-    postings: &'a [Posting],
-    recipients: &'a [Recipient],
-    sent: &Sent,
+/// A posting with what is the same of it for every recipient.
+#[derive(Debug, Clone)]
+pub struct Candidate<'a> {
+    /// The posting.
+    pub posting: &'a Posting,
+    /// Its state now.
+    pub state: State,
+    /// Calendar days to its last day.
+    pub days_left: Option<i64>,
+    /// Its fields of work, comparable.
+    pub domains: Vec<String>,
+    /// Its team, comparable.
+    pub teams: Vec<String>,
+    /// Its contract, comparable.
+    pub contracts: Vec<String>,
+    closes: Option<String>,
+    owners: Vec<String>,
+}
+
+/// What the digests of one instant are made from.
+#[derive(Debug)]
+pub struct Today<'a> {
+    site: &'a Site,
+    rules: Rules,
     now: DateTime<Utc>,
-) -> Vec<Digest<'a>> {
-    let day = now.with_timezone(&site.timezone).date_naive();
-    recipients
-        .iter()
-        .filter(|recipient| is_due(site, recipient, sent, now))
-        .filter_map(|recipient| {
-            let mut items: Vec<Item<'_>> = postings
-                .iter()
-                .filter_map(|posting| item(site, posting, recipient, sent, now).ok())
-                .collect();
-            items.sort_by(|a, b| {
-                (a.days_left, &a.posting.slug).cmp(&(b.days_left, &b.posting.slug))
-            });
-            (!items.is_empty()).then_some(Digest { recipient, day, items })
+    day: NaiveDate,
+    candidates: Vec<Candidate<'a>>,
+}
+
+impl<'a> Today<'a> {
+    /// The postings of an instant.
+    pub fn new(site: &'a Site, postings: &'a [Posting], now: DateTime<Utc>) -> Self {
+        let rules = Rules::of(site);
+        let terms = |values: &[String]| values.iter().map(|value| text::term(value)).collect();
+        let candidates = postings
+            .iter()
+            .map(|posting| Candidate {
+                posting,
+                state: lifecycle::state(posting, now, &rules),
+                days_left: lifecycle::days_left(posting, now, rules.zone),
+                domains: terms(&posting.domains),
+                teams: terms(posting.team.as_slice()),
+                contracts: terms(posting.contract.as_slice()),
+                closes: posting.closes.map(|closes| closes.to_string()),
+                owners: posting
+                    .contacts
+                    .iter()
+                    .filter_map(|contact| contact.email.as_deref().map(recipients::key))
+                    .collect(),
+            })
+            .collect();
+        let day = now.with_timezone(&rules.zone).date_naive();
+        Self { site, rules, now, day, candidates }
+    }
+
+    /// The day, in the site's zone.
+    pub fn day(&self) -> NaiveDate {
+        self.day
+    }
+
+    /// The digests that are due.
+    pub fn digests(&self, audience: &'a [Recipient], sent: &Sent) -> Vec<Digest<'a>> {
+        audience
+            .iter()
+            .filter_map(|recipient| {
+                let past = sent.of(&recipient.key());
+                self.is_due(past).then(|| self.digest(recipient, past)).flatten()
+            })
+            .collect()
+    }
+
+    /// Whether somebody may get a digest now: one a day, and not before the hour.
+    pub fn is_due(&self, past: &Past) -> bool {
+        let local = self.now.with_timezone(&self.rules.zone);
+        local.time() >= self.site.reminders.send_after
+            && past.last_day().is_none_or(|last| last < self.day)
+    }
+
+    /// The digest of one recipient, at whatever hour.
+    pub fn digest(&self, recipient: &'a Recipient, past: &Past) -> Option<Digest<'a>> {
+        let key = recipient.key();
+        let mut items: Vec<Item<'a>> = Vec::new();
+        for candidate in &self.candidates {
+            let item = |section, stage| Item {
+                posting: candidate.posting,
+                section,
+                stage,
+                days_left: candidate.days_left,
+            };
+            let stage = self.stage_due(candidate, recipient, past).ok();
+            if let Some(change) = self.change(candidate, recipient, past) {
+                items.push(item(Section::Changed(change), stage));
+            } else if stage.is_some() {
+                items.push(item(Section::Closing, stage));
+            } else if self.is_news(candidate, recipient, past) {
+                items.push(item(Section::New, None));
+            }
+            if let Some((duty, stage)) = self.duty(candidate, &key, past) {
+                items.push(item(Section::Owner(duty), stage));
+            }
+        }
+        items.sort_by_key(|item| {
+            let days = item.days_left.unwrap_or(i64::MAX);
+            (item.section.order(), days, &item.posting.slug)
+        });
+        let day = self.day;
+        (!items.is_empty()).then_some(Digest { recipient, day, items })
+    }
+
+    /// Whether a digest that was made earlier today still says what is so: nobody is reminded of
+    /// what has closed meanwhile.
+    pub fn still_says(&self, entries: &[Entry]) -> bool {
+        let speaks_of_open = |entry: &&Entry| {
+            entry.stage.is_some() || matches!(entry.section.as_str(), "closing" | "new")
+        };
+        entries.iter().filter(speaks_of_open).all(|entry| {
+            self.candidates.iter().any(|candidate| {
+                candidate.posting.id == entry.posting
+                    && candidate.state == State::Open
+                    && candidate.closes == entry.closes
+            })
         })
-        .collect()
+    }
+
+    /// Whether and why a posting is announced to a recipient.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn explain(
+        &self,
+        posting: &Posting,
+        recipient: &Recipient,
+        past: &Past,
+    ) -> Result<u16, NotDue> {
+        match self.candidates.iter().find(|candidate| candidate.posting.id == posting.id) {
+            Some(candidate) => self.stage_due(candidate, recipient, past),
+            None => Err(NotDue::NotWanted),
+        }
+    }
+
+    /// The stage of a recipient's reminder, if one is due.
+    fn stage_due(
+        &self,
+        candidate: &Candidate<'_>,
+        recipient: &Recipient,
+        past: &Past,
+    ) -> Result<u16, NotDue> {
+        if candidate.state != State::Open {
+            return Err(NotDue::NotOpen(candidate.state));
+        }
+        if !recipient.wants(candidate) {
+            return Err(NotDue::NotWanted);
+        }
+        let (Some(closes), Some(days_left)) = (candidate.posting.closes, candidate.days_left)
+        else {
+            return Err(NotDue::NoClosingDate);
+        };
+        let stage = self.stage(recipient, closes, days_left).ok_or(NotDue::TooEarly)?;
+        let smallest = smallest_stage(past, candidate, |entry| entry.section != "owner");
+        match smallest {
+            Some(before) if before <= stage => Err(NotDue::AlreadySent(before)),
+            _ => Ok(stage),
+        }
+    }
+
+    /// The smallest of the leads that is not smaller than the days that are left. What closes
+    /// before the recipient's next digest can come is announced whatever the leads: for somebody
+    /// who gets one a week, that is everything that closes within the week. Between two weekly
+    /// digests only what cannot wait is: a posting that was published since, or was missed because
+    /// nothing ran on the day.
+    fn stage(&self, recipient: &Recipient, closes: Moment, days_left: i64) -> Option<u16> {
+        let leads = recipient.lead_days.as_ref().unwrap_or(&self.site.reminders.lead_days);
+        let lead = leads.iter().copied().filter(|lead| i64::from(*lead) >= days_left).min();
+        let cannot_wait = closes.end(self.rules.zone) <= self.next_digest(recipient);
+        match recipient.weekly {
+            None => lead.or_else(|| leads.iter().copied().max().filter(|_| cannot_wait)),
+            Some(weekday) if self.day.weekday() == weekday => {
+                lead.into_iter().chain(cannot_wait.then_some(WEEK)).min()
+            }
+            Some(_) => cannot_wait.then_some(WEEK),
+        }
+    }
+
+    /// When a recipient's next digest after today's can come.
+    fn next_digest(&self, recipient: &Recipient) -> DateTime<Utc> {
+        let days = recipient.weekly.map_or(1, |weekday| {
+            u64::from(WEEK) - u64::from(self.day.weekday().days_since(weekday))
+        });
+        let day = self.day.checked_add_days(Days::new(days)).unwrap_or(self.day);
+        Moment::at(day, self.site.reminders.send_after, self.rules.zone)
+    }
+
+    /// What a recipient who was reminded of a posting believes of it and is no longer so.
+    fn change(
+        &self,
+        candidate: &Candidate<'_>,
+        recipient: &Recipient,
+        past: &Past,
+    ) -> Option<Change> {
+        let told = past
+            .about(&candidate.posting.id)
+            .rfind(|entry| matches!(entry.section.as_str(), "closing" | "changed"))?;
+        let is_over = !matches!(told.what.as_deref(), None | Some("moved"));
+        // Somebody who asked not to be told of such postings any more is not told.
+        if is_over || !recipient.subscribed {
+            return None;
+        }
+        let zone = self.rules.zone;
+        let told_end = told.closes.as_deref().and_then(moment).map(|closes| closes.end(zone));
+        // Nobody waits for a posting whose end they have seen.
+        if told_end.is_some_and(|end| end <= self.now) {
+            return None;
+        }
+        let change = match candidate.state {
+            State::Filled => Change::Filled,
+            State::Withdrawn => Change::Withdrawn,
+            State::Closed if candidate.closes != told.closes => Change::Closed,
+            State::Open if candidate.closes != told.closes => Change::Moved,
+            _ => return None,
+        };
+        let next = self.next_digest(recipient);
+        let ends = candidate.posting.closes.map(|closes| closes.end(zone));
+        let can_wait = recipient.weekly.is_some_and(|weekday| self.day.weekday() != weekday)
+            && told_end.into_iter().chain(ends).all(|end| end > next);
+        (!can_wait).then_some(change)
+    }
+
+    /// Whether a posting is news to a recipient who wants to know of new ones.
+    fn is_news(&self, candidate: &Candidate<'_>, recipient: &Recipient, past: &Past) -> bool {
+        let zone = self.rules.zone;
+        let last = past.last_day().unwrap_or(self.day).min(self.day);
+        let since = last.checked_sub_days(Days::new(NEWS)).unwrap_or(last);
+        recipient.new
+            && recipient.weekly.is_none_or(|weekday| weekday == self.day.weekday())
+            && candidate.state == State::Open
+            && recipient.wants(candidate)
+            && past.about(&candidate.posting.id).all(|entry| entry.section == "owner")
+            && candidate
+                .posting
+                .published(zone)
+                .is_some_and(|opened| opened.with_timezone(&zone).date_naive() > since)
+    }
+
+    /// What the owner of a posting is told about it.
+    fn duty(
+        &self,
+        candidate: &Candidate<'_>,
+        owner: &str,
+        past: &Past,
+    ) -> Option<(Duty, Option<u16>)> {
+        let posting = candidate.posting;
+        if !self.site.reminders.owners || !candidate.owners.iter().any(|key| key == owner) {
+            return None;
+        }
+        let told = |duty: Duty| {
+            let what = Section::Owner(duty).what();
+            past.about(&posting.id)
+                .any(|entry| entry.what.as_deref() == what && entry.closes == candidate.closes)
+        };
+        match (candidate.state, candidate.days_left) {
+            (State::Open, Some(days_left)) => {
+                // Once in time to do something about it, and once on the day.
+                let longest = self.site.reminders.lead_days.iter().copied().max()?;
+                let stage =
+                    [0, longest].into_iter().find(|stage| i64::from(*stage) >= days_left)?;
+                let smallest = smallest_stage(past, candidate, |entry| entry.section == "owner");
+                smallest.is_none_or(|before| before > stage).then_some((Duty::Closes, Some(stage)))
+            }
+            (State::Closed, Some(_)) => {
+                let says_open = posting.open == Some(true) || posting.status == Some(Status::Open);
+                (says_open && !told(Duty::StillOpen)).then_some((Duty::StillOpen, None))
+            }
+            (State::Open, None) => {
+                let opened = posting.published(self.rules.zone)?;
+                let opened = opened.with_timezone(&self.rules.zone).date_naive();
+                let duty = Duty::Endless((self.day - opened).num_days());
+                let is_long = (self.day - opened).num_days() >= FORGOTTEN;
+                (is_long && !told(duty)).then_some((duty, None))
+            }
+            _ => None,
+        }
+    }
 }
 
-/// Whether a recipient may get a digest now: one a day, and not before the hour.
-pub fn is_due(site: &Site, recipient: &Recipient, sent: &Sent, now: DateTime<Utc>) -> bool {
-    let local = now.with_timezone(&site.timezone);
-    local.time() >= site.reminders.send_after
-        && sent.days.get(&recipient.key()).is_none_or(|last| *last < local.date_naive())
-}
-
-/// The stage of a recipient's reminder for a posting with so many days left, if one is due: the
-/// smallest of the leads that is not smaller. For somebody who gets one digest a week, what closes
-/// before the next is in this one; between the two, only what cannot wait for the next: a posting
-/// that was published since, or missed because nothing ran on the day.
-fn stage(
-    site: &Site,
-    recipient: &Recipient,
-    today: NaiveDate,
-    closes: Moment,
-    days_left: i64,
+/// The smallest stage that was sent for a posting with its present closing date.
+fn smallest_stage(
+    past: &Past,
+    candidate: &Candidate<'_>,
+    counts: impl Fn(&Entry) -> bool,
 ) -> Option<u16> {
-    const WEEK: u16 = 7;
-    let leads = recipient.lead_days.as_ref().unwrap_or(&site.reminders.lead_days);
-    let smallest = |leads: &mut dyn Iterator<Item = u16>| {
-        leads.filter(|lead| i64::from(*lead) >= days_left).min()
-    };
-    let Some(weekday) = recipient.weekly else { return smallest(&mut leads.iter().copied()) };
-    let since = u64::from(today.weekday().days_since(weekday));
-    let next_day = today.checked_add_days(Days::new(u64::from(WEEK) - since))?;
-    let next = Moment::at(next_day, site.reminders.send_after, site.timezone);
-    let cannot_wait = closes.end(site.timezone) <= next;
-    let week = cannot_wait.then_some(WEEK);
-    match since {
-        0 => smallest(&mut leads.iter().copied().chain(week)),
-        _ => week,
-    }
+    let sent = past.about(&candidate.posting.id);
+    sent.filter(|entry| counts(entry) && entry.closes == candidate.closes)
+        .filter_map(|entry| entry.stage)
+        .min()
 }
 
-/// A posting as an item of a recipient's digest.
-///
-/// # Errors
-/// Why it is none now.
-pub fn item<'a>(
-    site: &Site,
-    posting: &'a Posting,
-    recipient: &Recipient,
-    sent: &Sent,
-    now: DateTime<Utc>,
-) -> Result<Item<'a>, NotDue> {
-    match lifecycle::state(posting, now, &Rules::of(site)) {
-        State::Open => {}
-        state => return Err(NotDue::NotOpen(state)),
-    }
-    if !recipient.wants(posting) {
-        return Err(NotDue::NotWanted);
-    }
-    let (Some(closes), Some(days_left)) =
-        (posting.closes, lifecycle::days_left(posting, now, site.timezone))
-    else {
-        return Err(NotDue::NoClosingDate);
-    };
-    let today = now.with_timezone(&site.timezone).date_naive();
-    let stage = stage(site, recipient, today, closes, days_left).ok_or(NotDue::TooEarly)?;
-    match sent.stage(&recipient.key(), &posting.id, closes) {
-        Some(before) if before <= stage => Err(NotDue::AlreadySent(before)),
-        _ => Ok(Item { posting, closes, stage, days_left }),
-    }
+/// A closing date as it is remembered.
+fn moment(text: &str) -> Option<Moment> {
+    let day = text.parse().ok().map(Moment::Day);
+    day.or_else(|| DateTime::parse_from_rfc3339(text).ok().map(Moment::Instant))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::posting::parse::tests::posting;
-    use chrono::{NaiveTime, TimeDelta, Weekday};
-    use proptest::prelude::*;
-
-    fn site() -> Site {
-        Site::parse("title: T\nurl: https://jobs.example.org/\n").unwrap()
-    }
-
-    fn recipient() -> Recipient {
-        Recipient {
-            email: "a@example.org".to_owned(),
-            name: None,
-            language: None,
-            domains: vec![],
-            teams: vec![],
-            contracts: vec![],
-            junior: false,
-            lead_days: None,
-            weekly: None,
-        }
-    }
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse::<DateTime<chrono::FixedOffset>>().unwrap().to_utc()
-    }
-
-    /// Runs at each instant and returns what was sent, as (day of the run, stage).
-    fn replay(
-        postings: &[Posting],
-        recipient: &Recipient,
-        runs: &[DateTime<Utc>],
-    ) -> Vec<(NaiveDate, u16)> {
-        let site = site();
-        let mut sent = Sent::default();
-        let mut log = Vec::new();
-        for now in runs {
-            let recipients = [recipient.clone()];
-            for digest in plan(&site, postings, &recipients, &sent, *now) {
-                let mut add = Vec::new();
-                for item in &digest.items {
-                    log.push((digest.day, item.stage));
-                    add.push((item.posting.id.clone(), item.closes.to_string(), item.stage));
-                }
-                for (id, closes, stage) in add {
-                    sent.add(&recipient.key(), digest.day, &id, &closes, stage);
-                }
-            }
-        }
-        log
-    }
-
-    #[test]
-    fn one_reminder_a_lead() {
-        let postings = [posting("closes: 2021-09-10")];
-        let runs: Vec<_> =
-            (0..300).map(|hour| at("2021-09-01T06:30:00Z") + TimeDelta::hours(hour)).collect();
-        let days: Vec<String> = replay(&postings, &recipient(), &runs)
-            .into_iter()
-            .map(|(day, stage)| format!("{day} {stage}"))
-            .collect();
-        assert_eq!(days, ["2021-09-03 7", "2021-09-07 3", "2021-09-09 1"]);
-    }
-
-    #[test]
-    fn a_late_run_sends_the_one_that_matters_now() {
-        let postings = [posting("closes: 2021-09-10")];
-        let log = replay(
-            &postings,
-            &recipient(),
-            &[at("2021-09-09T08:00:00Z"), at("2021-09-10T08:00:00Z")],
-        );
-        assert_eq!(log.len(), 1);
-        assert_eq!(log[0].1, 1);
-    }
-
-    #[test]
-    fn nothing_before_the_hour_and_interests_count() {
-        let postings = [posting("closes: 2021-09-03\ndomaines: [Développement]")];
-        let site = site();
-        let plan = |recipient: &Recipient, now| {
-            let recipients = [recipient.clone()];
-            plan(&site, &postings, &recipients, &Sent::default(), now).len()
-        };
-        assert_eq!(plan(&recipient(), at("2021-09-03T05:59:00Z")), 0);
-        assert_eq!(plan(&recipient(), at("2021-09-03T06:00:00Z")), 1);
-        let wants = |domain: &str| Recipient { domains: vec![domain.to_owned()], ..recipient() };
-        assert_eq!(plan(&wants("developpement"), at("2021-09-03T06:00:00Z")), 1);
-        assert_eq!(plan(&wants("design"), at("2021-09-03T06:00:00Z")), 0);
-    }
-
-    #[test]
-    fn a_weekly_digest_has_what_closes_before_the_next() {
-        let weekly =
-            Recipient { weekly: Some(Weekday::Mon), lead_days: Some(vec![1]), ..recipient() };
-        // 2021-09-06 is a Monday.
-        let runs: Vec<_> =
-            (0..14).map(|day| at("2021-09-06T08:00:00Z") + TimeDelta::days(day)).collect();
-        let log = replay(&[posting("closes: 2021-09-12")], &weekly, &runs);
-        assert_eq!(log, [("2021-09-06".parse().unwrap(), 7)]);
-        // Closes on the morning of the next digest, before it is sent.
-        let log = replay(&[posting("closes: 2021-09-13T07:00:00+02:00")], &weekly, &runs);
-        assert_eq!(log, [("2021-09-06".parse().unwrap(), 7)]);
-        let log = replay(&[posting("closes: 2021-09-13")], &weekly, &runs);
-        assert_eq!(log, [("2021-09-13".parse().unwrap(), 1)]);
-    }
-
-    proptest! {
-        /// However runs come: never one stage twice, one digest a day, and what a run could
-        /// announce before the closing was announced.
-        #[test]
-        fn never_twice_and_never_forgotten(
-            closes_in in 0_u64..30,
-            leads in prop::collection::vec(0_u16..20, 1..5),
-            weekly in prop::option::of(0_u8..7),
-            mut hours in prop::collection::vec(0_i64..24 * 35, 0..40),
-        ) {
-            hours.sort_unstable();
-            let begin: NaiveDate = "2021-10-10".parse().unwrap();
-            let closes = begin + Days::new(closes_in);
-            let postings = [posting(&format!("closes: {closes}"))];
-            let recipient = Recipient {
-                lead_days: Some(leads.clone()),
-                weekly: weekly.map(|day| Weekday::try_from(day).unwrap()),
-                ..recipient()
-            };
-            let runs: Vec<_> = hours
-                .iter()
-                .map(|hour| begin.and_time(NaiveTime::MIN).and_utc() + TimeDelta::hours(*hour))
-                .collect();
-            let log = replay(&postings, &recipient, &runs);
-            prop_assert!(log.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 > pair[1].1), "{:?}", log);
-            prop_assert!(log.iter().all(|(day, _)| *day <= closes));
-            let largest = if weekly.is_some() { 0 } else { i64::from(*leads.iter().max().unwrap()) };
-            let zone = site().timezone;
-            let could = runs.iter().any(|run| {
-                let local = run.with_timezone(&zone);
-                let left = (closes - local.date_naive()).num_days();
-                local.time() >= site().reminders.send_after && (0..=largest).contains(&left)
-            });
-            prop_assert!(!could || !log.is_empty());
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,80 @@
+//! `crieur ledger`: for the day on which something is wrong with it.
+
+use anyhow::anyhow;
+
+use super::mailing::ledger_failure;
+use super::{Failure, Outcome, Result, Shell, print, remind};
+use crate::cli;
+use crate::diagnostics::plural;
+use crate::ledger::{self, Ledger, Mark, Restored};
+use crate::reminders::recipients::key;
+
+pub(super) fn run(shell: &Shell, arguments: &cli::Ledger) -> Result {
+    match arguments {
+        cli::Ledger::Check => check(shell),
+        cli::Ledger::Restore => restore(shell),
+        cli::Ledger::Settle(arguments) => settle(shell, arguments),
+    }
+}
+
+fn check(shell: &Shell) -> Result {
+    let private = shell.layout().private();
+    match ledger::check(&private).map_err(ledger_failure)? {
+        None => shell.say("there is no ledger yet: nothing was sent"),
+        Some(found) if found.is_empty() => shell.say("the ledger is sound"),
+        Some(found) => {
+            print(found.iter().map(|line| format!("{line}\n")).collect::<String>().as_bytes())?;
+            let help =
+                "put together what can be read of it and its last backup: crieur ledger restore";
+            shell.complain(&format!("the ledger is damaged; {help}"));
+            return Ok(Outcome::Attention);
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn restore(shell: &Shell) -> Result {
+    let private = shell.layout().private();
+    let _lock = remind::lock(&private)?;
+    let Restored { digests, backup, damaged, incomplete } =
+        ledger::restore(&private).map_err(|error| match error {
+            ledger::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Failure::Usage(anyhow!(error))
+            }
+            error => ledger_failure(error),
+        })?;
+    shell.say(&format!("the ledger knows of {} again", plural(digests as usize, "digest")));
+    if let Some(backup) = backup {
+        shell.say(&format!("from the backup `{}`", backup.display()));
+    }
+    if let Some(damaged) = damaged {
+        let how = if incomplete { "what could be read of" } else { "all of" };
+        shell.say(&format!("and {how} the damaged one, now `{}`", damaged.display()));
+    }
+    if incomplete {
+        shell.complain(
+            "what was sent after the backup, and could not be read, may be sent once more",
+        );
+        return Ok(Outcome::Attention);
+    }
+    Ok(Outcome::Done)
+}
+
+fn settle(shell: &Shell, arguments: &cli::Settle) -> Result {
+    let opened = shell.site()?;
+    let private = opened.layout.private();
+    let _lock = remind::lock(&private)?;
+    let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
+    let wanted: Vec<String> = arguments.recipient.iter().map(|email| key(email)).collect();
+    ledger.doubt_interrupted().map_err(ledger_failure)?;
+    let doubtful = ledger.doubtful().map_err(ledger_failure)?;
+    let marks: Vec<(i64, Mark)> = doubtful
+        .iter()
+        .filter(|doubtful| wanted.is_empty() || wanted.contains(&doubtful.recipient))
+        .map(|doubtful| (doubtful.id, if arguments.lost { Mark::Abandoned } else { Mark::Sent }))
+        .collect();
+    ledger.mark(&marks, opened.now).map_err(ledger_failure)?;
+    let how = if arguments.lost { "lost" } else { "arrived" };
+    shell.say(&format!("{} settled as {how}", plural(marks.len(), "digest")));
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,243 @@
+//! What all commands about digests begin with: the mailing list, the languages, the way out.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use chrono::{DateTime, Utc};
+use lettre::transport::smtp::authentication::Credentials;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::{Failure, Opened, Result, configuration, own_templates, temporary};
+use crate::catalog::{self, Catalog};
+use crate::diagnostics::{Diagnostic, nearest};
+use crate::ledger::{self, Ledger, Suppressions};
+use crate::mail::dkim::Signer;
+use crate::mail::transport::{self, Outbox, Sendmail, smtp};
+use crate::mail::{Composed, Composer, message};
+use crate::posting::Posting;
+use crate::reminders::recipients::{key, read_csv, read_yaml};
+use crate::reminders::{self, Digest, Recipient};
+use crate::site::{Layout, Security, Site, Smtp, Transport};
+use crate::templates::Templates;
+
+/// Reads the mailing list. A site without one has nobody to remind.
+pub(super) fn recipients(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnostic>)> {
+    let path = opened.layout.recipients(&opened.site);
+    let shown = opened.layout.relative(&path);
+    let read = File::open(&path).and_then(|mut file| {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+            return read_csv(&shown, file);
+        }
+        let mut content = Vec::new();
+        io::Read::read_to_end(&mut file, &mut content)?;
+        Ok(read_yaml(&shown, &String::from_utf8_lossy(&content)))
+    });
+    match read {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && opened.site.recipients.is_none() =>
+        {
+            Ok((Vec::new(), Vec::new()))
+        }
+        read => read
+            .with_context(|| format!("cannot read the mailing list `{}`", path.display()))
+            .map_err(Failure::Configuration),
+    }
+}
+
+/// Everybody who may be written to: the list and, if they want that, the owners of postings.
+pub(super) fn audience(
+    opened: &Opened,
+    list: Vec<Recipient>,
+    postings: &[Posting],
+) -> Vec<Recipient> {
+    reminders::audience(list, postings, opened.site.reminders.owners)
+}
+
+/// Those of the audience that are meant, or everybody.
+pub(super) fn narrowed(audience: &mut Vec<Recipient>, wanted: &[String]) -> Result<()> {
+    let keys: HashSet<String> = wanted.iter().map(|email| key(email)).collect();
+    for email in wanted {
+        find(audience, email)?;
+    }
+    if !keys.is_empty() {
+        audience.retain(|recipient| keys.contains(&recipient.key()));
+    }
+    Ok(())
+}
+
+/// The recipient with an address.
+pub(super) fn find<'a>(audience: &'a [Recipient], email: &str) -> Result<&'a Recipient> {
+    let wanted = key(email);
+    audience.iter().find(|recipient| recipient.key() == wanted).ok_or_else(|| {
+        let hint = nearest(email, audience.iter().map(|recipient| recipient.email.as_str()))
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Failure::Usage(anyhow!("`{email}` is not on the mailing list{hint}"))
+    })
+}
+
+/// Leaves out those whom nobody writes to any more.
+pub(super) fn leave_out(audience: &mut Vec<Recipient>, suppressed: &Suppressions) {
+    audience.retain(|recipient| !suppressed.contains(&recipient.key()));
+}
+
+/// The ledger as it stands, or an empty one, for what writes nothing.
+pub(super) fn ledger_to_read(opened: &Opened) -> Result<Ledger> {
+    let open = || match Ledger::open_to_read(&opened.layout.private())? {
+        Some(ledger) => Ok(ledger),
+        None => Ledger::in_memory(),
+    };
+    open().map_err(ledger_failure)
+}
+
+/// What a ledger that cannot be used asks of the operator.
+pub(super) fn ledger_failure(error: ledger::Error) -> Failure {
+    if error.is_temporary() { temporary(error) } else { configuration(error) }
+}
+
+/// An address that may stand in a log: `a…@example.org`.
+pub(super) fn masked(email: &str) -> String {
+    match email.rsplit_once('@') {
+        Some((local, domain)) => format!("{}…@{domain}", local.chars().next().unwrap_or('?')),
+        None => "…".to_owned(),
+    }
+}
+
+/// The catalog and templates of each language that recipients read.
+pub(super) struct Languages {
+    site: String,
+    all: HashMap<String, (Arc<Catalog>, Templates)>,
+}
+
+impl Languages {
+    pub(super) fn new(opened: &Opened, recipients: &[Recipient]) -> Result<Self> {
+        let own = own_templates(&opened.layout).map_err(Failure::Configuration)?;
+        let mut all = HashMap::new();
+        let wanted: HashSet<_> =
+            recipients.iter().filter_map(|recipient| recipient.language.clone()).collect();
+        for language in wanted.into_iter().chain([opened.site.language.clone()]) {
+            let text = own.get(&format!("{}.ftl", language.language)).map(String::as_str);
+            let catalog = match Catalog::new(&language, text) {
+                Ok(catalog) => catalog,
+                // Somebody whose language nobody wrote a catalog for is written to in the site's.
+                Err(catalog::Error::Missing(_)) => continue,
+                Err(error) => return Err(configuration(error)),
+            };
+            let catalog = Arc::new(catalog);
+            let templates = Templates::new(&own, catalog.clone()).map_err(configuration)?;
+            all.insert(language.to_string(), (catalog, templates));
+        }
+        Ok(Self { site: opened.site.language.to_string(), all })
+    }
+
+    fn of(&self, recipient: &Recipient) -> Option<&(Arc<Catalog>, Templates)> {
+        let wanted = recipient.language.as_ref().map(ToString::to_string);
+        wanted.and_then(|language| self.all.get(&language)).or_else(|| self.all.get(&self.site))
+    }
+
+    pub(super) fn compose(
+        &self,
+        composer: &Composer<'_>,
+        digest: &Digest<'_>,
+    ) -> std::result::Result<Composed, message::Error> {
+        let missing = || message::Error::Message("no language to write in".to_owned());
+        let (catalog, templates) = self.of(digest.recipient).ok_or_else(missing)?;
+        composer.compose(digest, catalog, templates)
+    }
+
+    pub(super) fn subject(&self, digest: &Digest<'_>) -> String {
+        let found = self.of(digest.recipient);
+        found.map(|(catalog, _)| message::subject(digest, catalog)).unwrap_or_default()
+    }
+}
+
+/// What signs messages, if anything does.
+pub(super) fn signer(opened: &Opened) -> Result<Option<Signer>> {
+    let Some(dkim) = &opened.site.mail.dkim else { return Ok(None) };
+    let path = opened.layout.secret(&dkim.key_file);
+    let problem = |what: &str| format!("the DKIM key `{}` {what}", path.display());
+    let key = fs::read(&path)
+        .with_context(|| problem("cannot be read"))
+        .map_err(Failure::Configuration)?;
+    Signer::new(&dkim.domain, &dkim.selector, &key)
+        .with_context(|| problem("cannot be used"))
+        .map_err(Failure::Configuration)
+        .map(Some)
+}
+
+/// The folder of messages that left as files.
+pub(super) fn outbox(layout: &Layout) -> Outbox {
+    Outbox { folder: layout.private().join("outbox") }
+}
+
+/// The way by which messages leave.
+pub(super) fn transport(opened: &Opened) -> Result<Box<dyn transport::Transport>> {
+    let mail = &opened.site.mail;
+    Ok(match mail.transport {
+        Transport::File => Box::new(outbox(&opened.layout)),
+        Transport::Sendmail => Box::new(Sendmail::new(mail.sendmail.as_deref())),
+        Transport::Smtp => Box::new(smtp::Smtp {
+            host: mail.smtp.host.clone(),
+            port: mail.smtp.port(),
+            security: mail.smtp.security(),
+            tls: authorities(&opened.layout, &mail.smtp)?,
+            login: login(&opened.layout, &mail.smtp)?,
+            connections: mail.smtp.connections.into(),
+            timeout: Duration::from_secs(mail.smtp.timeout_seconds.into()),
+        }),
+    })
+}
+
+/// Whose certificates are trusted: the machine's authorities, and the one that the settings name.
+fn authorities(layout: &Layout, settings: &Smtp) -> Result<Arc<rustls::ClientConfig>> {
+    let mut roots = rustls::RootCertStore::empty();
+    if settings.security() != Security::None {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(file) = &settings.ca_file {
+            let path = layout.root.join(file);
+            let certificates = CertificateDer::pem_file_iter(&path)
+                .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
+                .with_context(|| format!("cannot read the certificates in `{}`", path.display()))
+                .map_err(Failure::Configuration)?;
+            roots.add_parsable_certificates(certificates);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(configuration)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// User and password. The password is never shown, not even when it cannot be read.
+fn login(layout: &Layout, settings: &Smtp) -> Result<Option<smtp::Login>> {
+    let Some(user) = &settings.user else { return Ok(None) };
+    let password = if let Some(name) = &settings.password_env {
+        std::env::var(name).map_err(|_| anyhow!("the environment has no password in `{name}`"))
+    } else {
+        let path = layout.secret(settings.password_file.as_deref().unwrap_or(Path::new("")));
+        let read = fs::read_to_string(&path);
+        read.with_context(|| format!("cannot read the password in `{}`", path.display()))
+    };
+    let password = password.map_err(Failure::Configuration)?;
+    let credentials =
+        Credentials::new(user.clone(), password.trim_end_matches(['\r', '\n']).into());
+    Ok(Some(smtp::Login { mechanism: settings.auth, credentials }))
+}
+
+/// What composes the messages of a run.
+pub(super) fn composer<'a>(
+    site: &'a Site,
+    signer: Option<&'a Signer>,
+    secret: &'a [u8],
+    now: DateTime<Utc>,
+) -> Composer<'a> {
+    Composer { site, signer, secret, now }
+}

@@ -1,0 +1,65 @@
+//! `crieur preview`: the digests of today as HTML files, to open in a browser.
+
+use std::fs;
+
+use anyhow::Context;
+
+use super::mailing::{self, Languages, ledger_failure, masked};
+use super::{Failure, Outcome, Result, Shell, configuration, outcome, print};
+use crate::cli;
+use crate::diagnostics::plural;
+use crate::ledger::private_folder;
+use crate::mail::message;
+use crate::reminders::Today;
+use crate::text;
+
+/// At whatever hour, and whether or not they were sent today: a preview is to look at.
+pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
+    let opened = shell.site()?;
+    let loaded = opened.postings()?;
+    shell.report(&loaded.diagnostics);
+    let (list, problems) = mailing::recipients(&opened)?;
+    shell.report(&problems);
+    let mut audience = mailing::audience(&opened, list, &loaded.postings);
+    mailing::narrowed(&mut audience, &arguments.recipient)?;
+    let ledger = mailing::ledger_to_read(&opened)?;
+    mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
+    let secret = ledger.secret().map_err(ledger_failure)?;
+    let languages = Languages::new(&opened, &audience)?;
+    let today = Today::new(&opened.site, &loaded.postings, opened.now);
+    let ids = loaded.postings.iter().map(|posting| posting.id.as_str());
+    let sent = ledger.sent_before(ids, Some(today.day())).map_err(ledger_failure)?;
+
+    let folder = opened.layout.private().join("preview");
+    let composer = mailing::composer(&opened.site, None, &secret, opened.now);
+    let mut outcome = outcome(&loaded.diagnostics, false).max(outcome(&problems, false));
+    let mut paths = String::new();
+    let mut count = 0;
+    for recipient in &audience {
+        let Some(digest) = today.digest(recipient, sent.of(&recipient.key())) else { continue };
+        let composed = match languages.compose(&composer, &digest) {
+            Ok(composed) => composed,
+            Err(message::Error::Message(why)) => {
+                shell.complain(&format!("no digest for {}: {why}", masked(&recipient.email)));
+                outcome = Outcome::Attention;
+                continue;
+            }
+            Err(error) => return Err(configuration(error)),
+        };
+        // Two addresses may look the same in ASCII; their messages' ids differ.
+        let number: String = composed.message_id.chars().skip(1).take(8).collect();
+        let path = folder.join(format!("{}-{number}.html", text::slug(&recipient.email)));
+        private_folder(&folder)
+            .and_then(|()| fs::write(&path, &composed.html))
+            .with_context(|| format!("cannot write `{}`", path.display()))
+            .map_err(Failure::Temporary)?;
+        paths.push_str(&format!("{}\n", path.display()));
+        count += 1;
+    }
+    print(paths.as_bytes())?;
+    shell.say(&match count {
+        0 => format!("no digest on {}; try another day with --now", today.day()),
+        _ => format!("{} as HTML files", plural(count, "digest")),
+    });
+    Ok(outcome)
+}

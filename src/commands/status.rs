@@ -1,0 +1,62 @@
+//! `crieur status`: the last runs, what waits, what failed.
+
+use super::mailing::{self, ledger_failure};
+use super::{Outcome, Result, Shell, print, temporary};
+use crate::cli::{self, DataFormat};
+use crate::diagnostics::plural;
+use crate::ledger::{Run, Status, Trouble};
+use crate::posting::moment::rfc3339;
+
+pub(super) fn run(shell: &Shell, arguments: &cli::Status) -> Result {
+    let opened = shell.site()?;
+    let status = mailing::ledger_to_read(&opened)?.status().map_err(ledger_failure)?;
+    let text = match arguments.format {
+        DataFormat::Json => {
+            format!("{}\n", serde_json::to_string_pretty(&status).map_err(temporary)?)
+        }
+        DataFormat::Table => table(&status, opened.site.timezone),
+    };
+    print(text.as_bytes())?;
+    Ok(Outcome::Done)
+}
+
+fn table(status: &Status, zone: chrono_tz::Tz) -> String {
+    let mut lines = Vec::new();
+    if status.runs.is_empty() {
+        lines.push("no run has sent anything yet".to_owned());
+    }
+    for run in status.runs.iter().take(5) {
+        let Run { planned, sent, deferred, refused, in_doubt, .. } = *run;
+        let mut parts = vec![format!("{sent} of {} sent", plural(planned as usize, "digest"))];
+        let others = [(refused, "refused"), (deferred, "not taken yet"), (in_doubt, "in doubt")];
+        parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+        let started = rfc3339(&run.started_at.with_timezone(&zone));
+        let end = match (&run.ended_at, &run.error) {
+            (None, _) => "; it did not end".to_owned(),
+            (_, Some(error)) => format!("; {error}"),
+            _ => String::new(),
+        };
+        lines.push(format!("{started}: {}{end}", parts.join(", ")));
+    }
+    for (n, what) in [
+        (status.waiting, "wait for the next run"),
+        (status.in_doubt, "may or may not have arrived (see `crieur ledger settle`)"),
+    ] {
+        if n > 0 {
+            lines.push(format!("{} {what}", plural(n as usize, "digest")));
+        }
+    }
+    for Trouble { recipient, day, state, attempts, reason } in &status.troubles {
+        let tried = if *attempts > 1 { format!(", tried {attempts} times") } else { String::new() };
+        let reason = reason.as_deref().unwrap_or("no reason is known");
+        lines.push(format!("{day} {recipient}: {}{tried}: {reason}", state.replace('_', " ")));
+    }
+    if status.suppressed > 0 {
+        let addresses = match status.suppressed {
+            1 => "1 address".to_owned(),
+            n => format!("{n} addresses"),
+        };
+        lines.push(format!("{addresses} not written to any more"));
+    }
+    format!("{}\n", lines.join("\n"))
+}

@@ -1,0 +1,77 @@
+//! `crieur unsubscribe` and `crieur forget`: what the ledger knows of a person wins over the list.
+
+use std::fs;
+use std::io;
+
+use anyhow::{Context, anyhow};
+
+use super::mailing::{self, ledger_failure};
+use super::{Failure, Outcome, Result, Shell, remind};
+use crate::cli;
+use crate::ledger::{Ledger, Reason};
+use crate::reminders::recipients::key;
+use crate::text;
+
+pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
+    let opened = shell.site()?;
+    let email = checked(&arguments.email)?;
+    let private = opened.layout.private();
+    let _lock = remind::lock(&private)?;
+    let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
+    let line = if arguments.undo {
+        match ledger.release(&email).map_err(ledger_failure)? {
+            true => format!("{email} is written to again, if it is on the list"),
+            false => format!("{email} was not unsubscribed"),
+        }
+    } else {
+        match ledger.suppress(&email, Reason::Unsubscribed, opened.now).map_err(ledger_failure)? {
+            true => format!("{email} is not written to any more"),
+            false => format!("{email} was not written to any more already"),
+        }
+    };
+    shell.say(&line);
+    Ok(Outcome::Done)
+}
+
+pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
+    let opened = shell.site()?;
+    let email = checked(&arguments.email)?;
+    let private = opened.layout.private();
+    let _lock = remind::lock(&private)?;
+    let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
+    let messages = ledger.forget(&private, &email, opened.now).map_err(ledger_failure)?;
+    let outbox = mailing::outbox(&opened.layout);
+    let mut files: Vec<_> =
+        messages.iter().map(|(day, message_id)| outbox.path(*day, message_id)).collect();
+    // Whose they are stands in them, and not in their names.
+    if let Ok(entries) = fs::read_dir(private.join("preview")) {
+        files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+    }
+    for file in files {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::Temporary(
+                    anyhow!(error).context(format!("cannot delete `{}`", file.display())),
+                ));
+            }
+            _ => {}
+        }
+    }
+    let (list, _) = mailing::recipients(&opened)?;
+    shell.say(&format!("{email} is forgotten, and never written to again"));
+    if list.iter().any(|recipient| recipient.key() == email) {
+        let path = opened.layout.recipients(&opened.site);
+        let place = opened.layout.relative(&path);
+        shell.complain(&format!("the address still stands in `{place}`: delete it there, too"));
+        return Ok(Outcome::Attention);
+    }
+    Ok(Outcome::Done)
+}
+
+fn checked(email: &str) -> Result<String> {
+    let email = key(email);
+    text::is_address(&email)
+        .then_some(email)
+        .with_context(|| "that is not a mail address")
+        .map_err(Failure::Usage)
+}

@@ -1,0 +1,432 @@
+//! Sends what is due, over many connections, through the ledger.
+//!
+//! Each connection has a thread of its own. Before a message leaves, its thread hands what became
+//! of the last one, and the bytes of the next, to the thread that owns the ledger, and waits until
+//! both are on the disk. That thread takes what has come from all connections meanwhile into one
+//! transaction: so the safety of many costs little more than that of one, and a run that is killed
+//! leaves at most one digest a connection in doubt.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use lettre::Address;
+
+use crate::clock::Deadline;
+use crate::ledger::{self, Ledger, Mark};
+use crate::mail::transport::{Connection, Delivery, Letter, Transport, Unavailable};
+use crate::site::InDoubt;
+
+/// After how many failures in a row, none of which was a recipient's, a run gives up: the server is
+/// not well, and the next run will try again.
+const PATIENCE: usize = 10;
+
+/// A message that is ready to leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its sender.
+    pub from: Address,
+    /// Its recipient.
+    pub to: Address,
+    /// The day that it is for.
+    pub day: NaiveDate,
+    /// Its id.
+    pub message_id: String,
+    /// The message, lines ended by CRLF.
+    pub bytes: Vec<u8>,
+}
+
+/// A digest to send: its number in the ledger, and what its message is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job<T> {
+    /// The number in the ledger.
+    pub id: i64,
+    /// The recipient's key.
+    pub recipient: String,
+    /// What it is made from.
+    pub work: T,
+}
+
+/// Why there is no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsendable<E> {
+    /// For this recipient there is none.
+    This(String),
+    /// There is none for anybody.
+    Any(E),
+}
+
+/// How a run sends.
+pub struct Dispatch<'a> {
+    /// By which way.
+    pub transport: &'a dyn Transport,
+    /// What to do with what may have been taken.
+    pub in_doubt: InDoubt,
+    /// How long to wait before what was not taken is tried again, once for each.
+    pub retry_after: &'a [Duration],
+    /// How many messages may leave in a second, if that is limited.
+    pub pace: Option<Pace>,
+    /// When it is.
+    pub now: DateTime<Utc>,
+}
+
+/// So many messages a second, over all connections.
+pub struct Pace {
+    interval: Duration,
+    next: Mutex<Deadline>,
+}
+
+impl Pace {
+    /// So many a second.
+    pub fn new(per_second: u32) -> Self {
+        let interval = Duration::from_secs(1) / per_second.max(1);
+        Self { interval, next: Mutex::new(Deadline::after(Duration::ZERO)) }
+    }
+
+    /// Waits until the next message may leave.
+    fn wait(&self) {
+        let turn = {
+            let mut next = lock(&self.next);
+            let turn = if next.left().is_some() { *next } else { Deadline::after(Duration::ZERO) };
+            *next = turn.later(self.interval);
+            turn
+        };
+        if let Some(left) = turn.left() {
+            thread::sleep(left);
+        }
+    }
+}
+
+/// What became of one digest, for a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The recipient's key.
+    pub recipient: String,
+    /// The message's id.
+    pub message_id: String,
+    /// What became of it.
+    pub mark: Mark,
+    /// Whether nobody writes to the recipient any more because of it.
+    pub suppressed: bool,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many digests were taken.
+    pub sent: u32,
+    /// How many were not, and will be planned anew.
+    pub deferred: u32,
+    /// How many were refused for good.
+    pub refused: u32,
+    /// How many may or may not have arrived.
+    pub in_doubt: u32,
+    /// Why the run could not send everything, when it was not for a recipient.
+    pub stopped: Option<Unavailable>,
+}
+
+impl Report {
+    fn count(&mut self, event: &Event) {
+        match event.mark {
+            Mark::Sent => self.sent += 1,
+            Mark::Refused { .. } => self.refused += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Why a run stopped where nothing may go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error<E> {
+    /// The ledger cannot be written: nothing leaves.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// A message could not be made.
+    #[error("{0}")]
+    Compose(E),
+}
+
+/// What a connection's thread asks of the ledger's, and where it waits for the answer.
+struct Request {
+    marks: Vec<(i64, Mark)>,
+    event: Option<Event>,
+    written: SyncSender<()>,
+}
+
+/// What the threads share.
+struct Shared<T, E> {
+    queue: VecDeque<Job<T>>,
+    /// What is tried again in the next round.
+    again: Vec<Job<T>>,
+    /// In a row, and none of them a recipient's.
+    failures: usize,
+    /// Why a connection could not be opened, or nothing went over it.
+    stopped: Option<Unavailable>,
+    broken: Option<E>,
+}
+
+impl Dispatch<'_> {
+    /// Sends everything: each in turn, then what was not taken, after a while, again.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written, or a message cannot be made.
+    pub fn run<T: Send, E: Send>(
+        &self,
+        ledger: &mut Ledger,
+        jobs: Vec<Job<T>>,
+        compose: &(impl Fn(&T) -> Result<Outgoing, Unsendable<E>> + Sync),
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<Report, Error<E>> {
+        let mut report = Report::default();
+        let mut queue: VecDeque<Job<T>> = jobs.into();
+        for round in 0.. {
+            let shared = Mutex::new(Shared {
+                queue,
+                again: Vec::new(),
+                failures: 0,
+                stopped: None,
+                broken: None,
+            });
+            self.round(ledger, &shared, compose, &mut |event| {
+                report.count(event);
+                log(event);
+            })?;
+            let shared = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+            if let Some(error) = shared.broken {
+                return Err(Error::Compose(error));
+            }
+            queue = shared.queue;
+            queue.extend(shared.again);
+            // Where all was sent in the end, what failed on the way does not matter.
+            report.stopped = shared.stopped.filter(|_| !queue.is_empty());
+            let is_hopeless =
+                report.sent == 0 && matches!(report.stopped, Some(Unavailable::Misconfigured(_)));
+            match self.retry_after.get(round) {
+                Some(wait) if !queue.is_empty() && !is_hopeless => thread::sleep(*wait),
+                _ => break,
+            }
+        }
+        let unsent = ledger.unsent()?;
+        (report.deferred, report.in_doubt) = (unsent.waiting, unsent.in_doubt);
+        Ok(report)
+    }
+
+    fn round<T: Send, E: Send>(
+        &self,
+        ledger: &mut Ledger,
+        shared: &Mutex<Shared<T, E>>,
+        compose: &(impl Fn(&T) -> Result<Outgoing, Unsendable<E>> + Sync),
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), ledger::Error> {
+        let jobs = lock(shared).queue.len();
+        let (requests, asked) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..self.transport.connections().min(jobs) {
+                let requests = requests.clone();
+                scope.spawn(move || {
+                    let mut worker = Worker { dispatch: self, shared, requests, done: None };
+                    worker.work(compose);
+                });
+            }
+            drop(requests);
+            write(ledger, &asked, self.now, log)
+        })
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panicked left nothing half done: what is shared is only moved.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Enters what the threads ask for, as much at once as there is. When the ledger cannot be written
+/// the threads get no answer, and end.
+fn write(
+    ledger: &mut Ledger,
+    asked: &Receiver<Request>,
+    now: DateTime<Utc>,
+    log: &mut dyn FnMut(&Event),
+) -> Result<(), ledger::Error> {
+    while let Ok(first) = asked.recv() {
+        let mut requests = vec![first];
+        requests.extend(asked.try_iter());
+        let marks: Vec<(i64, Mark)> =
+            requests.iter_mut().flat_map(|request| request.marks.drain(..)).collect();
+        let suppressed = ledger.mark(&marks, now)?;
+        for request in requests {
+            if let Some(mut event) = request.event {
+                event.suppressed = suppressed.contains(&event.recipient);
+                log(&event);
+            }
+            // A thread that is gone needs no answer.
+            let _ = request.written.send(());
+        }
+    }
+    Ok(())
+}
+
+/// One connection's thread.
+struct Worker<'a, T, E> {
+    dispatch: &'a Dispatch<'a>,
+    shared: &'a Mutex<Shared<T, E>>,
+    requests: Sender<Request>,
+    /// What became of the last message, not written yet.
+    done: Option<(i64, Event)>,
+}
+
+/// What to do with a digest after an attempt.
+enum Next {
+    Done,
+    TryAgain,
+}
+
+impl<'a, T, E> Worker<'a, T, E> {
+    fn work(&mut self, compose: &impl Fn(&T) -> Result<Outgoing, Unsendable<E>>) {
+        let mut connection: Option<Box<dyn Connection + 'a>> = None;
+        while let Some(job) = self.take() {
+            match self.send(&job, &mut connection, compose) {
+                Some(Next::Done) => {}
+                Some(Next::TryAgain) => lock(self.shared).again.push(job),
+                None => {
+                    lock(self.shared).queue.push_front(job);
+                    break;
+                }
+            }
+        }
+        self.flush();
+    }
+
+    /// The next digest, unless the run has stopped.
+    fn take(&self) -> Option<Job<T>> {
+        let mut shared = lock(self.shared);
+        let goes_on = shared.failures < PATIENCE && shared.broken.is_none();
+        if goes_on { shared.queue.pop_front() } else { None }
+    }
+
+    /// Sends one digest. `None` when this connection's work is over.
+    fn send(
+        &mut self,
+        job: &Job<T>,
+        connection: &mut Option<Box<dyn Connection + 'a>>,
+        compose: &impl Fn(&T) -> Result<Outgoing, Unsendable<E>>,
+    ) -> Option<Next> {
+        let outgoing = match compose(&job.work) {
+            Ok(outgoing) => outgoing,
+            Err(Unsendable::This(reason)) => {
+                self.flush();
+                self.remember(job, "", Mark::Refused { reason, address: false });
+                return Some(Next::Done);
+            }
+            Err(Unsendable::Any(error)) => {
+                lock(self.shared).broken = Some(error);
+                return None;
+            }
+        };
+        let letter = Letter {
+            from: &outgoing.from,
+            to: &outgoing.to,
+            day: outgoing.day,
+            message_id: &outgoing.message_id,
+            bytes: &outgoing.bytes,
+        };
+        loop {
+            if !connection.as_ref().is_some_and(|connection| connection.is_usable()) {
+                *connection = None;
+                match self.dispatch.transport.connect() {
+                    Ok(open) => *connection = Some(open),
+                    Err(unavailable) => {
+                        lock(self.shared).stopped = Some(unavailable);
+                        return None;
+                    }
+                }
+            }
+            let open = connection.as_mut()?;
+            if let Some(pace) = &self.dispatch.pace {
+                // What was sent is written before the wait, and what is next is begun after it.
+                self.flush();
+                pace.wait();
+            }
+            if !self.begin(job, &outgoing) {
+                return None;
+            }
+            let was_used = open.is_used();
+            let delivery = open.send(&letter);
+            if was_used && matches!(delivery, Delivery::Broken(_)) {
+                // The server ended a connection that it had served: a new one may do.
+                *connection = None;
+                continue;
+            }
+            return Some(self.finish(job, &outgoing, delivery));
+        }
+    }
+
+    /// Writes what became of the last message, and that this one is about to leave. Only when that
+    /// is on the disk may it.
+    fn begin(&mut self, job: &Job<T>, outgoing: &Outgoing) -> bool {
+        let sending = Mark::Sending {
+            message_id: outgoing.message_id.clone(),
+            message: outgoing.bytes.clone(),
+        };
+        let done = self.done.take();
+        let mut marks: Vec<(i64, Mark)> =
+            done.iter().map(|(id, event)| (*id, event.mark.clone())).collect();
+        marks.push((job.id, sending));
+        self.written(marks, done.map(|(_, event)| event))
+    }
+
+    fn finish(&mut self, job: &Job<T>, outgoing: &Outgoing, delivery: Delivery) -> Next {
+        self.count(&delivery);
+        let (mark, next) = match delivery {
+            Delivery::Accepted => (Mark::Sent, Next::Done),
+            Delivery::Refused { reason, address } => {
+                (Mark::Refused { reason, address }, Next::Done)
+            }
+            Delivery::InDoubt(reason) => match self.dispatch.in_doubt {
+                InDoubt::Resend => (Mark::InDoubt(reason), Next::TryAgain),
+                InDoubt::Hold => (Mark::Held(reason), Next::Done),
+            },
+            Delivery::Deferred(reason)
+            | Delivery::Broken(reason)
+            | Delivery::SenderRefused(reason) => (Mark::Deferred(reason), Next::TryAgain),
+        };
+        self.remember(job, &outgoing.message_id, mark);
+        next
+    }
+
+    /// Failures in a row that are no recipient's tell that the server is not well.
+    fn count(&self, delivery: &Delivery) {
+        let mut shared = lock(self.shared);
+        let failure = match delivery {
+            Delivery::Broken(why) | Delivery::InDoubt(why) => Unavailable::Away(why.clone()),
+            Delivery::SenderRefused(why) => Unavailable::Misconfigured(format!(
+                "the server takes nothing from `mail.from`: {why}"
+            )),
+            Delivery::Accepted | Delivery::Deferred(_) | Delivery::Refused { .. } => {
+                shared.failures = 0;
+                return;
+            }
+        };
+        shared.failures += 1;
+        shared.stopped = Some(failure);
+    }
+
+    fn remember(&mut self, job: &Job<T>, message_id: &str, mark: Mark) {
+        let (recipient, message_id) = (job.recipient.clone(), message_id.to_owned());
+        self.done = Some((job.id, Event { recipient, message_id, mark, suppressed: false }));
+    }
+
+    /// Writes what became of the last message.
+    fn flush(&mut self) {
+        if let Some((id, event)) = self.done.take() {
+            self.written(vec![(id, event.mark.clone())], Some(event));
+        }
+    }
+
+    fn written(&self, marks: Vec<(i64, Mark)>, event: Option<Event>) -> bool {
+        let (written, answer) = mpsc::sync_channel(1);
+        self.requests.send(Request { marks, event, written }).is_ok() && answer.recv().is_ok()
+    }
+}

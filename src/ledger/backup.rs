@@ -1,0 +1,210 @@
+//! Copies of the ledger, and what to do with one that is damaged.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, types::Value};
+
+use super::{Error, FILE, Ledger, Result, is_absent, private_folder, restrict, version};
+
+/// How many backups are kept.
+const KEPT: usize = 5;
+
+/// What was put together from a damaged ledger and its last backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// How many digests the new ledger knows.
+    pub digests: u32,
+    /// The backup that was used.
+    pub backup: Option<PathBuf>,
+    /// Where the damaged file is now.
+    pub damaged: Option<PathBuf>,
+    /// Whether a part of the damaged file could not be read.
+    pub incomplete: bool,
+}
+
+/// The backups, oldest first.
+pub(super) fn all(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    named(&folder.join("backups"), "ledger-")
+}
+
+/// The damaged ledgers that others were put together from.
+pub(super) fn damaged(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    named(folder, "damaged-")
+}
+
+fn named(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(prefix) && name.ends_with(".sqlite3") {
+            found.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Makes a backup, unless there is one of that name, and removes the oldest.
+pub(super) fn make(connection: &Connection, folder: &Path, name: &str) -> Result<()> {
+    let backups = folder.join("backups");
+    private_folder(&backups)?;
+    let path = backups.join(format!("ledger-{name}.sqlite3"));
+    if path.exists() {
+        return Ok(());
+    }
+    // Whole or not at all: a copy that was cut short is under another name.
+    let unfinished = backups.join("unfinished");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    connection.execute("VACUUM INTO ?1", [unfinished.to_string_lossy()])?;
+    restrict(&unfinished, 0o600)?;
+    fs::File::open(&unfinished)?.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    let found = all(folder)?;
+    for old in found.iter().take(found.len().saturating_sub(KEPT)) {
+        fs::remove_file(old)?;
+    }
+    Ok(())
+}
+
+/// Looks at every page and every reference. Returns what is wrong, in SQLite's words; nothing when
+/// all is well, and `None` when there is no ledger.
+///
+/// # Errors
+/// When it cannot be read at all.
+pub fn check(folder: &Path) -> Result<Option<Vec<String>>> {
+    let ledger = match Ledger::open_to_read(folder) {
+        Ok(Some(ledger)) => ledger,
+        Ok(None) => return Ok(None),
+        Err(Error::Damaged(why)) => return Ok(Some(vec![why])),
+        Err(error) => return Err(error),
+    };
+    let read = || -> rusqlite::Result<Vec<String>> {
+        let mut statement = ledger.connection.prepare("PRAGMA integrity_check")?;
+        let mut found: Vec<String> = statement
+            .query_map([], |row| row.get(0))?
+            .filter(|line| !matches!(line, Ok(line) if line == "ok"))
+            .collect::<rusqlite::Result<_>>()?;
+        let mut statement = ledger.connection.prepare("PRAGMA foreign_key_check")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let table: String = row.get(0)?;
+            found.push(format!("a row of `{table}` belongs to nothing"));
+        }
+        Ok(found)
+    };
+    match read().map_err(Error::from) {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::Damaged(why)) => Ok(Some(vec![why])),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a new ledger together from the last backup and whatever can be read of the damaged one, so
+/// that as little as possible is sent twice. The damaged file is kept under another name.
+///
+/// # Errors
+/// When there is nothing to restore from, or the new ledger cannot be written.
+pub fn restore(folder: &Path) -> Result<Restored> {
+    private_folder(folder)?;
+    let path = folder.join(FILE);
+    let backup = all(folder)?.pop();
+    let is_there = !is_absent(&path)?;
+    if !is_there && backup.is_none() {
+        let nothing = "there is neither a ledger nor a backup of one";
+        return Err(io::Error::new(io::ErrorKind::NotFound, nothing).into());
+    }
+    let unfinished = folder.join("restored.sqlite3");
+    remove(&unfinished)?;
+    if let Some(backup) = &backup {
+        fs::copy(backup, &unfinished)?;
+    } else {
+        super::private_file(&unfinished)?;
+    }
+    let ledger = Ledger::migrated(Connection::open(&unfinished)?)?;
+    ledger.connection.pragma_update(None, "journal_mode", "DELETE")?;
+    ledger.connection.pragma_update(None, "synchronous", "FULL")?;
+    let incomplete = is_there && !salvage(&path, &ledger.connection)?;
+    let count = "SELECT count(*) FROM digests";
+    let digests = ledger.connection.query_row(count, [], |row| row.get(0))?;
+    drop(ledger);
+    restrict(&unfinished, 0o600)?;
+    fs::File::open(&unfinished)?.sync_all()?;
+    let mut damaged = None;
+    if is_there {
+        let number = (1..).find(|n| !folder.join(format!("damaged-{n}.sqlite3")).exists());
+        let aside = folder.join(format!("damaged-{}.sqlite3", number.unwrap_or(1)));
+        fs::rename(&path, &aside)?;
+        damaged = Some(aside);
+    }
+    // Its log belongs to the damaged file; what could be read of it was.
+    remove(&folder.join(format!("{FILE}-wal")))?;
+    remove(&folder.join(format!("{FILE}-shm")))?;
+    fs::rename(&unfinished, &path)?;
+    fs::File::open(folder)?.sync_all()?;
+    Ok(Restored { digests, backup, damaged, incomplete })
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Copies every row that can be read into another ledger. What the damaged one says wins: it is
+/// newer. Returns whether all could be read.
+fn salvage(damaged: &Path, into: &Connection) -> Result<bool> {
+    let Ok(from) = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
+        return Ok(false);
+    };
+    let known = version(into)?;
+    if !matches!(version(&from), Ok(found) if found == known) {
+        return Ok(false);
+    }
+    into.pragma_update(None, "foreign_keys", "OFF")?;
+    into.execute_batch("BEGIN")?;
+    let mut complete = true;
+    for table in ["secrets", "digests", "items", "suppressions", "runs"] {
+        // From both ends: a page that cannot be read stops a reader, and is only in its way.
+        for order in ["", " ORDER BY rowid DESC"] {
+            complete &= copy(table, order, &from, into)?;
+        }
+    }
+    into.execute_batch("DELETE FROM items WHERE digest NOT IN (SELECT id FROM digests); COMMIT;")?;
+    into.pragma_update(None, "foreign_keys", "ON")?;
+    Ok(complete)
+}
+
+fn copy(table: &str, order: &str, from: &Connection, into: &Connection) -> Result<bool> {
+    let Ok(mut statement) = from.prepare(&format!("SELECT * FROM {table}{order}")) else {
+        return Ok(false);
+    };
+    let width = statement.column_count();
+    let marks = vec!["?"; width].join(", ");
+    let mut insert = into.prepare(&format!("INSERT OR REPLACE INTO {table} VALUES ({marks})"))?;
+    let Ok(mut rows) = statement.query([]) else { return Ok(false) };
+    loop {
+        match rows.next() {
+            Ok(None) => return Ok(true),
+            Ok(Some(row)) => {
+                let values: rusqlite::Result<Vec<Value>> =
+                    (0..width).map(|column| row.get(column)).collect();
+                // A row that was damaged, and breaks a rule of the table, is left behind.
+                if let Ok(values) = values {
+                    let _ = insert.execute(rusqlite::params_from_iter(values));
+                }
+            }
+            Err(_) => return Ok(false),
+        }
+    }
+}

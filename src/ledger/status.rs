@@ -1,0 +1,159 @@
+//! What a person may want to know of the ledger: the last runs, what waits, what failed.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use rusqlite::params;
+use serde::Serialize;
+
+use super::{Ledger, Result};
+
+/// How many runs, and how many digests of each kind of trouble, are told of.
+const MAX: u32 = 20;
+
+/// What there is to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The last runs that had something to send, newest first.
+    pub runs: Vec<Run>,
+    /// Digests that wait: planned, or not taken yet.
+    pub waiting: u32,
+    /// Digests that may or may not have arrived.
+    pub in_doubt: u32,
+    /// Addresses that nobody writes to any more.
+    pub suppressed: u32,
+    /// The newest digests that did not arrive, or may not have.
+    pub troubles: Vec<Trouble>,
+}
+
+/// A run that had something to send.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; `None` while it lasts, and for one that was killed.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// How many digests it had to send.
+    pub planned: u32,
+    /// How many were taken.
+    pub sent: u32,
+    /// How many were not taken, and are planned anew by the next run.
+    pub deferred: u32,
+    /// How many were refused for good.
+    pub refused: u32,
+    /// How many may or may not have arrived.
+    pub in_doubt: u32,
+    /// What stopped it.
+    pub error: Option<String>,
+}
+
+/// A digest that did not arrive, or may not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// The recipient's address.
+    pub recipient: String,
+    /// The day of the digest.
+    pub day: NaiveDate,
+    /// `deferred`, `refused`, `in_doubt`, `held` or `abandoned`.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What was said.
+    pub reason: Option<String>,
+}
+
+/// How many digests have not arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unsent {
+    /// Planned, or not taken yet.
+    pub waiting: u32,
+    /// They may or may not have arrived.
+    pub in_doubt: u32,
+}
+
+impl Ledger {
+    /// How many digests have not arrived.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn unsent(&self) -> Result<Unsent> {
+        let query = "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')),
+                 count(*) FILTER (WHERE state IN ('in_doubt', 'held'))
+             FROM digests WHERE state <> 'sent'";
+        Ok(self.connection.query_row(query, [], |row| {
+            Ok(Unsent { waiting: row.get(0)?, in_doubt: row.get(1)? })
+        })?)
+    }
+
+    /// Enters that a run begins to send. Returns its number.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn begin_run(&self, planned: usize, now: DateTime<Utc>) -> Result<i64> {
+        let planned = u32::try_from(planned).unwrap_or(u32::MAX);
+        self.connection.execute(
+            "INSERT INTO runs (started_at, planned) VALUES (?1, ?2)",
+            params![now, planned],
+        )?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// Enters how a run ended.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn end_run(&self, id: i64, run: &Run) -> Result<()> {
+        self.connection.execute(
+            "UPDATE runs SET ended_at = ?2, sent = ?3, deferred = ?4, refused = ?5, in_doubt = ?6,
+                 error = ?7 WHERE id = ?1",
+            params![id, run.ended_at, run.sent, run.deferred, run.refused, run.in_doubt, run.error],
+        )?;
+        Ok(())
+    }
+
+    /// What there is to know.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn status(&self) -> Result<Status> {
+        let unsent = self.unsent()?;
+        let mut runs = self.connection.prepare(
+            "SELECT started_at, ended_at, planned, sent, deferred, refused, in_doubt, error
+             FROM runs ORDER BY id DESC LIMIT ?1",
+        )?;
+        let runs = runs.query_map([MAX], |row| {
+            Ok(Run {
+                started_at: row.get(0)?,
+                ended_at: row.get(1)?,
+                planned: row.get(2)?,
+                sent: row.get(3)?,
+                deferred: row.get(4)?,
+                refused: row.get(5)?,
+                in_doubt: row.get(6)?,
+                error: row.get(7)?,
+            })
+        })?;
+        let mut troubles = self.connection.prepare(
+            "SELECT recipient, day, state, attempts, reason FROM digests
+             WHERE state NOT IN ('planned', 'sending', 'sent') ORDER BY day DESC, id LIMIT ?1",
+        )?;
+        let troubles = troubles.query_map([MAX], |row| {
+            Ok(Trouble {
+                recipient: row.get(0)?,
+                day: row.get(1)?,
+                state: row.get(2)?,
+                attempts: row.get(3)?,
+                reason: row.get(4)?,
+            })
+        })?;
+        Ok(Status {
+            runs: runs.collect::<std::result::Result<_, _>>()?,
+            troubles: troubles.collect::<std::result::Result<_, _>>()?,
+            waiting: unsent.waiting,
+            in_doubt: unsent.in_doubt,
+            suppressed: self.connection.query_row(
+                "SELECT count(*) FROM suppressions",
+                [],
+                |row| row.get(0),
+            )?,
+        })
+    }
+}

@@ -1,0 +1,314 @@
+use super::*;
+
+const DAY: &str = "2021-09-01";
+
+fn entry(posting: &str, stage: Option<u16>) -> Entry {
+    Entry {
+        posting: posting.to_owned(),
+        section: "closing".to_owned(),
+        what: None,
+        closes: Some("2021-09-03".to_owned()),
+        stage,
+    }
+}
+
+fn digest(recipient: &str, day: &str) -> Planned {
+    Planned {
+        recipient: recipient.to_owned(),
+        day: day.parse().unwrap(),
+        entries: vec![entry("tag:a,2021:p", Some(3))],
+    }
+}
+
+fn sending() -> Mark {
+    Mark::Sending { message_id: "<x@y>".to_owned(), message: b"text".to_vec() }
+}
+
+const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+fn state(ledger: &Ledger, recipient: &str) -> Option<String> {
+    ledger.state(recipient, DAY.parse().unwrap()).unwrap()
+}
+
+#[test]
+fn a_plan_is_entered_as_a_whole_or_not_at_all() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    assert!(ledger.plan(&[digest("a", DAY), digest("a", DAY)], NOW).is_err());
+    assert_eq!(ledger.unsent().unwrap().waiting, 0);
+    ledger.plan(&[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+    assert_eq!(ledger.unsent().unwrap().waiting, 2);
+}
+
+#[test]
+fn a_new_plan_forgets_what_nobody_took_and_nothing_else() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    let names = ["planned", "deferred", "sent", "refused", "in_doubt", "held"];
+    let plan: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
+    let ids = ledger.plan(&plan, NOW).unwrap();
+    let why = String::new;
+    let marks = [
+        (ids[1], Mark::Deferred(why())),
+        (ids[2], Mark::Sent),
+        (ids[3], Mark::Refused { reason: why(), address: true }),
+        (ids[4], Mark::InDoubt(why())),
+        (ids[5], Mark::Held(why())),
+    ];
+    ledger.mark(&marks, NOW).unwrap();
+    ledger.plan(&[], NOW).unwrap();
+    for name in &names[..2] {
+        assert_eq!(state(&ledger, name), None);
+    }
+    for name in &names[2..] {
+        assert_eq!(state(&ledger, name).as_deref(), Some(*name));
+    }
+    // A digest that was refused was one, and told nobody anything.
+    let sent = ledger.sent(["tag:a,2021:p"]).unwrap();
+    for (name, entries) in [("sent", 1), ("refused", 0), ("in_doubt", 1), ("held", 1)] {
+        let past = sent.of(name);
+        assert_eq!(past.last_day(), Some(DAY.parse().unwrap()), "{name}");
+        assert_eq!(past.about("tag:a,2021:p").count(), entries, "{name}");
+    }
+    assert_eq!(ledger.sent(["another"]).unwrap().of("sent").about("tag:a,2021:p").count(), 0);
+}
+
+#[test]
+fn what_was_being_sent_is_in_doubt_with_its_bytes() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    let ids = ledger.plan(&[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+    ledger.mark(&[(ids[0], sending()), (ids[1], sending())], NOW).unwrap();
+    ledger.mark(&[(ids[1], Mark::Sent)], NOW).unwrap();
+    assert_eq!(ledger.doubt_interrupted().unwrap(), 1);
+    let doubtful = ledger.doubtful().unwrap();
+    assert_eq!(doubtful.len(), 1);
+    assert_eq!(doubtful[0].message, b"text");
+    assert_eq!(doubtful[0].entries, digest("a", DAY).entries);
+    // Bytes that nobody needs any more are gone.
+    let query = "SELECT message FROM digests WHERE recipient = 'b'";
+    let message: Option<Vec<u8>> =
+        ledger.connection.query_row(query, [], |row| row.get(0)).unwrap();
+    assert_eq!(message, None);
+    ledger.mark(&[(ids[0], Mark::Abandoned)], NOW).unwrap();
+    assert_eq!(ledger.sent(["tag:a,2021:p"]).unwrap().of("a").about("tag:a,2021:p").count(), 0);
+}
+
+#[test]
+fn an_address_that_is_refused_time_and_again_is_left_alone() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    let mut refuse = |day: &str, address| {
+        let ids = ledger.plan(&[digest("a", day)], NOW).unwrap();
+        let mark = Mark::Refused { reason: "550".to_owned(), address };
+        let suppressed = ledger.mark(&[(ids[0], mark)], NOW).unwrap();
+        (suppressed, ledger.suppressions().unwrap().contains("a"))
+    };
+    assert_eq!(refuse("2021-09-01", true), (vec![], false));
+    assert_eq!(refuse("2021-09-02", true), (vec![], false));
+    // The message's own fault does not make it so.
+    assert_eq!(refuse("2021-09-03", false), (vec![], false));
+    assert_eq!(refuse("2021-09-04", true), (vec!["a".to_owned()], true));
+}
+
+#[test]
+fn one_message_that_arrives_pardons_the_address() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    for n in 1..9 {
+        let ids = ledger.plan(&[digest("a", &format!("2021-09-0{n}"))], NOW).unwrap();
+        let mark = match n % 3 {
+            0 => Mark::Sent,
+            _ => Mark::Refused { reason: "550".to_owned(), address: true },
+        };
+        assert!(ledger.mark(&[(ids[0], mark)], NOW).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn who_left_is_not_written_to_until_they_are_back() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    ledger.plan(&[digest("a", DAY)], NOW).unwrap();
+    assert!(ledger.suppress("a", Reason::Unsubscribed, NOW).unwrap());
+    assert!(!ledger.suppress("a", Reason::Unsubscribed, NOW).unwrap());
+    assert_eq!(state(&ledger, "a"), None);
+    assert!(ledger.suppressions().unwrap().contains("a"));
+    assert!(ledger.release("a").unwrap() && !ledger.release("a").unwrap());
+    assert!(!ledger.suppressions().unwrap().contains("a"));
+}
+
+/// Every byte of every file in a folder.
+fn everything(folder: &Path) -> Vec<u8> {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap());
+    files.filter(|e| e.file_type().is_file()).flat_map(|e| fs::read(e.path()).unwrap()).collect()
+}
+
+#[test]
+fn who_is_forgotten_is_nowhere_and_never_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    let ids = ledger.plan(&[digest("jo@example.org", DAY), digest("b", DAY)], NOW).unwrap();
+    let message = b"To: jo@example.org".to_vec();
+    let sending = Mark::Sending { message_id: "<x@y>".to_owned(), message };
+    ledger.mark(&[(ids[0], sending)], NOW).unwrap();
+    ledger.mark(&[(ids[0], Mark::Sent)], NOW).unwrap();
+    ledger.suppress("jo@example.org", Reason::Unsubscribed, NOW).unwrap();
+    ledger.back_up(folder.path(), NOW).unwrap();
+    let contains =
+        |bytes: &[u8]| everything(folder.path()).windows(bytes.len()).any(|window| window == bytes);
+    assert!(contains(b"jo@example.org"));
+    let messages = ledger.forget(folder.path(), "jo@example.org", NOW).unwrap();
+    assert_eq!(messages, [(DAY.parse().unwrap(), "<x@y>".to_owned())]);
+    drop(ledger);
+    assert!(!contains(b"jo@example.org"));
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let suppressed = ledger.suppressions().unwrap();
+    assert!(suppressed.contains("jo@example.org") && !suppressed.contains("b"));
+    assert_eq!(ledger.unsent().unwrap().waiting, 1);
+}
+
+#[test]
+fn a_ledger_lasts_and_is_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let private = folder.path().join(".crieur");
+    assert!(Ledger::open_to_read(&private).unwrap().is_none());
+    assert!(!private.exists());
+    Ledger::open(&private).unwrap().plan(&[digest("a", DAY)], NOW).unwrap();
+    let ledger = Ledger::open(&private).unwrap();
+    assert_eq!(ledger.unsent().unwrap().waiting, 1);
+    ledger.back_up(&private, NOW).unwrap();
+    let mode: String =
+        ledger.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        for entry in walkdir::WalkDir::new(&private) {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            let expected = if entry.file_type().is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode, expected, "{}", entry.path().display());
+        }
+    }
+}
+
+#[test]
+fn reading_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    ledger.plan(&[digest("a", DAY)], NOW).unwrap();
+    // While another run writes, what it has committed is seen.
+    let reader = Ledger::open_to_read(folder.path()).unwrap().unwrap();
+    assert_eq!(reader.unsent().unwrap().waiting, 1);
+    drop((reader, ledger));
+    let names = || {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let (before, bytes) = (names(), everything(folder.path()));
+    let reader = Ledger::open_to_read(folder.path()).unwrap().unwrap();
+    assert_eq!(reader.unsent().unwrap().waiting, 1);
+    assert_eq!(names(), before);
+    drop(reader);
+    assert_eq!((names(), everything(folder.path())), (before, bytes));
+}
+
+/// A ledger as the first version wrote it.
+fn first_version(folder: &Path) {
+    let connection = Connection::open(folder.join(FILE)).unwrap();
+    connection.execute_batch(MIGRATIONS[0]).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO digests VALUES
+                 (7, 'a', '2021-09-01', '<x@y>', x'00', 'sent', '2021-09-01', '2021-09-01');
+             INSERT INTO items VALUES (7, 'tag:a,2021:p', '2021-09-03', 3);",
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_ledger_of_an_earlier_version_is_brought_up_to_date_after_a_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    first_version(folder.path());
+    let expected = [entry("tag:a,2021:p", Some(3))];
+    let told = |ledger: &Ledger| -> Vec<Entry> {
+        ledger.sent(["tag:a,2021:p"]).unwrap().of("a").about("tag:a,2021:p").cloned().collect()
+    };
+    assert_eq!(told(&Ledger::open_to_read(folder.path()).unwrap().unwrap()), expected);
+    assert!(backup::all(folder.path()).unwrap().is_empty());
+    assert_eq!(told(&Ledger::open(folder.path()).unwrap()), expected);
+    let backups = backup::all(folder.path()).unwrap();
+    assert!(backups[0].ends_with("backups/ledger-version-1.sqlite3"), "{backups:?}");
+}
+
+#[test]
+fn a_ledger_from_the_future_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    Ledger::open(folder.path())
+        .unwrap()
+        .connection
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    assert!(matches!(Ledger::open(folder.path()), Err(Error::TooNew { found: 99, .. })));
+}
+
+/// A ledger of many days, whose pages in the middle are overwritten.
+fn damaged(folder: &Path) {
+    let mut ledger = Ledger::open(folder).unwrap();
+    for n in 0..400 {
+        let day = format!("2021-{:02}-{:02}", n / 28 % 12 + 1, n % 28 + 1);
+        let recipient = format!("recipient-{n}@example.org");
+        let ids = ledger.plan(&[digest(&recipient, &day)], NOW).unwrap();
+        ledger.mark(&[(ids[0], Mark::Sent)], NOW).unwrap();
+        if n == 200 {
+            ledger.back_up(folder, NOW).unwrap();
+        }
+    }
+    drop(ledger);
+    let path = folder.join(FILE);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 8192].fill(0xA5);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_ledger_is_refused_and_put_together_again() {
+    let folder = tempfile::tempdir().unwrap();
+    damaged(folder.path());
+    assert!(matches!(Ledger::open(folder.path()), Err(Error::Damaged(_))));
+    assert!(!check(folder.path()).unwrap().unwrap().is_empty());
+    let restored = restore(folder.path()).unwrap();
+    assert!(restored.incomplete);
+    assert!(restored.digests > 300, "{restored:?}");
+    assert_eq!(check(folder.path()).unwrap(), Some(vec![]));
+    let ledger = Ledger::open(folder.path()).unwrap();
+    // From the backup, and from the end of the damaged file.
+    for n in [0, 200, 399] {
+        let sent = ledger.sent(["tag:a,2021:p"]).unwrap();
+        assert!(sent.of(&format!("recipient-{n}@example.org")).last_day().is_some(), "{n}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_ledger_is_put_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    Ledger::open(folder.path()).unwrap().back_up(folder.path(), NOW).unwrap();
+    fs::write(folder.path().join(FILE), "no database ".repeat(1000)).unwrap();
+    assert!(matches!(Ledger::open(folder.path()), Err(Error::Damaged(_))));
+    assert!(restore(folder.path()).unwrap().damaged.unwrap().exists());
+    assert!(Ledger::open(folder.path()).is_ok());
+}
+
+#[test]
+fn a_ledger_that_is_gone_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(restore(folder.path()).is_err());
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    ledger.plan(&[digest("a", DAY)], NOW).unwrap();
+    ledger.back_up(folder.path(), NOW).unwrap();
+    drop(ledger);
+    fs::remove_file(folder.path().join(FILE)).unwrap();
+    assert!(matches!(Ledger::open(folder.path()), Err(Error::Missing)));
+    assert!(matches!(Ledger::open_to_read(folder.path()), Err(Error::Missing)));
+    assert_eq!(restore(folder.path()).unwrap().digests, 1);
+    assert_eq!(Ledger::open(folder.path()).unwrap().unsent().unwrap().waiting, 1);
+}

@@ -1,0 +1,159 @@
+//! A connection to a mail server: lines in, bytes out, in time, and TLS where it is wanted.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lettre::transport::smtp::response::Response;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::clock::Deadline;
+
+/// How long a reply may be, in bytes: no server has so much to say.
+const MAX_REPLY: usize = 64 * 1024;
+
+/// A connection, plain or not.
+pub(super) struct Wire {
+    stream: Stream,
+    /// What was read and not used yet.
+    buffer: Vec<u8>,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    /// Connects, in time.
+    pub(super) fn open(address: &SocketAddr, time: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(address, time)?;
+        // Commands are short, and each waits for its answer.
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(time))?;
+        Ok(Self { stream: Stream::Plain(stream), buffer: Vec::new() })
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => &stream.sock,
+        }
+    }
+
+    /// Changes to TLS. What came unencrypted before its time is not trusted (RFC 3207 section 4.2).
+    pub(super) fn encrypt(
+        &mut self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        time: Duration,
+    ) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            return Err(io::Error::other("the server spoke before TLS began"));
+        }
+        let socket = self.socket().try_clone()?;
+        socket.set_read_timeout(Some(time))?;
+        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(connection, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        self.stream = Stream::Tls(Box::new(stream));
+        Ok(())
+    }
+
+    /// Writes everything.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
+
+    /// Reads a reply (RFC 5321 section 4.2), in time.
+    pub(super) fn reply(&mut self, time: Duration) -> io::Result<Response> {
+        let deadline = Deadline::after(time);
+        let mut reply = String::new();
+        loop {
+            let line = self.line(&deadline)?;
+            let code: String = line.chars().take(3).collect();
+            let rest = line.get(code.len()..).unwrap_or_default();
+            let (mark, text) = match rest.chars().next() {
+                // Some servers leave out the text, and the space with it.
+                None => (' ', ""),
+                Some(mark @ (' ' | '-')) => (mark, &rest[1..]),
+                Some(_) => return Err(malformed(&line)),
+            };
+            reply.push_str(&format!("{code}{mark}{text}\r\n"));
+            if reply.len() > MAX_REPLY {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply without end"));
+            }
+            if mark == ' ' {
+                return reply.parse().map_err(|_| malformed(&line));
+            }
+        }
+    }
+
+    /// A line without its end.
+    fn line(&mut self, deadline: &Deadline) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            if self.buffer.len() > MAX_REPLY {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
+            }
+            let left = deadline.left().ok_or_else(|| {
+                io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time")
+            })?;
+            self.socket().set_read_timeout(Some(left))?;
+            let mut chunk = [0; 4096];
+            let read = match self.read(&mut chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                read => read?,
+            };
+            if read == 0 {
+                let closed = "the server closed the connection";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, closed));
+            }
+            self.buffer.extend_from_slice(&chunk[..read]);
+        }
+    }
+
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.read(chunk),
+            Stream::Tls(stream) => stream.read(chunk),
+        }
+    }
+
+    /// Whether the server has nothing to say at the moment. One that closes, or answers before it
+    /// was asked, does not take what would be sent next.
+    pub(super) fn is_quiet(&mut self) -> io::Result<bool> {
+        self.socket().set_nonblocking(true)?;
+        let mut chunk = [0; 4096];
+        let read = self.read(&mut chunk);
+        self.socket().set_nonblocking(false)?;
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(self.buffer.is_empty()),
+            Err(error) => Err(error),
+            Ok(0) => {
+                let closed = "the server closed the connection";
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, closed))
+            }
+            Ok(read) => {
+                self.buffer.extend_from_slice(&chunk[..read]);
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn malformed(line: &str) -> io::Error {
+    let shown: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
+    io::Error::new(io::ErrorKind::InvalidData, format!("the server answered `{shown}`"))
+}

@@ -1,0 +1,486 @@
+//! A mail server, by SMTP (RFC 5321).
+//!
+//! The commands, replies and mechanisms are lettre's. Its own connection is not used: it writes a
+//! message and the dot that ends it in one go, so that nobody can tell a failure before the dot from
+//! one after it, and it waits for every answer where servers take several commands at once.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lettre::Address;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Rset, Starttls};
+use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::response::{Response, Severity};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use super::connection::Wire;
+use super::{Connection, Delivery, Letter, Transport, Unavailable};
+use crate::site::{Authentication, Security};
+
+/// How many times longer than other answers the one after a message may take (RFC 5321 section
+/// 4.5.3.2.6): giving up too early is what makes messages arrive twice.
+const PATIENCE: u32 = 5;
+
+/// A mail server and how it is spoken to.
+pub struct Smtp {
+    /// Its name or number.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is kept private.
+    pub security: Security,
+    /// Whose certificates are trusted.
+    pub tls: Arc<ClientConfig>,
+    /// Who we are to it, if it wants to know.
+    pub login: Option<Login>,
+    /// How many connections there are at once.
+    pub connections: usize,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// Who we are to a server.
+#[derive(Clone)]
+pub struct Login {
+    /// By which mechanism; any that the server offers, by default.
+    pub mechanism: Option<Authentication>,
+    /// Name and secret. lettre keeps both out of debug output.
+    pub credentials: Credentials,
+}
+
+/// What a server offers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Offers {
+    starttls: bool,
+    pipelining: bool,
+    eight_bit: bool,
+    utf8: bool,
+    /// The largest message that it takes, in bytes.
+    size: Option<usize>,
+    mechanisms: Vec<Authentication>,
+}
+
+impl Offers {
+    fn read(response: &Response) -> Self {
+        let mut offers = Self::default();
+        for line in response.message().skip(1) {
+            let line = line.to_ascii_uppercase().replace('=', " ");
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("STARTTLS") => offers.starttls = true,
+                Some("PIPELINING") => offers.pipelining = true,
+                Some("8BITMIME") => offers.eight_bit = true,
+                Some("SMTPUTF8") => offers.utf8 = true,
+                Some("SIZE") => {
+                    let size = words.next().and_then(|size| size.parse().ok());
+                    offers.size = size.filter(|size| *size > 0);
+                }
+                Some("AUTH") => offers.mechanisms.extend(words.filter_map(|name| match name {
+                    "PLAIN" => Some(Authentication::Plain),
+                    "LOGIN" => Some(Authentication::Login),
+                    "XOAUTH2" => Some(Authentication::Xoauth2),
+                    _ => None,
+                })),
+                _ => {}
+            }
+        }
+        offers
+    }
+}
+
+impl Transport for Smtp {
+    fn connections(&self) -> usize {
+        self.connections
+    }
+
+    fn connect(&self) -> Result<Box<dyn Connection + '_>, Unavailable> {
+        Ok(Box::new(self.open()?))
+    }
+}
+
+impl Smtp {
+    fn open(&self) -> Result<Session<'_>, Unavailable> {
+        let place = format!("{}:{}", self.host, self.port);
+        let away = |error: io::Error| Unavailable::Away(format!("{place}: {error}"));
+        let mut failed = io::Error::other("the name has no address");
+        let mut wire = None;
+        for address in self.addresses().map_err(away)? {
+            match Wire::open(&address, self.timeout) {
+                Ok(open) => {
+                    wire = Some(open);
+                    break;
+                }
+                Err(error) => failed = error,
+            }
+        }
+        let Some(mut wire) = wire else { return Err(away(failed)) };
+        if self.security == Security::Tls {
+            self.encrypt(&mut wire)?;
+        }
+        let offers = Offers::default();
+        let mut session = Session { smtp: self, wire, offers, sent: 0, usable: true };
+        session.expect_greeting().map_err(away)?;
+        session.greet().map_err(away)?;
+        if self.security == Security::Starttls {
+            if !session.offers.starttls {
+                return Err(Unavailable::Misconfigured(format!(
+                    "{place} offers no STARTTLS, and mail is not sent unencrypted: set `security: tls` for a port that begins with TLS, or mend the server"
+                )));
+            }
+            let answer = session.command(&Starttls).map_err(away)?;
+            if !answer.is_positive() {
+                return Err(Unavailable::Away(format!("{place}: STARTTLS: {}", said(&answer))));
+            }
+            self.encrypt(&mut session.wire)?;
+            // What was offered before may have been anybody's offer.
+            session.greet().map_err(away)?;
+        }
+        if let Some(login) = &self.login {
+            session.authenticate(login).map_err(away)??;
+        }
+        Ok(session)
+    }
+
+    /// The server's addresses. Without encryption, none but the machine's own.
+    fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let found = (self.host.as_str(), self.port).to_socket_addrs()?;
+        let mut addresses: Vec<_> = found
+            .filter(|address| self.security != Security::None || address.ip().is_loopback())
+            .collect();
+        // What listens on one of two addresses of `localhost` mostly listens on the older.
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        Ok(addresses)
+    }
+
+    fn encrypt(&self, wire: &mut Wire) -> Result<(), Unavailable> {
+        let place = format!("{}:{}", self.host, self.port);
+        let name = ServerName::try_from(self.host.clone()).map_err(|error| {
+            Unavailable::Misconfigured(format!("`{}` is no name of a server: {error}", self.host))
+        })?;
+        wire.encrypt(self.tls.clone(), name, self.timeout).map_err(|error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            match inner {
+                Some(rustls::Error::InvalidCertificate(why)) => Unavailable::Misconfigured(format!(
+                    "the certificate of {place} is not valid ({why}): correct `host`, name its authority with `ca_file`, or mend the server"
+                )),
+                _ => Unavailable::Away(format!("{place}: TLS: {error}")),
+            }
+        })
+    }
+}
+
+/// One connection to a server that has greeted us.
+struct Session<'a> {
+    smtp: &'a Smtp,
+    wire: Wire,
+    offers: Offers,
+    sent: usize,
+    usable: bool,
+}
+
+impl Session<'_> {
+    fn command(&mut self, command: &impl std::fmt::Display) -> io::Result<Response> {
+        self.wire.write(command.to_string().as_bytes())?;
+        self.wire.reply(self.smtp.timeout)
+    }
+
+    fn expect_greeting(&mut self) -> io::Result<()> {
+        let answer = self.wire.reply(self.smtp.timeout)?;
+        if answer.is_positive() { Ok(()) } else { Err(io::Error::other(said(&answer))) }
+    }
+
+    fn greet(&mut self) -> io::Result<()> {
+        let name = ClientId::default();
+        let mut answer = self.command(&Ehlo::new(name.clone()))?;
+        if is_permanent(&answer) {
+            // A server from before 1995, or one that hides behind an old gateway.
+            answer = self.command(&format!("HELO {name}\r\n"))?;
+        }
+        if !answer.is_positive() {
+            return Err(io::Error::other(said(&answer)));
+        }
+        self.offers = Offers::read(&answer);
+        Ok(())
+    }
+
+    fn authenticate(&mut self, login: &Login) -> io::Result<Result<(), Unavailable>> {
+        let place = format!("{}:{}", self.smtp.host, self.smtp.port);
+        let offered = |mechanism: &Authentication| self.offers.mechanisms.contains(mechanism);
+        let wanted = match login.mechanism {
+            Some(mechanism) => vec![mechanism],
+            None => vec![Authentication::Plain, Authentication::Login],
+        };
+        let Some(chosen) = wanted.iter().copied().find(offered) else {
+            return Ok(Err(Unavailable::Misconfigured(format!(
+                "{place} offers none of the ways to log in that are configured: set `auth` to one of plain, login, xoauth2, or delete `user`"
+            ))));
+        };
+        let mechanism = match chosen {
+            Authentication::Plain => Mechanism::Plain,
+            Authentication::Login => Mechanism::Login,
+            Authentication::Xoauth2 => Mechanism::Xoauth2,
+        };
+        let credentials = login.credentials.clone();
+        let begin = Auth::new(mechanism, credentials.clone(), None).map_err(io::Error::other)?;
+        let mut answer = self.command(&begin)?;
+        // LOGIN asks twice. XOAUTH2 says why it refuses, and wants to be told that we heard it.
+        for _ in 0..3 {
+            if !answer.has_code(334) {
+                break;
+            }
+            answer = match mechanism {
+                Mechanism::Xoauth2 => self.command(&"\r\n")?,
+                _ => {
+                    let next = Auth::new_from_response(mechanism, credentials.clone(), &answer);
+                    self.command(&next.map_err(io::Error::other)?)?
+                }
+            };
+        }
+        Ok(match answer.is_positive() && !answer.has_code(334) {
+            true => Ok(()),
+            false if is_permanent(&answer) => Err(Unavailable::Misconfigured(format!(
+                "{place} does not let `user` in: {}; check `user` and the password",
+                said(&answer)
+            ))),
+            false => Err(Unavailable::Away(format!("{place}: {}", said(&answer)))),
+        })
+    }
+
+    /// The envelope and the question whether the message may come, at once where the server takes
+    /// that (RFC 2920). `Ok(None)` means that it may.
+    fn envelope(&mut self, letter: &Letter<'_>) -> io::Result<Option<Delivery>> {
+        let mut parameters = Vec::new();
+        if self.offers.size.is_some() {
+            parameters.push(MailParameter::Size(letter.bytes.len()));
+        }
+        if !letter.bytes.is_ascii() && self.offers.eight_bit {
+            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        if needs_utf8(letter) {
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        let mail = Mail::new(Some(letter.from.clone()), parameters).to_string();
+        let rcpt = Rcpt::new(letter.to.clone(), Vec::new()).to_string();
+        let data = Data.to_string();
+        let commands = [mail.as_str(), rcpt.as_str(), data.as_str()];
+        if self.offers.pipelining {
+            self.wire.write(commands.concat().as_bytes())?;
+        }
+        let mut outcome = None;
+        for (step, command) in [Step::Mail, Step::Rcpt, Step::Data].into_iter().zip(commands) {
+            if !self.offers.pipelining {
+                if outcome.is_some() {
+                    break;
+                }
+                self.wire.write(command.as_bytes())?;
+            }
+            let answer = self.wire.reply(self.smtp.timeout)?;
+            if answer.has_code(421) {
+                self.usable = false;
+                return Ok(Some(outcome.unwrap_or_else(|| Delivery::Broken(said(&answer)))));
+            }
+            let go_on = match step {
+                Step::Data => answer.has_code(354),
+                _ => answer.is_positive() && !answer.has_code(354),
+            };
+            match (&outcome, go_on) {
+                (None, false) => outcome = Some(refusal(step, &answer)),
+                // It wants a message that is for nobody: an empty one, which it does not deliver.
+                (Some(_), true) if step == Step::Data => {
+                    self.wire.write(b".\r\n")?;
+                    self.wire.reply(self.smtp.timeout)?;
+                }
+                _ => {}
+            }
+        }
+        if outcome.is_some() {
+            let answer = self.command(&Rset)?;
+            self.usable = answer.is_positive();
+        }
+        Ok(outcome)
+    }
+}
+
+/// The steps of a message before its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Mail,
+    Rcpt,
+    Data,
+}
+
+/// What an answer means that is none of the wanted ones.
+fn refusal(step: Step, answer: &Response) -> Delivery {
+    let reason = said(answer);
+    if !is_permanent(answer) {
+        return Delivery::Deferred(reason);
+    }
+    // RFC 3463: class, subject, detail. Only the first two subjects speak of the address.
+    let subject = answer.first_word().and_then(|word| word.strip_prefix("5."));
+    let subject = subject.and_then(|rest| rest.split('.').next());
+    let address = match subject {
+        Some(subject) => matches!(subject, "1" | "2"),
+        None => [550, 551, 553].into_iter().any(|code| answer.has_code(code)),
+    };
+    match step {
+        // Too large, or not in these letters: the message's fault.
+        Step::Mail if answer.has_code(552) || subject == Some("6") || subject == Some("3") => {
+            Delivery::Refused { reason, address: false }
+        }
+        Step::Mail => Delivery::SenderRefused(reason),
+        Step::Rcpt => Delivery::Refused { reason, address },
+        Step::Data => Delivery::Refused { reason, address: false },
+    }
+}
+
+impl Connection for Session<'_> {
+    fn send(&mut self, letter: &Letter<'_>) -> Delivery {
+        if needs_utf8(letter) && !self.offers.utf8 {
+            let reason = "the server takes no addresses beyond ASCII (SMTPUTF8)".to_owned();
+            return Delivery::Refused { reason, address: false };
+        }
+        if self.offers.size.is_some_and(|size| size < letter.bytes.len()) {
+            let reason = "the message is larger than the server takes (SIZE)".to_owned();
+            return Delivery::Refused { reason, address: false };
+        }
+        let before_the_dot = self.envelope(letter).and_then(|outcome| {
+            if outcome.is_none() {
+                self.wire.write(&stuffed(letter.bytes))?;
+                // The last moment at which it is certain that nothing was taken.
+                if !self.wire.is_quiet()? {
+                    let answer = self.wire.reply(self.smtp.timeout)?;
+                    return Err(io::Error::other(said(&answer)));
+                }
+            }
+            Ok(outcome)
+        });
+        match before_the_dot {
+            Ok(None) => {}
+            Ok(Some(outcome)) => return outcome,
+            Err(error) => {
+                self.usable = false;
+                return Delivery::Broken(error.to_string());
+            }
+        }
+        let answer =
+            self.wire.write(b".\r\n").and_then(|()| self.wire.reply(self.smtp.timeout * PATIENCE));
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.usable = false;
+                return Delivery::InDoubt(error.to_string());
+            }
+        };
+        self.usable = !answer.has_code(421);
+        match answer.code().severity {
+            Severity::PositiveCompletion => {
+                self.sent += 1;
+                Delivery::Accepted
+            }
+            Severity::TransientNegativeCompletion => Delivery::Deferred(said(&answer)),
+            Severity::PermanentNegativeCompletion => refusal(Step::Data, &answer),
+            Severity::PositiveIntermediate => {
+                self.usable = false;
+                Delivery::InDoubt(said(&answer))
+            }
+        }
+    }
+
+    fn is_usable(&self) -> bool {
+        self.usable
+    }
+
+    fn is_used(&self) -> bool {
+        self.sent > 0
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if self.usable {
+            // The server knows that we are done; its farewell changes nothing.
+            let _ = self.wire.write(Quit.to_string().as_bytes());
+        }
+    }
+}
+
+fn is_permanent(answer: &Response) -> bool {
+    answer.code().severity == Severity::PermanentNegativeCompletion
+}
+
+fn needs_utf8(letter: &Letter<'_>) -> bool {
+    let is_ascii = |address: &Address| AsRef::<str>::as_ref(address).is_ascii();
+    !is_ascii(letter.from) || !is_ascii(letter.to)
+}
+
+/// What a server said, on one line that can be shown.
+fn said(answer: &Response) -> String {
+    let text: Vec<&str> = answer.message().collect();
+    let text = format!("{} {}", answer.code(), text.join(" "));
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    shown.trim_end().to_owned()
+}
+
+/// The message as it goes over the wire, without the dot that ends it (RFC 5321 section 4.5.2).
+fn stuffed(message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(message.len() + 16);
+    for line in message.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b".") {
+            bytes.push(b'.');
+        }
+        bytes.extend_from_slice(line);
+    }
+    if !bytes.ends_with(b"\r\n") {
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(text: &str) -> Response {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn offers_are_read_however_they_are_written() {
+        let offers = Offers::read(&response(
+            "250-mx.example.org\r\n250-size 1000\r\n250-Pipelining\r\n250-AUTH=PLAIN LOGIN\r\n250-AUTH XOAUTH2 CRAM-MD5\r\n250 8BITMIME\r\n",
+        ));
+        assert_eq!(offers.size, Some(1000));
+        assert!(offers.pipelining && offers.eight_bit && !offers.utf8 && !offers.starttls);
+        assert_eq!(offers.mechanisms.len(), 3);
+        assert_eq!(Offers::read(&response("250-x\r\n250 SIZE 0\r\n")).size, None);
+    }
+
+    #[test]
+    fn lines_that_begin_with_a_dot_get_another() {
+        assert_eq!(stuffed(b".a\r\nb.\r\n..\r\n"), b"..a\r\nb.\r\n...\r\n");
+        assert_eq!(stuffed(b"a"), b"a\r\n");
+    }
+
+    #[test]
+    fn only_what_speaks_of_the_address_counts_against_it() {
+        let at = |step, text: &str| refusal(step, &response(&format!("{text}\r\n")));
+        let refused = |text: &str, address| Delivery::Refused { reason: text.to_owned(), address };
+        for (text, address) in [
+            ("550 5.1.1 no such user", true),
+            ("550 no such user", true),
+            ("552 5.2.2 mailbox full", true),
+            ("554 5.7.1 relay access denied", false),
+            ("554 no", false),
+        ] {
+            assert_eq!(at(Step::Rcpt, text), refused(text, address));
+        }
+        assert!(matches!(at(Step::Rcpt, "451 4.7.1 greylisted"), Delivery::Deferred(_)));
+        assert!(matches!(at(Step::Mail, "550 5.7.1 no"), Delivery::SenderRefused(_)));
+        assert_eq!(at(Step::Mail, "552 5.3.4 too big"), refused("552 5.3.4 too big", false));
+        assert_eq!(at(Step::Data, "554 5.6.0 spam"), refused("554 5.6.0 spam", false));
+    }
+}

@@ -1,0 +1,69 @@
+//! What was sent before, as far as the plan must know.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDate;
+
+/// One posting in a digest, as it is remembered. The words are those of [`super::Item::entry`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The posting's id.
+    pub posting: String,
+    /// The section that it stood in.
+    pub section: String,
+    /// What the section said of it, where it can say several things.
+    pub what: Option<String>,
+    /// The closing date that the recipient read, in ISO 8601.
+    pub closes: Option<String>,
+    /// The lead, in days, that made it due.
+    pub stage: Option<u16>,
+}
+
+/// What was sent, by recipient.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sent {
+    recipients: HashMap<String, Past>,
+}
+
+/// What was sent to one recipient.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    last_day: Option<NaiveDate>,
+    /// In the order in which they were sent.
+    entries: Vec<Entry>,
+}
+
+impl Sent {
+    /// Adds the day of a digest.
+    pub fn add_day(&mut self, recipient: &str, day: NaiveDate) {
+        let past = self.of_mut(recipient);
+        past.last_day = past.last_day.max(Some(day));
+    }
+
+    /// Adds what stood in a digest; later ones are added later.
+    pub fn add(&mut self, recipient: &str, entry: Entry) {
+        self.of_mut(recipient).entries.push(entry);
+    }
+
+    /// What one recipient got.
+    pub fn of(&self, recipient: &str) -> &Past {
+        static NOTHING: Past = Past { last_day: None, entries: Vec::new() };
+        self.recipients.get(recipient).unwrap_or(&NOTHING)
+    }
+
+    fn of_mut(&mut self, recipient: &str) -> &mut Past {
+        self.recipients.entry(recipient.to_owned()).or_default()
+    }
+}
+
+impl Past {
+    /// The day of the last digest.
+    pub fn last_day(&self) -> Option<NaiveDate> {
+        self.last_day
+    }
+
+    /// What was said of a posting, oldest first.
+    pub fn about<'a>(&'a self, posting: &'a str) -> impl DoubleEndedIterator<Item = &'a Entry> {
+        self.entries.iter().filter(move |entry| entry.posting == posting)
+    }
+}

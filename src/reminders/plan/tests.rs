@@ -1,0 +1,415 @@
+use super::*;
+use crate::posting::parse::tests::posting;
+use chrono::{FixedOffset, NaiveTime, TimeDelta, Weekday};
+use proptest::prelude::*;
+
+fn site(settings: &str) -> Site {
+    Site::parse(&format!("title: T\nurl: https://jobs.example.org/\n{settings}")).unwrap()
+}
+
+fn somebody() -> Recipient {
+    Recipient::new("a@example.org")
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse::<DateTime<FixedOffset>>().unwrap().to_utc()
+}
+
+/// Each morning of so many days.
+fn mornings(from: &str, days: i64) -> Vec<DateTime<Utc>> {
+    (0..days).map(|day| at(&format!("{from}T08:00:00Z")) + TimeDelta::days(day)).collect()
+}
+
+/// A posting that changes: from each instant on, what it says.
+type Story<'a> = [(&'a str, &'a str)];
+
+/// Runs at each instant and returns what was sent, as "day section what stage".
+fn replay(site: &Site, story: &Story<'_>, who: &Recipient, runs: &[DateTime<Utc>]) -> Vec<String> {
+    let mut sent = Sent::default();
+    let mut log = Vec::new();
+    for now in runs {
+        let known = story.iter().rfind(|(from, _)| at(&format!("{from}T00:00:00Z")) <= *now);
+        let postings: Vec<Posting> = known.iter().map(|(_, yaml)| posting(yaml)).collect();
+        let audience = [who.clone()];
+        for digest in Today::new(site, &postings, *now).digests(&audience, &sent) {
+            for item in &digest.items {
+                let words = [
+                    digest.day.to_string(),
+                    item.section.as_str().to_owned(),
+                    item.section.what().unwrap_or_default().to_owned(),
+                    item.stage.map_or_else(String::new, |stage| stage.to_string()),
+                ];
+                log.push(words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" "));
+            }
+            digest.remember(&mut sent);
+        }
+    }
+    log
+}
+
+#[test]
+fn one_reminder_a_lead() {
+    let runs: Vec<_> =
+        (0..300).map(|hour| at("2021-09-01T06:30:00Z") + TimeDelta::hours(hour)).collect();
+    let log = replay(&site(""), &[("2021-01-01", "closes: 2021-09-10")], &somebody(), &runs);
+    assert_eq!(log, ["2021-09-03 closing 7", "2021-09-07 closing 3", "2021-09-09 closing 1"]);
+}
+
+#[test]
+fn a_late_run_sends_the_one_that_matters_now() {
+    let story = [("2021-01-01", "closes: 2021-09-10")];
+    let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-09", 2));
+    assert_eq!(log, ["2021-09-09 closing 1"]);
+}
+
+#[test]
+fn nothing_before_the_hour() {
+    let story = [("2021-01-01", "closes: 2021-09-03")];
+    let count = |now| replay(&site(""), &story, &somebody(), &[at(now)]).len();
+    assert_eq!(count("2021-09-03T05:59:00Z"), 0);
+    assert_eq!(count("2021-09-03T06:00:00Z"), 1);
+}
+
+#[test]
+fn interests_narrow() {
+    let story =
+        [("2021-01-01", "closes: 2021-09-03\ndomaines: [Développement]\nequipe: A\njunior: oui")];
+    let runs = mornings("2021-09-03", 1);
+    let wants = |change: &dyn Fn(&mut Recipient)| {
+        let mut recipient = somebody();
+        change(&mut recipient);
+        replay(&site(""), &story, &recipient, &runs).len()
+    };
+    assert_eq!(wants(&|r| r.domains = vec!["developpement".to_owned(), "x".to_owned()]), 1);
+    assert_eq!(wants(&|r| r.domains = vec!["design".to_owned()]), 0);
+    assert_eq!(wants(&|r| r.teams = vec!["a".to_owned()]), 1);
+    assert_eq!(wants(&|r| r.contracts = vec!["cdi".to_owned()]), 0);
+    assert_eq!(wants(&|r| r.junior = true), 1);
+}
+
+#[test]
+fn a_weekly_digest_has_what_closes_before_the_next() {
+    let weekly = Recipient { weekly: Some(Weekday::Mon), lead_days: Some(vec![1]), ..somebody() };
+    // 2021-09-06 is a Monday.
+    for (closes, expected) in [
+        ("2021-09-12", "2021-09-06 closing 7"),
+        // On the morning of the next digest, before it is sent.
+        ("2021-09-13T07:00:00+02:00", "2021-09-06 closing 7"),
+        ("2021-09-13", "2021-09-13 closing 1"),
+    ] {
+        let yaml = format!("closes: {closes}");
+        let log = replay(&site(""), &[("2021-01-01", &yaml)], &weekly, &mornings("2021-09-06", 14));
+        assert_eq!(log, [expected]);
+    }
+    // Published in between, and closed before the next.
+    let story = [("2021-09-08", "closes: 2021-09-10")];
+    let log = replay(&site(""), &story, &weekly, &mornings("2021-09-06", 14));
+    assert_eq!(log, ["2021-09-08 closing 7"]);
+}
+
+#[test]
+fn what_closes_before_the_next_digest_is_announced_whatever_the_leads() {
+    let on_the_day = Recipient { lead_days: Some(vec![0]), ..somebody() };
+    let story = [("2021-01-01", "closes: 2021-09-10T07:00:00+02:00")];
+    let log = replay(&site(""), &story, &on_the_day, &mornings("2021-09-01", 14));
+    assert_eq!(log, ["2021-09-09 closing 0"]);
+}
+
+#[test]
+fn a_changed_closing_date_starts_afresh_and_is_said() {
+    let story = [("2021-01-01", "closes: 2021-09-10"), ("2021-09-08", "closes: 2021-09-20")];
+    let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-01", 25));
+    assert_eq!(
+        log,
+        [
+            "2021-09-03 closing 7",
+            "2021-09-07 closing 3",
+            "2021-09-08 changed moved",
+            "2021-09-13 closing 7",
+            "2021-09-17 closing 3",
+            "2021-09-19 closing 1"
+        ]
+    );
+    // Nearer, so that it is due, too: said once, under what changed.
+    let story = [("2021-01-01", "closes: 2021-09-10"), ("2021-09-04", "closes: 2021-09-06")];
+    let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-01", 25));
+    assert_eq!(log, ["2021-09-03 closing 7", "2021-09-04 changed moved 3", "2021-09-05 closing 1"]);
+    // There and back: no stage twice.
+    let story = [
+        ("2021-01-01", "closes: 2021-09-10"),
+        ("2021-09-04", "closes: 2021-09-30"),
+        ("2021-09-05", "closes: 2021-09-10"),
+    ];
+    let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-01", 7));
+    assert_eq!(
+        log,
+        [
+            "2021-09-03 closing 7",
+            "2021-09-04 changed moved",
+            "2021-09-05 changed moved",
+            "2021-09-07 closing 3"
+        ]
+    );
+}
+
+#[test]
+fn an_early_end_is_said_once_to_those_who_wait() {
+    for (end, expected) in [
+        ("poste_pourvu: true\ncloses: 2021-09-10", "2021-09-05 changed filled"),
+        ("open: false\ncloses: 2021-09-10", "2021-09-05 changed withdrawn"),
+        ("closes: 2021-09-04", "2021-09-05 changed closed"),
+    ] {
+        let story = [("2021-01-01", "closes: 2021-09-10"), ("2021-09-05", end)];
+        let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-01", 25));
+        assert_eq!(log, ["2021-09-03 closing 7", expected]);
+        // Nobody was told of it, so nobody waits.
+        let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-05", 25));
+        assert!(log.is_empty(), "{log:?}");
+    }
+    // When the date that people were told has passed, it ended as they were told.
+    let story =
+        [("2021-01-01", "closes: 2021-09-10"), ("2021-09-11", "filled: true\ncloses: 2021-09-10")];
+    let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-09", 25));
+    assert_eq!(log, ["2021-09-09 closing 1"]);
+}
+
+#[test]
+fn a_weekly_recipient_hears_of_changes_once_a_week_unless_they_cannot_wait() {
+    let weekly = Recipient { weekly: Some(Weekday::Mon), lead_days: Some(vec![14]), ..somebody() };
+    let runs = mornings("2021-09-06", 21);
+    let story =
+        [("2021-01-01", "closes: 2021-09-20"), ("2021-09-08", "filled: true\ncloses: 2021-09-20")];
+    assert_eq!(
+        replay(&site(""), &story, &weekly, &runs),
+        ["2021-09-06 closing 14", "2021-09-13 changed filled"]
+    );
+    let story =
+        [("2021-01-01", "closes: 2021-09-12"), ("2021-09-08", "filled: true\ncloses: 2021-09-12")];
+    assert_eq!(
+        replay(&site(""), &story, &weekly, &runs),
+        ["2021-09-06 closing 7", "2021-09-08 changed filled"]
+    );
+}
+
+#[test]
+fn new_postings_are_news_to_those_who_ask() {
+    let curious = Recipient { new: true, ..somebody() };
+    let runs = mornings("2021-09-01", 20);
+    let story = [("2021-09-04", "opens: 2021-09-03\ncloses: 2021-09-20")];
+    assert_eq!(
+        replay(&site(""), &story, &curious, &runs),
+        ["2021-09-04 new", "2021-09-13 closing 7", "2021-09-17 closing 3", "2021-09-19 closing 1"]
+    );
+    assert_eq!(replay(&site(""), &story, &somebody(), &runs)[0], "2021-09-13 closing 7");
+    // What closes soon says more than what is new.
+    let story = [("2021-09-04", "opens: 2021-09-03\ncloses: 2021-09-08")];
+    assert_eq!(replay(&site(""), &story, &curious, &runs)[0], "2021-09-04 closing 7");
+    // Without a closing date, too; but not what is long known.
+    let story = [("2021-09-04", "opens: 2021-09-04")];
+    assert_eq!(replay(&site(""), &story, &curious, &runs), ["2021-09-04 new"]);
+    let story = [("2021-01-01", "opens: 2021-01-01")];
+    assert!(replay(&site(""), &story, &curious, &runs).is_empty());
+    let weekly = Recipient { weekly: Some(Weekday::Mon), ..curious };
+    let story = [("2021-09-04", "opens: 2021-09-04")];
+    assert_eq!(replay(&site(""), &story, &weekly, &runs), ["2021-09-06 new"]);
+}
+
+#[test]
+fn owners_are_told_of_their_postings_and_nobody_else_is() {
+    let site = site("reminders: { owners: true }");
+    let owner = Recipient { subscribed: false, ..Recipient::new("Owner@example.org") };
+    let runs = mornings("2021-09-01", 200);
+    let yaml = "contact: Jo <owner@example.org>\nopen: true\ncloses: 2021-09-10";
+    let story = [("2021-01-01", yaml)];
+    assert_eq!(
+        replay(&site, &story, &owner, &runs),
+        ["2021-09-03 owner closes 7", "2021-09-10 owner closes 0", "2021-09-11 owner still-open"]
+    );
+    let stranger = Recipient { subscribed: false, ..somebody() };
+    assert!(replay(&site, &story, &stranger, &runs).is_empty());
+    let endless = [("2021-01-01", "contact: owner@example.org\nopens: 2021-09-01")];
+    assert_eq!(replay(&site, &endless, &owner, &runs), ["2021-11-30 owner endless"]);
+    // Somebody who is both gets both in one digest.
+    let both = Recipient::new("owner@example.org");
+    assert_eq!(
+        replay(&site, &story, &both, &mornings("2021-09-03", 1)),
+        ["2021-09-03 closing 7", "2021-09-03 owner closes 7"]
+    );
+    let silent = super::tests::site("");
+    assert!(replay(&silent, &story, &owner, &runs).is_empty());
+}
+
+#[test]
+fn clocks_that_are_put_back_repeat_nothing() {
+    // Both weekends of a year, every half hour; and a machine whose clock is set back by a day.
+    for (closes, from) in
+        [("2021-10-31", "2021-10-30T00:00:00Z"), ("2021-03-28", "2021-03-27T00:00:00Z")]
+    {
+        let yaml = format!("closes: {closes}");
+        let mut runs: Vec<_> =
+            (0..144).map(|half| at(from) + TimeDelta::minutes(30 * half)).collect();
+        runs.extend(runs.clone().iter().map(|now| *now - TimeDelta::days(1)));
+        let always = Recipient { lead_days: Some(vec![1, 0]), ..somebody() };
+        let log = replay(&site(""), &[("2021-01-01", &yaml)], &always, &runs);
+        assert_eq!(log.len(), 2, "{log:?}");
+    }
+}
+
+#[test]
+fn a_digest_of_this_morning_is_looked_at_again() {
+    let site = site("");
+    let before = [posting("closes: 2021-09-03T12:00:00+02:00")];
+    let audience = [somebody()];
+    let morning = Today::new(&site, &before, at("2021-09-03T08:00:00Z"));
+    let digests = morning.digests(&audience, &Sent::default());
+    let entries: Vec<Entry> = digests[0].items.iter().map(Item::entry).collect();
+    assert!(morning.still_says(&entries));
+    assert!(!Today::new(&site, &before, at("2021-09-03T11:00:00Z")).still_says(&entries));
+    let moved = [posting("closes: 2021-09-04")];
+    assert!(!Today::new(&site, &moved, at("2021-09-03T08:30:00Z")).still_says(&entries));
+}
+
+/// A posting of a random story: when its file appears, and what it says from then on.
+#[derive(Debug, Clone)]
+struct Plot {
+    appears: i64,
+    closes: Vec<(i64, Option<i64>)>,
+    hour: Option<u8>,
+    filled: Option<i64>,
+    domain: u8,
+    open: bool,
+}
+
+prop_compose! {
+    fn plots()(
+        appears in 0_i64..40,
+        closes in prop::option::weighted(0.9, 0_i64..60),
+        moves in prop::collection::vec((0_i64..50, prop::option::weighted(0.9, 0_i64..60)), 0..3),
+        hour in prop::option::weighted(0.3, 0_u8..24),
+        filled in prop::option::weighted(0.2, 0_i64..60),
+        domain in 0_u8..3,
+        open in any::<bool>(),
+    ) -> Plot {
+        let mut closes = vec![(i64::MIN, closes)];
+        closes.extend(moves);
+        closes[1..].sort_by_key(|(from, _)| *from);
+        Plot { appears, closes, hour, filled, domain, open }
+    }
+}
+
+prop_compose! {
+    fn recipients()(
+        domain in prop::option::of(0_u8..3),
+        lead_days in prop::option::of(prop::collection::vec(0_u16..15, 1..4)),
+        weekly in prop::option::of(0_u8..7),
+        new in any::<bool>(),
+        subscribed in prop::bool::weighted(0.9),
+    ) -> Recipient {
+        Recipient {
+            domains: domain.iter().map(|domain| format!("d{domain}")).collect(),
+            lead_days,
+            weekly: weekly.map(|day| Weekday::try_from(day).unwrap()),
+            new,
+            subscribed,
+            ..somebody()
+        }
+    }
+}
+
+const BEGIN: NaiveDate = NaiveDate::from_ymd_opt(2021, 10, 10).unwrap();
+
+fn day(number: i64) -> NaiveDate {
+    BEGIN + TimeDelta::days(number)
+}
+
+impl Plot {
+    /// The posting as its file says it on a day, where there is a file.
+    fn on(&self, number: usize, today: i64) -> Option<Posting> {
+        let (_, closes) = self.closes.iter().rfind(|(from, _)| *from <= today)?;
+        let mut yaml = format!("opens: {}\ndomains: d{}\n", day(self.appears), self.domain);
+        if let Some(closes) = closes {
+            let time = self.hour.map_or_else(String::new, |hour| format!("T{hour:02}:00:00+02:00"));
+            yaml.push_str(&format!("closes: {}{time}\n", day(*closes)));
+        }
+        if self.filled.is_some_and(|from| from <= today) {
+            yaml.push_str("filled: true\n");
+        }
+        if self.open {
+            yaml.push_str("open: true\ncontact: a@example.org\n");
+        }
+        let mut posting = posting(&yaml);
+        posting.slug = format!("p{number}");
+        posting.id = format!("tag:{number}");
+        (self.appears <= today).then_some(posting)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// However runs come, late, doubled or not at all, and whatever happens to postings meanwhile.
+    #[test]
+    fn never_twice_never_too_late_and_never_about_what_is_closed(
+        plots in prop::collection::vec(plots(), 1..5),
+        recipient in recipients(),
+        leads in prop::collection::vec(0_u16..20, 1..4),
+        zone in prop::sample::select(vec!["Europe/Paris", "America/New_York", "Pacific/Kiritimati", "UTC"]),
+        send_after in prop::sample::select(vec!["00:00", "08:00", "23:30"]),
+        mut minutes in prop::collection::vec(0_i64..60 * 24 * 60, 0..60),
+        back in prop::option::weighted(0.2, 0_usize..40),
+    ) {
+        let site = site(&format!(
+            "timezone: {zone}\nreminders: {{ lead_days: {leads:?}, send_after: \"{send_after}\", owners: true }}"
+        ));
+        minutes.sort_unstable();
+        if let Some(at) = back.filter(|at| *at < minutes.len()) {
+            // The machine's clock is set back by a day, and goes on from there.
+            for minute in &mut minutes[at..] { *minute -= 24 * 60; }
+        }
+        let mut sent = Sent::default();
+        let mut stages = std::collections::HashSet::new();
+        let mut days = std::collections::HashSet::new();
+        let audience = [recipient.clone()];
+        let key = recipient.key();
+        for minute in minutes {
+            let now = BEGIN.and_time(NaiveTime::MIN).and_utc() + TimeDelta::minutes(minute);
+            let postings: Vec<Posting> =
+                plots.iter().enumerate().filter_map(|(n, plot)| plot.on(n, minute / (24 * 60))).collect();
+            let today = Today::new(&site, &postings, now);
+            let could = today.is_due(sent.of(&key));
+            let digests = today.digests(&audience, &sent);
+            prop_assert!(could || digests.is_empty());
+            for digest in &digests {
+                prop_assert!(!digest.items.is_empty());
+                prop_assert!(days.insert(digest.day), "two digests on {}", digest.day);
+                for item in &digest.items {
+                    let state = lifecycle::state(item.posting, now, &Rules::of(&site));
+                    let may_be_over = matches!(item.section, Section::Changed(_) | Section::Owner(Duty::StillOpen));
+                    prop_assert!(state == State::Open || may_be_over, "{:?} {:?}", item.section, state);
+                    if let Some(stage) = item.stage {
+                        let is_owner = matches!(item.section, Section::Owner(_));
+                        let entry = item.entry();
+                        prop_assert!(stages.insert((entry.posting, entry.closes, is_owner, stage)), "stage {} twice", stage);
+                        prop_assert!(i64::from(stage) >= item.days_left.unwrap() || today.stage(&recipient, item.posting.closes.unwrap(), item.days_left.unwrap()) == Some(stage));
+                    }
+                }
+                digest.remember(&mut sent);
+            }
+            // The same run once more has nothing to say.
+            prop_assert!(today.digests(&audience, &sent).is_empty());
+            if !could { continue; }
+            // What this run knew to be open, and what would close before the next digest could
+            // come, or is within a lead, has been announced with the date that it has.
+            for candidate in &today.candidates {
+                let (Some(closes), Some(days_left)) = (candidate.posting.closes, candidate.days_left) else { continue };
+                if candidate.state != State::Open || !recipient.wants(candidate) { continue; }
+                let largest = i64::from(*recipient.lead_days.as_ref().unwrap_or(&leads).iter().max().unwrap());
+                let is_near = recipient.weekly.is_none_or(|weekday| weekday == today.day.weekday()) && days_left <= largest;
+                if is_near || closes.end(site.timezone) <= today.next_digest(&recipient) {
+                    let told = smallest_stage(sent.of(&key), candidate, |entry| entry.section != "owner");
+                    prop_assert!(told.is_some(), "{} closes {closes} and nobody was told by {now}", candidate.posting.slug);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The mailing list: who is told of what. Two files can hold it, one reader checks both.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use chrono::Weekday;
+use unic_langid::LanguageIdentifier;
+
+use super::plan::Candidate;
+use crate::diagnostics::{Code, Severity, nearest};
+use crate::posting::values;
+use crate::text;
+
+mod csv;
+mod yaml;
+
+pub use csv::read as read_csv;
+pub use yaml::read as read_yaml;
+
+/// How many days before a closing somebody can ask to be told.
+const MAX_LEAD: u16 = 365;
+
+/// Somebody who is written to. Empty interests mean everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The address, as it was written.
+    pub email: String,
+    /// The person's name.
+    pub name: Option<String>,
+    /// The language of the mails; the site's by default.
+    pub language: Option<LanguageIdentifier>,
+    /// Whether the person is on the mailing list, and not only the owner of a posting.
+    pub subscribed: bool,
+    /// Only postings in one of these fields of work, as [`text::term`]s.
+    pub domains: Vec<String>,
+    /// Only postings of one of these teams, as [`text::term`]s.
+    pub teams: Vec<String>,
+    /// Only postings with one of these contracts, as [`text::term`]s.
+    pub contracts: Vec<String>,
+    /// Only postings for people without experience.
+    pub junior: bool,
+    /// How many days before the closing; the site's by default.
+    pub lead_days: Option<Vec<u16>>,
+    /// On which day of the week, for those who want one digest a week.
+    pub weekly: Option<Weekday>,
+    /// Whether postings are announced when they open, too.
+    pub new: bool,
+}
+
+impl Recipient {
+    /// Somebody on the list without any wishes.
+    pub fn new(email: impl Into<String>) -> Self {
+        Self {
+            email: email.into(),
+            name: None,
+            language: None,
+            subscribed: true,
+            domains: Vec::new(),
+            teams: Vec::new(),
+            contracts: Vec::new(),
+            junior: false,
+            lead_days: None,
+            weekly: None,
+            new: false,
+        }
+    }
+
+    /// What tells recipients apart.
+    pub fn key(&self) -> String {
+        key(&self.email)
+    }
+
+    /// Whether a posting is among the recipient's interests.
+    pub fn wants(&self, candidate: &Candidate<'_>) -> bool {
+        let any = |wanted: &[String], offered: &[String]| {
+            wanted.is_empty() || offered.iter().any(|term| wanted.contains(term))
+        };
+        self.subscribed
+            && any(&self.domains, &candidate.domains)
+            && any(&self.teams, &candidate.teams)
+            && any(&self.contracts, &candidate.contracts)
+            && (!self.junior || candidate.posting.junior == Some(true))
+    }
+}
+
+/// What tells addresses apart: two spellings of one address are one person.
+pub fn key(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+const KEYS: &[&str] = &[
+    "email",
+    "name",
+    "language",
+    "domains",
+    "teams",
+    "contracts",
+    "junior",
+    "lead_days",
+    "cadence",
+    "weekday",
+    "new",
+];
+
+/// The known key nearest to one that is not, as help.
+fn suggestion(name: &str) -> String {
+    nearest(name, KEYS.iter().copied()).map_or_else(
+        || format!("the keys are: {}", KEYS.join(", ")),
+        |near| format!("did you mean `{near}`?"),
+    )
+}
+
+/// An entry as it stands in either kind of file: the texts of each key, and where they stand.
+#[derive(Debug, Default)]
+struct Entry {
+    values: HashMap<&'static str, (Vec<String>, Range<usize>)>,
+    span: Range<usize>,
+}
+
+/// Something to say about an entry.
+struct Remark {
+    severity: Severity,
+    code: Code,
+    span: Range<usize>,
+    message: String,
+    help: &'static str,
+}
+
+impl Entry {
+    fn texts(&self, key: &str) -> Vec<String> {
+        let lines = self.values.get(key).into_iter().flat_map(|(texts, _)| texts);
+        lines.map(|text| text::one_line(text)).filter(|text| !text.is_empty()).collect()
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.texts(key).into_iter().next()
+    }
+
+    fn span(&self, key: &str) -> Range<usize> {
+        self.values.get(key).map_or_else(|| self.span.clone(), |(_, span)| span.clone())
+    }
+
+    /// The recipient. Only the address is needed: what else cannot be read is as if it was not
+    /// there, because somebody who is written to too often is better off than one who is not.
+    fn check(&self, mut remark: impl FnMut(Remark)) -> Option<Recipient> {
+        let Some(email) = self.text("email") else {
+            remark(Remark {
+                severity: Severity::Error,
+                code: Code::InvalidRecipient,
+                span: self.span.clone(),
+                message: "this entry has no `email`".to_owned(),
+                help: "add the address, or delete the entry",
+            });
+            return None;
+        };
+        if !text::is_address(&email) || email.parse::<lettre::Address>().is_err() {
+            remark(Remark {
+                severity: Severity::Error,
+                code: Code::InvalidRecipient,
+                span: self.span("email"),
+                message: format!("`{}` is not a mail address", text::shortened(&email, 60)),
+                help: "correct it, or delete the entry",
+            });
+            return None;
+        }
+        let terms = |key: &str| self.texts(key).iter().map(|text| text::term(text)).collect();
+        Some(Recipient {
+            name: self.text("name"),
+            language: self
+                .value("language", &mut remark, "a tag like `fr` or `en`", |tag| tag.parse().ok()),
+            subscribed: true,
+            domains: terms("domains"),
+            teams: terms("teams"),
+            contracts: terms("contracts"),
+            junior: self.flag("junior", &mut remark),
+            lead_days: self.lead_days(&mut remark),
+            weekly: self.weekly(&mut remark),
+            new: self.flag("new", &mut remark),
+            email,
+        })
+    }
+
+    /// What a key means, if it means anything.
+    fn value<T>(
+        &self,
+        key: &'static str,
+        remark: &mut impl FnMut(Remark),
+        expected: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.text(key)?;
+        let value = read(&text);
+        if value.is_none() {
+            remark(Remark {
+                severity: Severity::Warning,
+                code: Code::InvalidValue,
+                span: self.span(key),
+                message: format!(
+                    "`{key}`: `{}` is not {expected}; it is ignored",
+                    text::shortened(&text, 40)
+                ),
+                help: "correct it, or delete it",
+            });
+        }
+        value
+    }
+
+    fn flag(&self, key: &'static str, remark: &mut impl FnMut(Remark)) -> bool {
+        self.value(key, remark, "`true` or `false`", values::yes_or_no).unwrap_or_default()
+    }
+
+    fn lead_days(&self, remark: &mut impl FnMut(Remark)) -> Option<Vec<u16>> {
+        let texts = self.texts("lead_days");
+        let days: Option<Vec<u16>> = texts
+            .iter()
+            .flat_map(|text| text.split([' ', ',', ';']).filter(|text| !text.is_empty()))
+            .map(|text| text.parse().ok().filter(|days| *days <= MAX_LEAD))
+            .collect();
+        if days.is_none() {
+            remark(Remark {
+                severity: Severity::Warning,
+                code: Code::InvalidValue,
+                span: self.span("lead_days"),
+                message: format!(
+                    "`lead_days` needs numbers of days from 0 to {MAX_LEAD}; the site's are used"
+                ),
+                help: "write for example `[7, 3, 1]`",
+            });
+        }
+        days.filter(|days| !days.is_empty())
+    }
+
+    fn weekly(&self, remark: &mut impl FnMut(Remark)) -> Option<Weekday> {
+        let weekly =
+            self.value("cadence", remark, "`daily` or `weekly`", |text| {
+                match text::folded(text).as_str() {
+                    "daily" => Some(false),
+                    "weekly" => Some(true),
+                    _ => None,
+                }
+            });
+        let day = self.value("weekday", remark, "a day of the week, like `Tue`", weekday);
+        match weekly {
+            Some(true) => Some(day.unwrap_or(Weekday::Mon)),
+            // Whoever names a day means once a week.
+            None => day,
+            Some(false) => None,
+        }
+    }
+}
+
+/// A day of the week, in English, whole or by its first three letters, or in French.
+fn weekday(text: &str) -> Option<Weekday> {
+    const FRENCH: [&str; 7] =
+        ["lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"];
+    text.parse().ok().or_else(|| {
+        let folded = text::folded(text);
+        let number = FRENCH.iter().position(|name| *name == folded)?;
+        Weekday::try_from(u8::try_from(number).ok()?).ok()
+    })
+}

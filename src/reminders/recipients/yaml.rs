@@ -1,0 +1,183 @@
+//! `recipients.yaml`: a list of entries.
+
+use std::collections::HashMap;
+
+use super::{Entry, KEYS, Recipient, Remark, suggestion};
+use crate::diagnostics::{Code, Diagnostic, Severity, Source};
+use crate::yaml::{self, Node, Value};
+
+/// Reads the list. A problem with one entry is one for that entry alone.
+pub fn read(path: &str, content: &str) -> (Vec<Recipient>, Vec<Diagnostic>) {
+    let content = content.trim_start_matches('\u{FEFF}');
+    let source = Source::new(path, content);
+    let mut problems = Vec::new();
+    let mut recipients: Vec<Recipient> = Vec::new();
+    let error = |message: String| {
+        Diagnostic::new(Severity::Error, Code::InvalidRecipient, path, message)
+            .help("write one entry a person: `- email: somebody@example.org`")
+    };
+    // Longer than any list that was typed, and short enough to be held. Every value takes a byte.
+    let items = match yaml::parse_with(content, content.len().max(yaml::MAX_NODES)) {
+        Ok(None) => Vec::new(),
+        Ok(Some(Node { value: Value::Sequence(items), .. })) => items,
+        Ok(Some(node)) if node.is_null() => Vec::new(),
+        Ok(Some(node)) => {
+            let message = "the mailing list is not a list".to_owned();
+            problems.push(error(message).at(&source, &node.span));
+            Vec::new()
+        }
+        Err(syntax) => {
+            let span = syntax.span.start..syntax.span.end.max(syntax.span.start + 1);
+            let message = format!("the mailing list cannot be read: {}", syntax.message);
+            problems.push(error(message).at(&source, &span));
+            Vec::new()
+        }
+    };
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let (mut line, mut counted) = (1, 0);
+    for item in items {
+        let mut remark = |remark: Remark| {
+            problems.push(
+                Diagnostic::new(remark.severity, remark.code, path, remark.message)
+                    .at(&source, &remark.span)
+                    .help(remark.help),
+            );
+        };
+        let entry = match entry(&item) {
+            Ok(entry) => entry,
+            Err(strange) => {
+                remark(strange);
+                continue;
+            }
+        };
+        let recipient = entry.check(remark);
+        for (key, _) in unknown(&item) {
+            let name = key.as_text().unwrap_or_default();
+            let message = format!("`{name}` is not known here");
+            problems.push(
+                Diagnostic::new(Severity::Warning, Code::UnknownKey, path, message)
+                    .at(&source, &key.span)
+                    .help(suggestion(name)),
+            );
+        }
+        let Some(recipient) = recipient else { continue };
+        let start = item.span.start.min(content.len());
+        line += content[counted..start].matches('\n').count();
+        counted = start;
+        if let Some(first) = seen.get(&recipient.key()) {
+            let message = format!("the address stands in line {first} already; that entry counts");
+            problems.push(
+                Diagnostic::new(Severity::Warning, Code::DuplicateRecipient, path, message)
+                    .at(&source, &item.span)
+                    .help("delete one of the two"),
+            );
+        } else {
+            seen.insert(recipient.key(), line);
+            recipients.push(recipient);
+        }
+    }
+    (recipients, problems)
+}
+
+fn unknown(item: &Node) -> impl Iterator<Item = &(Node, Node)> {
+    let entries = match &item.value {
+        Value::Mapping(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    entries.iter().filter(|(key, _)| !key.as_text().is_some_and(|name| KEYS.contains(&name)))
+}
+
+/// The texts of an entry. An address alone is an entry, too.
+fn entry(item: &Node) -> Result<Entry, Remark> {
+    let strange = |node: &Node, message: String| Remark {
+        severity: Severity::Error,
+        code: Code::InvalidRecipient,
+        span: node.span.clone(),
+        message,
+        help: "write at least `- email: somebody@example.org`",
+    };
+    let mut entry = Entry { span: item.span.clone(), ..Entry::default() };
+    let entries = match &item.value {
+        Value::Mapping(entries) => entries,
+        Value::Scalar { text, .. } if !item.is_null() => {
+            entry.values.insert("email", (vec![text.clone()], item.span.clone()));
+            return Ok(entry);
+        }
+        _ => return Err(strange(item, "this is no entry of a mailing list".to_owned())),
+    };
+    for (key, value) in entries {
+        let Some(name) = KEYS.iter().find(|name| key.as_text() == Some(name)) else { continue };
+        let texts = match &value.value {
+            _ if value.is_null() => continue,
+            Value::Scalar { text, .. } => vec![text.clone()],
+            Value::Sequence(items) => items
+                .iter()
+                .map(|item| item.as_text().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or_else(|| strange(value, format!("`{name}` is not a list of texts")))?,
+            Value::Mapping(_) => {
+                return Err(strange(value, format!("`{name}` is neither a text nor a list")));
+            }
+        };
+        entry.values.insert(name, (texts, value.span.clone()));
+    }
+    Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::Weekday;
+
+    fn emails(content: &str) -> (Vec<String>, Vec<String>) {
+        let (recipients, problems) = read("content/recipients.yaml", content);
+        (
+            recipients.into_iter().map(|r| r.email).collect(),
+            problems.iter().map(|p| format!("{}:{} {}", p.code, p.line(), p.message)).collect(),
+        )
+    }
+
+    #[test]
+    fn one_bad_entry_is_one_bad_entry() {
+        let (good, problems) = emails(
+            "- email: a@example.org\n  domains: dev\n- email: not an address\n- name: X\n- email: A@example.org\n- email: b@example.org\n  teams: { a: b }\n- email: c@example.org\n  domain: x\n- d@example.org\n",
+        );
+        assert_eq!(good, ["a@example.org", "c@example.org", "d@example.org"]);
+        assert_eq!(problems.len(), 5, "{problems:#?}");
+        assert!(problems[0].starts_with("invalid-recipient:3 "));
+        assert!(problems[2].contains("line 1 already"));
+        assert!(problems[4].starts_with("unknown-key:9 "));
+    }
+
+    #[test]
+    fn nobody_is_lost_for_a_wish_that_cannot_be_read() {
+        let (recipients, problems) = read(
+            "r.yaml",
+            "- email: a@example.org\n  lead_days: soon\n  junior: perhaps\n  language: '?'\n  weekday: someday\n  cadence: hourly\n",
+        );
+        assert_eq!(recipients, [Recipient::new("a@example.org")]);
+        assert_eq!(problems.len(), 5);
+        assert!(problems.iter().all(|problem| problem.severity == Severity::Warning));
+    }
+
+    #[test]
+    fn wishes_are_read() {
+        let (recipients, problems) = read(
+            "r.yaml",
+            "- { email: a@example.org, domains: [Développement, 2021], lead_days: [5, 1], cadence: weekly, weekday: mardi, new: yes }\n",
+        );
+        assert!(problems.is_empty(), "{problems:#?}");
+        assert_eq!(recipients[0].domains, ["developpement", "2021"]);
+        assert_eq!(recipients[0].lead_days.as_deref(), Some(&[5, 1][..]));
+        assert_eq!(recipients[0].weekly, Some(Weekday::Tue));
+        assert!(recipients[0].new);
+    }
+
+    #[test]
+    fn an_empty_list_is_a_list() {
+        assert_eq!(emails(""), (vec![], vec![]));
+        assert_eq!(emails("[]"), (vec![], vec![]));
+        assert_eq!(emails("a: b").1.len(), 1);
+        assert_eq!(emails("- [").1.len(), 1);
+    }
+}

@@ -289,10 +289,11 @@ impl Session<'_> {
             };
             match (&outcome, go_on) {
                 (None, false) => outcome = Some(refusal(step, &answer)),
-                // It wants a message that is for nobody: an empty one, which it does not deliver.
+                // It wants a message for nobody. The dot that RFC 2920 has a client send would make
+                // an empty one; whoever hangs up instead has sent nothing.
                 (Some(_), true) if step == Step::Data => {
-                    self.wire.write(b".\r\n")?;
-                    self.wire.reply(self.smtp.timeout)?;
+                    self.usable = false;
+                    return Ok(outcome);
                 }
                 _ => {}
             }

@@ -1,0 +1,407 @@
+//! Mail servers that misbehave, each in its own way: what was not taken is sent later, what was
+//! taken is not sent again, and what nobody can know is recorded as that.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+#[path = "common/smtp.rs"]
+mod smtp;
+
+use std::collections::HashSet;
+
+use common::{Output, Site};
+use serde_json::Value;
+use smtp::{Act, Options, Server, Step};
+
+const NOW: &str = "--now=2021-08-31";
+
+/// A site with one posting that closes soon, and recipients `a` to so many letters on.
+fn site(server: &Server, recipients: usize, smtp: &str) -> Site {
+    let site = Site::new();
+    let port = server.port;
+    let retry = if smtp.contains("retry_after") { "" } else { "retry_after: [0, 0], " };
+    site.write(
+        "content/site.yaml",
+        format!(
+            "title: Offres\nurl: https://jobs.example.org/\nmail:\n  from: \"Offres <offres@example.org>\"\n  transport: smtp\n  smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 1, {retry}{smtp} }}\n"
+        ),
+    );
+    let letters = ('a'..='z').take(recipients);
+    let list: String = letters.map(|letter| format!("- email: {letter}@example.org\n")).collect();
+    site.write("content/recipients.yaml", list);
+    site.posting("a.md", "title: Développeuse\ncloses: 2021-09-03");
+    site
+}
+
+fn addresses(letters: &str) -> Vec<String> {
+    letters.chars().map(|letter| format!("{letter}@example.org")).collect()
+}
+
+fn status(site: &Site) -> Value {
+    site.run(&[NOW, "status", "--format", "json"]).exits(0).json()
+}
+
+fn remind(site: &Site) -> Output {
+    site.run(&[NOW, "remind"])
+}
+
+/// A server that does one thing at one step, as often as it is said.
+fn once(step: &'static str, recipient: &'static str, times: usize, act: Act) -> Options {
+    Options::new(move |at: &Step<'_>| {
+        let here = at.name == step && (recipient.is_empty() || at.recipient == recipient);
+        (here && at.before < times).then(|| act.clone())
+    })
+}
+
+#[test]
+fn a_server_that_behaves_takes_everything_once_over_few_connections() {
+    for offers in [&["PIPELINING", "SIZE 100000"][..], &[]] {
+        let server = Server::start(Options::new(|_| None).offers(offers));
+        let site = site(&server, 20, "connections: 3");
+        let first = remind(&site).exits(0);
+        assert_eq!(first.stderr, "20 digests sent\n");
+        assert_eq!(server.recipients(), addresses("abcdefghijklmnopqrst"));
+        assert!(server.connections() <= 3);
+        assert_eq!(remind(&site).exits(0).stderr, "no digest is due\n");
+        assert_eq!(server.accepted().len(), 20);
+        let status = status(&site);
+        assert_eq!(status["runs"][0]["sent"], 20);
+        assert_eq!(status["waiting"], 0);
+    }
+}
+
+#[test]
+fn what_is_put_off_is_tried_again_in_the_same_run() {
+    for (step, act) in [
+        ("rcpt", Act::Say("451 4.7.1 greylisted")),
+        ("rcpt", Act::Say("421 4.3.2 going down")),
+        ("mail", Act::Say("452 4.3.1 full")),
+        ("mail", Act::Say("421 too many messages")),
+        ("data", Act::Say("451 later")),
+        ("text", Act::Drop),
+        ("dot", Act::Say("451 4.3.0 later")),
+        ("dot", Act::Say("421 4.3.2 going down")),
+        ("rcpt", Act::Drop),
+        ("rcpt", Act::Say("what?")),
+        ("rcpt", Act::Say("999 strange")),
+        ("mail", Act::Say("250-without\r\n300 end")),
+        ("rcpt", Act::Stall),
+    ] {
+        for offers in [&["PIPELINING"][..], &[]] {
+            let label = format!("{step} {act:?} {offers:?}");
+            let recipient = if step == "mail" { "" } else { "b@example.org" };
+            let server = Server::start(once(step, recipient, 1, act.clone()).offers(offers));
+            let site = site(&server, 3, "connections: 1");
+            let run = remind(&site);
+            assert_eq!(run.code, 0, "{label}: {}", run.stderr);
+            assert_eq!(server.recipients(), addresses("abc"), "{label}");
+        }
+    }
+}
+
+#[test]
+fn what_is_put_off_for_long_waits_for_the_next_run() {
+    let server = Server::start(once("rcpt", "b@example.org", 3, Act::Say("451 greylisted")));
+    let site = site(&server, 3, "");
+    let first = remind(&site).exits(75);
+    assert!(first.stderr.contains("2 digests sent, 1 not taken yet"), "{}", first.stderr);
+    assert_eq!(status(&site)["troubles"][0]["reason"], "451 greylisted");
+    remind(&site).exits(0);
+    assert_eq!(server.recipients(), addresses("abc"));
+}
+
+#[test]
+fn an_address_that_is_refused_stops_nobody_and_is_left_alone_in_the_end() {
+    let server =
+        Server::start(once("rcpt", "b@example.org", 99, Act::Say("550 5.1.1 no such user")));
+    let site = site(&server, 3, "");
+    site.posting("a.md", "title: A\ncloses: 2021-09-20");
+    site.write(
+        "content/recipients.yaml",
+        "- a@example.org\n- email: b@example.org\n  lead_days: [9, 8, 7, 6, 5]\n- c@example.org\n",
+    );
+    for (day, code) in [(11, 1), (12, 1), (13, 1), (14, 0)] {
+        let run = site.run(&[&format!("--now=2021-09-{day}"), "remind"]).exits(code);
+        assert_eq!(run.stderr.contains("b…@example.org: refused: 550 5.1.1"), code == 1);
+        assert!(!run.stderr.contains("b@"), "{}", run.stderr);
+        assert_eq!(run.stderr.contains("not written to any more"), day == 13, "{}", run.stderr);
+        // Once a day, however often the program runs.
+        site.run(&[&format!("--now=2021-09-{day}T20:00:00Z"), "remind"]).exits(0);
+    }
+    assert_eq!(server.recipients(), addresses("ac"));
+    assert_eq!(server.commands().iter().filter(|c| c.contains("RCPT TO:<b@")).count(), 3);
+    assert_eq!(status(&site)["suppressed"], 1);
+}
+
+#[test]
+fn a_message_that_may_have_arrived_is_sent_again_the_same_to_the_byte() {
+    for act in [Act::AcceptAndDrop, Act::Stall, Act::Say("wha"), Act::Say("354 more?")] {
+        let server = Server::start(once("dot", "b@example.org", 1, act.clone()));
+        let site = site(&server, 3, "");
+        let run = remind(&site).exits(0);
+        assert!(run.stderr.contains("b…@example.org: may have arrived"), "{}", run.stderr);
+        let accepted = server.accepted();
+        let unique: HashSet<_> = accepted.iter().map(|mail| mail.message.clone()).collect();
+        assert_eq!(unique.len(), 3, "{act:?}");
+        let expected = if matches!(act, Act::AcceptAndDrop) { "abbc" } else { "abc" };
+        assert_eq!(server.recipients(), addresses(expected));
+        assert_eq!(status(&site)["in_doubt"], 0);
+    }
+}
+
+#[test]
+fn doubt_lasts_until_the_server_answers_and_ends_with_the_day() {
+    let server = Server::start(once("dot", "b@example.org", 4, Act::AcceptAndDrop));
+    let site = site(&server, 2, "");
+    remind(&site).exits(75);
+    assert_eq!(status(&site)["in_doubt"], 1);
+    // Three attempts of the first run, one that is dropped and one that is not.
+    site.run(&["--now=2021-08-31T20:00:00Z", "remind"]).exits(0);
+    let mails: Vec<_> =
+        server.accepted().into_iter().filter(|mail| mail.recipient.starts_with('b')).collect();
+    assert_eq!(mails.len(), 5);
+    assert!(mails.iter().all(|mail| mail == &mails[0]));
+
+    let server = Server::start(once("dot", "b@example.org", 3, Act::AcceptAndDrop));
+    let site = self::site(&server, 2, "");
+    remind(&site).exits(75);
+    // The next day its words would be wrong: what matters is said anew.
+    site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    let mails: Vec<_> =
+        server.accepted().into_iter().filter(|mail| mail.recipient.starts_with('b')).collect();
+    assert_ne!(mails[0].header("Message-ID"), mails[3].header("Message-ID"));
+    assert_eq!(mails.len(), 4);
+}
+
+#[test]
+fn what_is_held_waits_for_a_person() {
+    for (decision, mails) in [("--arrived", 1), ("--lost", 2)] {
+        let server = Server::start(once("dot", "b@example.org", 1, Act::AcceptAndDrop));
+        let site = site(&server, 2, "");
+        let settings = site.read("content/site.yaml");
+        site.write("content/site.yaml", format!("{settings}reminders: {{ in_doubt: hold }}\n"));
+        let run = remind(&site).exits(1);
+        assert!(run.stderr.contains("and is held"), "{}", run.stderr);
+        remind(&site).exits(1);
+        site.run(&["--now=2021-09-01", "remind"]).exits(1);
+        assert_eq!(server.recipients(), addresses("ab"));
+        site.run(&[NOW, "ledger", "settle", decision, "B@example.org"]).exits(0);
+        site.run(&["--now=2021-09-01T20:00:00Z", "remind"]).exits(0);
+        let to_b = server.recipients().into_iter().filter(|to| to.starts_with('b')).count();
+        assert_eq!(to_b, mails, "{decision}");
+    }
+}
+
+#[test]
+fn a_server_that_is_away_is_a_reason_to_try_later() {
+    let server = Server::behaving();
+    let site = site(&server, 3, "");
+    let settings = site.read("content/site.yaml");
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    site.write("content/site.yaml", settings.replace(&server.port.to_string(), &away.to_string()));
+    // Three days without a server.
+    for day in ["2021-08-30", "2021-08-31", "2021-09-01"] {
+        let run = site.run(&[&format!("--now={day}"), "run"]).exits(75);
+        assert!(run.stderr.contains("3 not taken yet"), "{}", run.stderr);
+        assert!(run.stderr.contains("the next run tries again"), "{}", run.stderr);
+    }
+    site.write("content/site.yaml", settings);
+    site.posting("b.md", "title: Fermée\ncloses: 2021-09-01");
+    site.run(&["--now=2021-09-02", "run"]).exits(0);
+    let accepted = server.accepted();
+    assert_eq!(accepted.len(), 3);
+    for mail in &accepted {
+        assert!(String::from_utf8_lossy(&mail.message).contains("(ferme demain)"));
+    }
+}
+
+#[test]
+fn a_sick_server_is_left_alone() {
+    let dropping = Server::start(once("rcpt", "", 9999, Act::Drop));
+    let site = site(&dropping, 26, "connections: 1, retry_after: []");
+    remind(&site).exits(75);
+    assert!(dropping.connections() < 15, "{}", dropping.connections());
+}
+
+#[test]
+fn a_sender_that_is_refused_is_the_operators_to_mend() {
+    let server = Server::start(once("mail", "", 9999, Act::Say("550 5.7.1 not you")));
+    let site = site(&server, 3, "");
+    let run = remind(&site).exits(78);
+    assert!(run.stderr.contains("`mail.from`") && run.stderr.contains("not you"), "{}", run.stderr);
+    assert_eq!(status(&site)["suppressed"], 0);
+}
+
+#[test]
+fn few_connections_are_enough_and_a_server_may_count_them() {
+    // It takes one connection at a time, and three messages over each.
+    let open = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = open.clone();
+    let server = Server::start(Options::new(move |step| {
+        let messages = counter.load(std::sync::atomic::Ordering::SeqCst);
+        match step.name {
+            "dot" => {
+                counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                None
+            }
+            "mail" if messages >= 3 => {
+                counter.store(0, std::sync::atomic::Ordering::SeqCst);
+                Some(Act::Say("421 enough for one connection"))
+            }
+            _ => None,
+        }
+    }));
+    let site = site(&server, 20, "connections: 1, retry_after: []");
+    remind(&site).exits(0);
+    assert_eq!(server.accepted().len(), 20);
+    assert!(server.connections() >= 7);
+}
+
+#[test]
+fn letters_beyond_ascii_go_where_they_are_understood() {
+    let list = "- jürgen@example.org\n- a@bücher.example\n- b@example.org\n";
+    let server = Server::behaving();
+    let site = self::site(&server, 1, "");
+    site.write("content/recipients.yaml", list);
+    remind(&site).exits(0);
+    assert_eq!(
+        server.recipients(),
+        ["a@xn--bcher-kva.example", "b@example.org", "jürgen@example.org"]
+    );
+    let commands = server.commands();
+    let utf8 = commands.iter().filter(|c| c.starts_with("MAIL") && c.contains("SMTPUTF8")).count();
+    assert_eq!(utf8, 1, "{commands:#?}");
+
+    let server = Server::start(Options::new(|_| None).offers(&["8BITMIME"]));
+    let site = self::site(&server, 1, "");
+    site.write("content/recipients.yaml", list);
+    let run = remind(&site).exits(1);
+    assert!(run.stderr.contains("SMTPUTF8"), "{}", run.stderr);
+    assert_eq!(server.recipients(), ["a@xn--bcher-kva.example", "b@example.org"]);
+}
+
+#[test]
+fn a_message_that_is_too_large_for_the_server_is_not_tried() {
+    let server = Server::start(Options::new(|_| None).offers(&["SIZE 100"]));
+    let site = site(&server, 2, "");
+    let run = remind(&site).exits(1);
+    assert!(run.stderr.contains("larger than the server takes"), "{}", run.stderr);
+    assert!(server.commands().iter().all(|command| !command.starts_with("MAIL")));
+}
+
+fn trusting(site: &Site, server: &Server) {
+    site.write("ca.pem", &server.authority);
+}
+
+#[test]
+fn mail_is_encrypted_and_the_server_is_who_it_says() {
+    for (tls, security) in [(false, "starttls"), (true, "tls")] {
+        let offers = if tls { vec!["AUTH PLAIN"] } else { vec!["STARTTLS", "PIPELINING"] };
+        let options = Options { tls, offers, ..Options::new(|_| None) };
+        let server = Server::start(options.clone());
+        let smtp = format!("security: {security}, ca_file: ca.pem");
+        let site = self::site(&server, 2, &smtp);
+        trusting(&site, &server);
+        remind(&site).exits(0);
+        assert_eq!(server.recipients(), addresses("ab"));
+
+        // An authority that nobody knows.
+        let site = self::site(&server, 2, &format!("security: {security}"));
+        let run = remind(&site).exits(78);
+        assert!(run.stderr.contains("certificate") && run.stderr.contains("ca_file"), "{run:?}");
+
+        // A certificate of somebody else.
+        let stranger = Server::start(Options { name: "mail.example.com", ..options });
+        let site = self::site(&stranger, 2, &smtp);
+        trusting(&site, &stranger);
+        let run = remind(&site).exits(78);
+        assert!(run.stderr.contains("certificate"), "{}", run.stderr);
+        assert!(stranger.accepted().is_empty());
+    }
+}
+
+#[test]
+fn nothing_leaves_unencrypted_that_should_not() {
+    let server = Server::behaving();
+    let site = self::site(&server, 2, "security: starttls");
+    let run = remind(&site).exits(78);
+    assert!(run.stderr.contains("offers no STARTTLS"), "{}", run.stderr);
+    assert!(server.commands().iter().all(|command| !command.starts_with("MAIL")));
+    let settings = site.read("content/site.yaml");
+    site.write(
+        "content/site.yaml",
+        settings.replace("127.0.0.1", "mail.example.org").replace("starttls", "none"),
+    );
+    let run = site.run(&["check"]).exits(78);
+    assert!(run.stdout.contains("does not leave this machine unencrypted"), "{}", run.stdout);
+    // What a server says before TLS begins may be anybody's words.
+    let injecting = Server::start(
+        once("starttls", "", 1, Act::Say("220 go ahead\r\n250-x\r\n250 AUTH PLAIN"))
+            .offers(&["STARTTLS"]),
+    );
+    let site = self::site(&injecting, 1, "security: starttls, retry_after: []");
+    let run = remind(&site).exits(75);
+    assert!(run.stderr.contains("before TLS"), "{}", run.stderr);
+}
+
+#[test]
+fn servers_that_want_to_know_who_we_are_are_told() {
+    for (offer, auth) in [
+        ("AUTH PLAIN LOGIN", ""),
+        ("AUTH LOGIN", ""),
+        ("AUTH=LOGIN", ""),
+        ("AUTH PLAIN LOGIN", "auth: login, "),
+        ("AUTH PLAIN XOAUTH2", "auth: xoauth2, "),
+    ] {
+        let server = Server::start(Options::new(|_| None).offers(&[offer]));
+        let site =
+            self::site(&server, 2, &format!("{auth}user: user, password_file: .crieur/password"));
+        site.write(".crieur/password", "secret\n");
+        remind(&site).exits(0);
+        assert_eq!(server.accepted().len(), 2);
+        site.write(".crieur/password", "wrong");
+        site.posting("b.md", "title: B\ncloses: 2021-09-02");
+        let run = site.run(&["--now=2021-09-01", "remind"]).exits(78);
+        assert!(run.stderr.contains("does not let `user` in"), "{}", run.stderr);
+        assert!(!run.stderr.contains("wrong"), "{}", run.stderr);
+    }
+    let server = Server::start(Options::new(|_| None).offers(&["AUTH PLAIN"]));
+    let site = self::site(&server, 2, "auth: login, user: user, password_env: CRIEUR_SECRET");
+    assert!(remind(&site).exits(78).stderr.contains("no password in `CRIEUR_SECRET`"));
+    let output = site.command().args([NOW, "remind"]).env("CRIEUR_SECRET", "secret").output();
+    let stderr = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(stderr.contains("none of the ways to log in"), "{stderr}");
+    let later =
+        Server::start(once("auth", "", 1, Act::Say("454 4.7.0 later")).offers(&["AUTH PLAIN"]));
+    let site = self::site(&later, 2, "user: user, password_file: secret");
+    site.write("secret", "secret");
+    remind(&site).exits(0);
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let server = Server::behaving();
+    let site = site(&server, 5, "rate_per_second: 20");
+    let begin = std::fs::metadata(site.path("content/site.yaml")).unwrap().modified().unwrap();
+    remind(&site).exits(0);
+    site.write("end", "");
+    let end = std::fs::metadata(site.path("end")).unwrap().modified().unwrap();
+    assert!(end.duration_since(begin).unwrap() >= std::time::Duration::from_millis(200));
+    assert_eq!(server.accepted().len(), 5);
+}
+
+#[test]
+fn a_server_that_fails_at_the_door_is_away() {
+    for (step, act) in [
+        ("banner", Act::Say("554 no service")),
+        ("banner", Act::Drop),
+        ("banner", Act::Stall),
+        ("ehlo", Act::Drop),
+        ("ehlo", Act::Say("451 later")),
+    ] {
+        let server = Server::start(once(step, "", 9999, act.clone()));
+        let site = self::site(&server, 1, "retry_after: []");
+        let run = remind(&site);
+        assert_eq!(run.code, 75, "{step} {act:?}: {}", run.stderr);
+        assert_eq!(status(&site)["waiting"], 1);
+    }
+}

@@ -104,8 +104,6 @@ struct ItemContext {
     notice: String,
     /// The same, relative to today.
     relative: Option<String>,
-    /// Whether it must not be overlooked.
-    urgent: bool,
 }
 
 impl Composer<'_> {
@@ -274,7 +272,6 @@ fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext 
         url: site.address(&page_path(&posting.slug)).into(),
         notice,
         relative: days.map(|days| catalog.with("closes-in", [("days", days.into())])),
-        urgent: days.is_some_and(|days| days <= 1),
     }
 }
 

@@ -156,3 +156,229 @@ fn a_ledger_that_cannot_be_used_stops_the_sending() {
     assert!(remind.stderr.contains("crieur ledger restore"), "{}", remind.stderr);
     assert!(outbox(&site).is_empty());
 }
+
+#[test]
+fn a_list_may_be_csv_and_one_line_is_one_line() {
+    let site = site();
+    std::fs::remove_file(site.path("content/recipients.yaml")).unwrap();
+    site.write(
+        "content/recipients.csv",
+        "email;domains;language\na@example.org;;\nnot an address;;\nb@example.org;Design, Dév;en\n",
+    );
+    let run = site.run(&["--now=2021-08-31", "remind"]).exits(1);
+    assert!(run.stderr.contains("content/recipients.csv:3:1"), "{}", run.stderr);
+    assert_eq!(outbox(&site).len(), 2);
+    let check = site.run(&["check", "--format", "json"]).exits(1).json();
+    assert_eq!(check[0]["code"], "invalid-recipient");
+    assert_eq!((&check[0]["line"], &check[0]["column"]), (&3.into(), &1.into()));
+}
+
+#[test]
+fn a_simulation_is_what_happens_then() {
+    let site = site();
+    let simulate = ["simulate", "--from", "2021-08-29", "--to", "2021-09-06", "--format", "json"];
+    let simulated = site.run(&simulate).exits(1).json();
+    assert!(!site.exists(".crieur"));
+    let mut happened = Vec::new();
+    for n in 0..9 {
+        let day = chrono::NaiveDate::from_ymd_opt(2021, 8, 29).unwrap() + chrono::Days::new(n);
+        site.run(&[&format!("--now={day}T08:00:00+02:00"), "remind"]).exits(1);
+        let sent = site.files(".crieur/outbox").into_keys();
+        happened.push((
+            day.to_string(),
+            sent.filter(|name| name.starts_with(&day.to_string())).count(),
+        ));
+    }
+    let rows = simulated.as_array().unwrap();
+    for (day, count) in happened {
+        assert_eq!(rows.iter().filter(|row| row["day"] == day.as_str()).count(), count, "{day}");
+    }
+    assert_eq!(rows[0]["recipient"], "a@example.org");
+    assert_eq!(rows[0]["subject"], "2 offres ferment bientôt");
+    assert_eq!(
+        rows[0]["items"][0],
+        serde_json::json!({ "slug": "a", "section": "closing", "stage": 7, "days_left": 5 })
+    );
+    // What was sent before is not sent again, in a simulation either.
+    let again = site.run(&["simulate", "--from", "2021-09-06", "--to", "2021-09-09"]).exits(1);
+    assert_eq!(again.stdout, "");
+    site.run(&["simulate", "--from", "2021-09-06", "--to", "2021-09-05"]).exits(2);
+}
+
+#[test]
+fn previews_are_files_to_look_at_whether_or_not_they_were_sent() {
+    let site = site();
+    site.run(&["--now=2021-08-31", "remind"]).exits(1);
+    let preview = site.run(&["--now=2021-08-31T06:00:00Z", "preview"]).exits(1);
+    let paths: Vec<&str> = preview.stdout.lines().collect();
+    assert_eq!(paths.len(), 2);
+    assert!(site.read(paths[1]).contains("closes in 5 days"), "{}", paths[1]);
+    let one = site.run(&["--now=2021-08-31", "preview", "--recipient", "b@example.org"]).exits(1);
+    assert_eq!(one.stdout.trim(), paths[1]);
+    let none = site.run(&["--now=2021-07-01", "preview"]).exits(1);
+    assert!(none.stderr.contains("try another day"), "{}", none.stderr);
+}
+
+#[test]
+fn who_unsubscribed_gets_nothing_whatever_the_list_says() {
+    let site = site();
+    site.run(&["unsubscribe", "A@example.org"]).exits(0);
+    let again = site.run(&["unsubscribe", "a@example.org"]).exits(0);
+    assert!(again.stderr.contains("already"), "{}", again.stderr);
+    let dry = site.run(&["--now=2021-08-31", "remind", "--dry-run"]).exits(1);
+    assert!(!dry.stdout.contains("a@example.org"), "{}", dry.stdout);
+    site.run(&["--now=2021-08-31", "remind"]).exits(1);
+    assert_eq!(outbox(&site).len(), 1);
+    let why =
+        site.run(&["--now=2021-08-31", "explain", "a", "--recipient", "a@example.org"]).exits(0);
+    assert!(why.stdout.contains("not written to any more"), "{}", why.stdout);
+    site.run(&["unsubscribe", "--undo", "a@example.org"]).exits(0);
+    site.run(&["--now=2021-08-31", "remind"]).exits(1);
+    assert_eq!(outbox(&site).len(), 2);
+    site.run(&["unsubscribe", "nobody"]).exits(2);
+}
+
+#[test]
+fn who_is_forgotten_is_in_no_file_of_ours() {
+    let site = site();
+    site.run(&["--now=2021-08-31", "remind"]).exits(1);
+    site.run(&["--now=2021-08-31", "preview"]).exits(1);
+    let forget = site.run(&["--now=2021-08-31", "forget", "b@example.org"]).exits(1);
+    assert!(
+        forget.stderr.contains("still stands in `content/recipients.yaml`"),
+        "{}",
+        forget.stderr
+    );
+    for (name, bytes) in site.files(".crieur") {
+        let found = bytes.windows(13).any(|window| window == b"b@example.org");
+        assert!(!found, "{name}");
+    }
+    site.run(&["--now=2021-09-01", "remind"]).exits(1);
+    assert_eq!(outbox(&site).len(), 1);
+}
+
+#[test]
+fn a_damaged_ledger_has_a_way_out() {
+    let site = site();
+    site.run(&["--now=2021-08-31", "remind"]).exits(1);
+    site.run(&["ledger", "check"]).exits(0);
+    site.write(".crieur/ledger.sqlite3", "nonsense ".repeat(2000));
+    site.run(&["ledger", "check"]).exits(1);
+    site.run(&["--now=2021-08-31", "remind"]).exits(78);
+    site.run(&["status"]).exits(78);
+    let restored = site.run(&["ledger", "restore"]).exits(1);
+    assert!(restored.stderr.contains("knows of 2 digests again"), "{}", restored.stderr);
+    assert!(site.exists(".crieur/damaged-1.sqlite3"));
+    let again = site.run(&["--now=2021-08-31", "remind"]).exits(1);
+    assert!(again.stderr.contains("no digest is due"), "{}", again.stderr);
+    std::fs::remove_dir_all(site.path(".crieur")).unwrap();
+    site.run(&["ledger", "restore"]).exits(2);
+}
+
+#[test]
+fn dry_runs_write_nothing_even_beside_a_ledger() {
+    let site = site();
+    site.run(&["--now=2021-08-29", "remind"]).exits(1);
+    let before = (site.files("."), site.times("."));
+    for arguments in [
+        &["remind", "--dry-run"][..],
+        &["status"],
+        &["status", "--format", "json"],
+        &["simulate", "--from", "2021-09-01", "--to", "2021-09-09"],
+        &["explain", "a", "--recipient", "a@example.org"],
+        &["ledger", "check"],
+        &["check"],
+    ] {
+        let code = site.run(&[&["--now=2021-08-31"], arguments].concat()).code;
+        assert!(code < 2, "{arguments:?}");
+        assert_eq!((site.files("."), site.times(".")), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn logs_are_lines_for_machines_where_they_are_wanted() {
+    let site = site();
+    let run = site.run(&["--now=2021-08-31", "--log-format", "json", "-v", "remind"]).exits(1);
+    let lines: Vec<serde_json::Value> =
+        run.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["level"], "error");
+    assert_eq!(lines[0]["code"], "invalid-recipient");
+    assert_eq!(lines[0]["line"], 5);
+    assert_eq!(lines[1]["recipient"], "a…@example.org");
+    assert_eq!(lines[1]["time"], "2021-08-31T08:00:00Z");
+    assert_eq!(lines[3]["message"], "2 digests in `.crieur/outbox`");
+    assert!(!run.stderr.contains("a@example.org"));
+    site.write("content/site.yaml", "title: x");
+    let failed = site.run(&["--log-format", "json", "remind"]).exits(78);
+    let last = failed.stderr.lines().last().unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(last).unwrap()["exit_code"], 78);
+}
+
+#[test]
+fn owners_of_postings_are_told_when_the_site_wants_it() {
+    let site = Site::new();
+    let settings = site.read("content/site.yaml");
+    site.write("content/site.yaml", format!("{settings}reminders: {{ owners: true }}\n"));
+    site.posting("a.md", "title: A\ncloses: 2021-09-03\ncontact: Jo <jo@example.org>");
+    site.run(&["--now=2021-08-31", "remind"]).exits(0);
+    let mails = outbox(&site);
+    assert!(
+        mails[0].contains("To: jo@example.org") && mails[0].contains("Vos offres")
+            || mails[0].contains("VOS OFFRES")
+    );
+    site.run(&["unsubscribe", "jo@example.org"]).exits(0);
+    site.run(&["--now=2021-09-03", "remind"]).exits(0);
+    assert_eq!(outbox(&site).len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_machines_own_mail_system_is_handed_what_leaves() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = site();
+    let settings = site.read("content/site.yaml");
+    let transport = "transport: sendmail, sendmail: bin/sendmail, smtp: { retry_after: [] }";
+    site.write("content/site.yaml", settings.replace("mail: {", &format!("mail: {{ {transport},")));
+    let script = |body: &str| {
+        site.write("bin/sendmail", format!("#!/bin/sh\n{body}\n"));
+        std::fs::set_permissions(site.path("bin/sendmail"), PermissionsExt::from_mode(0o755))
+            .unwrap();
+    };
+    let remind = |code| site.run(&["--now=2021-08-31", "remind"]).exits(code).stderr;
+    script("cat > /dev/null; echo busy >&2; exit 75");
+    assert!(remind(75).contains("2 not taken yet"));
+    script("cat > /dev/null; case $5 in a@*) echo unknown >&2; exit 67;; esac; kill -9 $$");
+    let said = remind(75);
+    assert!(said.contains("a…@example.org: refused") && said.contains("unknown"), "{said}");
+    assert!(said.contains("b…@example.org: may have arrived"), "{said}");
+    script("printf '%s\\n' \"$*\" >> args; cat >> mails");
+    assert!(remind(1).contains("1 digest sent"));
+    assert_eq!(site.read("args"), "-i -f offres@example.org -- b@example.org\n");
+    let mail = site.read("mails");
+    assert!(mail.contains("To: b@example.org\n") && !mail.contains('\r'), "{mail}");
+    std::fs::remove_file(site.path("bin/sendmail")).unwrap();
+    site.posting("c.md", "title: C\ncloses: 2021-09-02");
+    let missing = site.run(&["--now=2021-09-01", "remind"]).exits(78).stderr;
+    assert!(missing.contains("bin/sendmail`: correct `mail.sendmail`"), "{missing}");
+}
+
+/// An hour is repeated in autumn and left out in spring, and machines' clocks are set back: no day
+/// has two digests, and no reminder comes twice.
+#[test]
+fn clocks_are_put_back_and_nothing_is_sent_twice() {
+    for (closes, from) in [("2021-10-31", "2021-10-29"), ("2021-03-28", "2021-03-26")] {
+        let site = Site::new();
+        site.write("content/recipients.yaml", "- email: a@example.org\n  lead_days: [2, 1, 0]\n");
+        site.posting("a.md", &format!("title: A\ncloses: {closes}"));
+        let begin = format!("{from}T00:00:00Z").parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        let hours = (0..72).chain(47..72).chain(24..72);
+        for hour in hours {
+            let now = begin + chrono::TimeDelta::hours(hour);
+            let now = format!("--now={}", now.to_rfc3339());
+            let output =
+                site.command().args([&now, "remind"]).env("TZ", "America/New_York").output();
+            assert!(output.unwrap().status.success());
+        }
+        assert_eq!(outbox(&site).len(), 3, "{closes}");
+    }
+}

@@ -7,6 +7,8 @@ mod common;
 mod smtp;
 
 use std::collections::HashSet;
+use std::process::Stdio;
+use std::sync::{Mutex, mpsc};
 
 use common::{Output, Site};
 use serde_json::Value;
@@ -19,10 +21,11 @@ fn site(server: &Server, recipients: usize, smtp: &str) -> Site {
     let site = Site::new();
     let port = server.port;
     let retry = if smtp.contains("retry_after") { "" } else { "retry_after: [0, 0], " };
+    let timeout = if smtp.contains("timeout") { "" } else { "timeout_seconds: 1, " };
     site.write(
         "content/site.yaml",
         format!(
-            "title: Offres\nurl: https://jobs.example.org/\nmail:\n  from: \"Offres <offres@example.org>\"\n  transport: smtp\n  smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 1, {retry}{smtp} }}\n"
+            "title: Offres\nurl: https://jobs.example.org/\nmail:\n  from: \"Offres <offres@example.org>\"\n  transport: smtp\n  smtp: {{ host: 127.0.0.1, port: {port}, {timeout}{retry}{smtp} }}\n"
         ),
     );
     let letters = ('a'..='z').take(recipients);
@@ -404,4 +407,85 @@ fn a_server_that_fails_at_the_door_is_away() {
         assert_eq!(run.code, 75, "{step} {act:?}: {}", run.stderr);
         assert_eq!(status(&site)["waiting"], 1);
     }
+}
+
+/// Runs the program until the server is at a step for `b`, kills it there, and lets the server do
+/// what it would.
+fn killed_at(step: &'static str, act: Option<Act>) -> (Server, Site) {
+    let (at, reached) = mpsc::channel();
+    let (killed, goes_on) = mpsc::channel::<()>();
+    let (at, goes_on) = (Mutex::new(at), Mutex::new(goes_on));
+    let server = Server::start(Options::new(move |now: &Step<'_>| {
+        if now.name != step || now.recipient != "b@example.org" || now.before > 0 {
+            return None;
+        }
+        at.lock().unwrap().send(()).unwrap();
+        goes_on.lock().unwrap().recv().unwrap();
+        act.clone()
+    }));
+    let site = site(&server, 4, "connections: 1");
+    let mut run = site.command().args([NOW, "remind"]).stderr(Stdio::null()).spawn().unwrap();
+    reached.recv().unwrap();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    killed.send(()).unwrap();
+    (server, site)
+}
+
+#[test]
+fn a_run_that_is_killed_before_the_dot_has_sent_nothing() {
+    for step in ["rcpt", "text"] {
+        let (server, site) = killed_at(step, Some(Act::Drop));
+        assert_eq!(status(&site)["runs"][0]["ended_at"], Value::Null);
+        remind(&site).exits(0);
+        assert_eq!(server.recipients(), addresses("abcd"), "{step}");
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_after_the_dot_leaves_one_digest_in_doubt() {
+    let (server, site) = killed_at("dot", Some(Act::AcceptAndDrop));
+    remind(&site).exits(0);
+    assert_eq!(server.recipients(), addresses("abbcd"));
+    let accepted = server.accepted();
+    assert_eq!(accepted[1], accepted[2]);
+    assert!(site.run(&[NOW, "status"]).exits(0).stdout.contains("it did not end"));
+}
+
+#[test]
+fn two_runs_at_once_are_one() {
+    let (at, reached) = mpsc::channel();
+    let (done, goes_on) = mpsc::channel::<()>();
+    let (at, goes_on) = (Mutex::new(at), Mutex::new(goes_on));
+    let server = Server::start(Options::new(move |step| {
+        if step.name == "data" && step.recipient == "a@example.org" {
+            at.lock().unwrap().send(()).unwrap();
+            goes_on.lock().unwrap().recv().unwrap();
+        }
+        None
+    }));
+    let site = site(&server, 3, "connections: 1, timeout_seconds: 60");
+    let mut first = site.command().args([NOW, "remind"]).stderr(Stdio::null()).spawn().unwrap();
+    reached.recv().unwrap();
+    let second = remind(&site).exits(75);
+    assert!(second.stderr.contains("another run is sending"), "{}", second.stderr);
+    // Whoever only looks is not in the way.
+    assert_eq!(status(&site)["waiting"], 3);
+    done.send(()).unwrap();
+    assert!(first.wait().unwrap().success());
+    assert_eq!(server.recipients(), addresses("abc"));
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_lets_nothing_leave() {
+    let server = Server::behaving();
+    let site = site(&server, 3, "");
+    remind(&site).exits(0);
+    site.posting("b.md", "title: B\ncloses: 2021-09-02");
+    // Somebody else writes, and does not end.
+    let other = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let run = site.run(&["--now=2021-09-01", "remind"]).exits(75);
+    assert!(run.stderr.contains("cannot use the ledger"), "{}", run.stderr);
+    assert_eq!(server.accepted().len(), 3);
 }

@@ -108,6 +108,21 @@ pub(super) fn masked(email: &str) -> String {
     }
 }
 
+/// What somebody said, without the addresses in it.
+pub(super) fn without_addresses(text: &str) -> String {
+    let is_between = |c: char| c.is_whitespace() || "<>()[]\"',;:".contains(c);
+    let mut parts = text.split_inclusive(is_between);
+    let shown = parts.by_ref().map(|part| {
+        let word = part.trim_end_matches(is_between);
+        if word.contains('@') {
+            format!("{}{}", masked(word), &part[word.len()..])
+        } else {
+            part.to_owned()
+        }
+    });
+    shown.collect()
+}
+
 /// The catalog and templates of each language that recipients read.
 pub(super) struct Languages {
     site: String,
@@ -180,7 +195,17 @@ pub(super) fn transport(opened: &Opened) -> Result<Box<dyn transport::Transport>
     let mail = &opened.site.mail;
     Ok(match mail.transport {
         Transport::File => Box::new(outbox(&opened.layout)),
-        Transport::Sendmail => Box::new(Sendmail::new(mail.sendmail.as_deref())),
+        Transport::Sendmail => {
+            // A name is looked for on the path, like a shell would; a path is the site's.
+            let command = mail.sendmail.as_ref().map(|command| {
+                if command.components().count() > 1 {
+                    opened.layout.root.join(command)
+                } else {
+                    command.clone()
+                }
+            });
+            Box::new(Sendmail::new(command.as_deref()))
+        }
         Transport::Smtp => Box::new(smtp::Smtp {
             host: mail.smtp.host.clone(),
             port: mail.smtp.port(),
@@ -240,4 +265,20 @@ pub(super) fn composer<'a>(
     now: DateTime<Utc>,
 ) -> Composer<'a> {
     Composer { site, signer, secret, now }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_address_stands_in_what_is_shown() {
+        let said = "550 5.1.1 <jo.smith@example.org>: no user jo.smith@example.org, sorry";
+        assert_eq!(
+            without_addresses(said),
+            "550 5.1.1 <j…@example.org>: no user j…@example.org, sorry"
+        );
+        assert_eq!(without_addresses("é@b @ @c"), "é…@b ?…@ ?…@c");
+        assert_eq!(without_addresses(""), "");
+    }
 }

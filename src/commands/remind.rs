@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use serde_json::json;
 
-use super::mailing::{self, Languages, ledger_failure, masked};
+use super::mailing::{self, Languages, ledger_failure, masked, without_addresses};
 use super::{Level, Opened, Outcome, Result, Shell, configuration, outcome, print, temporary};
 use crate::cli;
 use crate::diagnostics::plural;
@@ -221,14 +221,14 @@ fn tell(shell: &Shell, event: &Event) {
     let (level, what) = match &event.mark {
         Mark::Sent => (Level::Info, "sent".to_owned()),
         Mark::Deferred(why) => (Level::Info, format!("not taken yet: {why}")),
-        Mark::Refused { reason, .. } => (Level::Warning, format!("refused: {reason}")),
+        Mark::Refused { reason: why, .. } => (Level::Warning, format!("refused: {why}")),
         Mark::InDoubt(why) => (Level::Warning, format!("may have arrived: {why}")),
         Mark::Held(why) => (Level::Warning, format!("may have arrived, and is held: {why}")),
         Mark::Sending { .. } | Mark::Abandoned => return,
     };
     let fields = json!({ "recipient": who, "message_id": event.message_id });
     if level != Level::Info || shell.global.verbose > 0 {
-        shell.log(level, &format!("{who}: {what}"), fields.clone());
+        shell.log(level, &format!("{who}: {}", without_addresses(&what)), fields.clone());
     }
     if event.suppressed {
         let line = format!("{who}: refused too often, and not written to any more");

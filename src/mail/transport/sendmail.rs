@@ -76,6 +76,12 @@ impl Transport for Sendmail {
     }
 
     fn connect(&self) -> Result<Box<dyn Connection + '_>, Unavailable> {
+        let is_path = self.command.components().count() > 1;
+        if is_path && !self.command.exists() {
+            let command = self.command.display();
+            let message = format!("there is no `{command}`: correct `mail.sendmail`");
+            return Err(Unavailable::Misconfigured(message));
+        }
         Ok(Box::new(self.clone()))
     }
 }

@@ -1,0 +1,150 @@
+//! Whole messages, to the byte: in both languages, with every section, signed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::Site;
+
+/// A key of nobody's.
+const KEY: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+-----END PRIVATE KEY-----
+";
+
+fn site() -> Site {
+    let site = Site::new();
+    site.write(
+        "content/site.yaml",
+        "title: Offres de la Criée
+url: https://emplois.example.org/
+reminders: { owners: true }
+mail:
+  from: \"Offres de la Criée <emplois@example.org>\"
+  reply_to: contact@example.org
+  dkim: { domain: example.org, selector: crieur, key_file: dkim.pem }
+unsubscribe: { mailto: off@example.org }
+",
+    );
+    site.write("dkim.pem", KEY);
+    site.write(
+        "content/recipients.yaml",
+        "- { email: fr@example.org, name: \"Zoé L’Hôte\", new: true }
+- { email: en@example.org, name: 'Jo \"the\" Smith, Jr.', language: en, new: true }
+",
+    );
+    let posting = |name: &str, yaml: &str| site.posting(&format!("{name}.md"), yaml);
+    posting(
+        "today",
+        "title: Développeuse & <développeur>\nrole: Web\nteam: Marées\ncloses: 2021-09-02",
+    );
+    posting("tomorrow", "title: Designer\nfriend: Agence\ncloses: 2021-09-03");
+    posting("moves", "title: Coach\ncloses: 2021-09-08");
+    posting("filled", "title: Bizdev\ncloses: 2021-09-08");
+    posting("withdrawn", "title: Intra\ncloses: 2021-09-08");
+    posting("ends", "title: Produit\ncloses: 2021-09-08");
+    posting("endless", "title: Sans date\nopens: 2021-05-01\ncontact: fr@example.org");
+    posting("forgotten", "title: Oubliée\nopen: true\ncloses: 2021-08-20\ncontact: fr@example.org");
+    posting("own", "title: Mienne\nstatus: open\ncloses: 2021-09-30\ncontact: en@example.org");
+    site
+}
+
+/// The second day: everything has happened.
+fn mails() -> Vec<(String, String)> {
+    let site = site();
+    site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    let posting = |name: &str, yaml: &str| site.posting(&format!("{name}.md"), yaml);
+    posting("moves", "title: Coach\ncloses: 2021-09-20");
+    posting("filled", "title: Bizdev\nfilled: true\ncloses: 2021-09-08");
+    posting("withdrawn", "title: Intra\nopen: false\ncloses: 2021-09-08");
+    posting("ends", "title: Produit\ncloses: 2021-09-01");
+    posting("own", "title: Mienne\nstatus: open\ncloses: 2021-09-02\ncontact: en@example.org");
+    posting("new", "title: Nouvelle\nteam: Équipe\nopens: 2021-09-02\ncloses: 2021-10-30");
+    posting("newer", "title: Sans clôture\nopens: 2021-09-02");
+    let settings = site.read("content/site.yaml").replace(
+        "{ mailto: off@example.org }",
+        "{ mailto: off@example.org, url: 'https://emplois.example.org/off' }",
+    );
+    site.write("content/site.yaml", settings);
+    site.run(&["--now=2021-09-02", "remind"]).exits(0);
+    let files = site.files(".crieur/outbox").into_iter();
+    files.map(|(name, bytes)| (name[..10].to_owned(), String::from_utf8(bytes).unwrap())).collect()
+}
+
+#[test]
+fn whole_messages() {
+    for (day, mail) in mails() {
+        // A token is made with a number of the ledger's own.
+        let stable = masked(&mail.replace("=\r\n", "\r\n"));
+        let to = if mail.contains("Content-Language: en") { "en" } else { "fr" };
+        let stable = stable.replace("\r\n", "\n");
+        insta::assert_snapshot!(format!("mail-{day}-{to}"), stable);
+    }
+}
+
+/// Tokens and signatures differ from one ledger to another.
+fn masked(mail: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut secret = false;
+    for line in mail.lines() {
+        secret = if line.trim_start().starts_with("b=") || line.trim_start().starts_with("bh=") {
+            lines.push(" (signature)".to_owned());
+            true
+        } else {
+            secret && line.starts_with(' ')
+        };
+        if secret {
+            continue;
+        }
+        match line.split_once("token=") {
+            Some((before, after)) => {
+                let end = after.find(['>', '"']).map_or("", |at| &after[at..]);
+                lines.push(format!("{before}token=…{end}"));
+            }
+            None => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn the_same_mail_is_the_same_to_the_byte() {
+    let bytes = || {
+        let site = site();
+        site.run(&["--now=2021-09-01", "remind"]).exits(0);
+        site.files(".crieur/outbox")
+    };
+    assert_eq!(bytes(), bytes());
+}
+
+#[test]
+fn every_message_is_as_servers_want_it() {
+    for (_, mail) in mails() {
+        assert!(mail.is_ascii());
+        assert!(mail.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n'])));
+        let head = mail.split("\r\n\r\n").next().unwrap();
+        for name in [
+            "DKIM-Signature",
+            "From",
+            "To",
+            "Subject",
+            "Date",
+            "Message-ID",
+            "Reply-To",
+            "List-Id",
+            "List-Unsubscribe",
+            "Auto-Submitted",
+            "X-Auto-Response-Suppress",
+            "Content-Language",
+            "Feedback-ID",
+            "MIME-Version",
+            "Content-Type",
+        ] {
+            let count = head.split("\r\n").filter(|l| l.starts_with(&format!("{name}: "))).count();
+            assert_eq!(count, 1, "{name}:\n{head}");
+        }
+        // One-click only where there is a page for it.
+        let is_https = head.contains("<https://");
+        assert_eq!(head.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"), is_https);
+        assert!(head.contains("<mailto:off@example.org?subject=unsubscribe>"));
+    }
+}

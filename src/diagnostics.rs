@@ -98,6 +98,8 @@ pub enum Code {
     InvalidRecipient,
     /// One address twice in the mailing list.
     DuplicateRecipient,
+    /// The mailing list is where others can read it.
+    PublicList,
     /// The dates of the last changes could not be read from git.
     History,
     /// A file that crieur would write already exists and is somebody else's.
@@ -146,6 +148,7 @@ impl Code {
             Self::EmptyLink => "empty-link",
             Self::InvalidRecipient => "invalid-recipient",
             Self::DuplicateRecipient => "duplicate-recipient",
+            Self::PublicList => "public-list",
             Self::History => "history",
             Self::ForeignFile => "foreign-file",
             Self::Template => "template",

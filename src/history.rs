@@ -1,7 +1,7 @@
 //! When files last changed, from the git history that a site lies in.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Datelike, Utc};
 use gix::diff::tree::recorder::Change;
@@ -47,22 +47,45 @@ impl History {
     /// When there is a repository that cannot be read.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let folder = folder.canonicalize().map_err(Error::new)?;
-        // That there is no repository is no error.
-        let Ok((found, _)) = gix::discover::upwards(&folder) else { return Ok(Self::default()) };
-        let (git, _) = found.into_repository_and_work_tree_directories();
-        // Neither the environment nor the machine's settings may change what a site is built to.
-        let options = gix::open::Options::isolated();
-        let mut repository = gix::open_opts(git, options).map_err(Error::new)?;
+        let Some(mut repository) = repository(&folder)? else { return Ok(Self::default()) };
         repository.object_cache_size(OBJECT_CACHE);
-        let prefix = repository
-            .workdir()
-            .and_then(|workdir| workdir.canonicalize().ok())
-            .and_then(|workdir| folder.strip_prefix(workdir).map(Path::to_owned).ok());
+        let prefix = path_in(&repository, &folder);
         let head = repository.head().map_err(Error::new)?.id().map(gix::Id::detach);
         let (Some(prefix), Some(head)) = (prefix, head) else { return Ok(Self::default()) };
         let mut walk = Walk { repository: &repository, prefix: &prefix };
         walk.run(head)
     }
+}
+
+/// Whether git keeps a file, or will with the next commit: then everybody who can read the repository
+/// can read it, for ever.
+///
+/// # Errors
+/// When there is a repository that cannot be read.
+pub fn is_tracked(file: &Path) -> Result<bool, Error> {
+    // A file that is not there is nobody's.
+    let Ok(file) = file.canonicalize() else { return Ok(false) };
+    let Some(folder) = file.parent() else { return Ok(false) };
+    let Some(repository) = repository(folder)? else { return Ok(false) };
+    let Some(path) = path_in(&repository, &file) else { return Ok(false) };
+    let index = repository.index_or_load_from_head_or_empty().map_err(Error::new)?;
+    let path = gix::path::into_bstr(path).map_err(Error::new)?;
+    let path = gix::path::to_unix_separators_on_windows(path);
+    Ok(index.entry_by_path(path.as_ref()).is_some())
+}
+
+/// The repository that a folder lies in. That there is none is no error.
+fn repository(folder: &Path) -> Result<Option<gix::Repository>, Error> {
+    let Ok((found, _)) = gix::discover::upwards(folder) else { return Ok(None) };
+    let (git, _) = found.into_repository_and_work_tree_directories();
+    // Neither the environment nor the machine's settings may change what a site is built to.
+    gix::open_opts(git, gix::open::Options::isolated()).map(Some).map_err(Error::new)
+}
+
+/// The path of a file in a repository's work tree.
+fn path_in(repository: &gix::Repository, path: &Path) -> Option<PathBuf> {
+    let workdir = repository.workdir()?.canonicalize().ok()?;
+    path.strip_prefix(workdir).map(Path::to_owned).ok()
 }
 
 struct Walk<'a> {

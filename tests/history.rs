@@ -173,3 +173,34 @@ fn a_damaged_repository_is_a_warning() {
     let check = site.run(&[NOW, "check"]).exits(0);
     assert!(check.stdout.contains("warning[history]"), "{}", check.stdout);
 }
+
+#[test]
+fn a_list_that_git_keeps_is_pointed_out() {
+    let site = site();
+    site.write("content/recipients.yaml", "- a@example.org\n");
+    site.run(&[NOW, "check", "--strict"]).exits(0);
+    let repository = gix::open(site.root()).unwrap();
+    let blob = repository.write_blob("- a@example.org\n").unwrap().detach();
+    let tree = |name: &str, kind: EntryKind, oid| {
+        let entry = Entry { mode: kind.into(), filename: name.into(), oid };
+        repository.write_object(gix::objs::Tree { entries: vec![entry] }).unwrap().detach()
+    };
+    let content = tree("recipients.yaml", EntryKind::Blob, blob);
+    let root = tree("content", EntryKind::Tree, content);
+    let time = gix::date::Time { seconds: august(1), offset: 0 };
+    let mut buffer = gix::date::parse::TimeBuf::default();
+    let who = gix::actor::Signature { name: "A".into(), email: "a@example.org".into(), time };
+    let who = who.to_ref(&mut buffer);
+    let nobody: [gix::ObjectId; 0] = [];
+    repository.commit_as(who, who, "HEAD", "list", root, nobody).unwrap();
+    let check = site.run(&[NOW, "check", "--strict"]).exits(1);
+    assert!(check.stdout.contains("public-list") && check.stdout.contains("git rm --cached"));
+    // Elsewhere it is nobody's.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("list.csv"), "email\na@example.org\n").unwrap();
+    std::fs::remove_file(site.path("content/recipients.yaml")).unwrap();
+    let settings = site.read("content/site.yaml");
+    let list = elsewhere.path().join("list.csv");
+    site.write("content/site.yaml", format!("{settings}recipients: {}\n", list.display()));
+    site.run(&[NOW, "check", "--strict"]).exits(0);
+}

@@ -1,8 +1,10 @@
 //! `crieur check`: every problem in the site.
 
-use super::{Failure, Result, Shell, Unopened, open, outcome, print};
+use super::{Failure, Opened, Result, Shell, Unopened, mailing, open, outcome, print};
 use crate::cli::{self, CheckFormat};
-use crate::diagnostics::{Diagnostic, Tally, plural};
+use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
+use crate::history;
+use crate::site::{RECIPIENTS, SETTINGS};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     let mut opened = match open(&shell.layout()) {
@@ -16,7 +18,9 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     opened.now = shell.now.instant(opened.site.timezone);
     let loaded = opened.postings()?;
     let mut diagnostics = loaded.diagnostics;
-    diagnostics.extend(super::mailing::recipients(&opened)?.1);
+    let (list, problems) = mailing::recipients(&opened)?;
+    diagnostics.extend(problems);
+    diagnostics.extend(mail(&opened, !list.is_empty())?);
     print(show(shell, &diagnostics, arguments.format)?.as_bytes())?;
     shell.say(&format!(
         "{}: {}",
@@ -24,6 +28,36 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
         Tally::of(&diagnostics)
     ));
     Ok(outcome(&diagnostics, arguments.strict))
+}
+
+/// What would keep mail from leaving, and what gives the list away.
+fn mail(opened: &Opened, anybody: bool) -> Result<Vec<Diagnostic>> {
+    let site = &opened.site;
+    let mut found = Vec::new();
+    let mut warn = |code, path: &str, message: String, help: &str| {
+        found.push(Diagnostic::new(Severity::Warning, code, path, message).help(help));
+    };
+    if anybody && site.mail.from.is_none() {
+        let message = "`mail.from` is missing: no digest can be sent".to_owned();
+        let help = "write for example `mail: { from: \"Jobs <jobs@example.org>\" }`";
+        warn(Code::InvalidValue, SETTINGS, message, help);
+    }
+    if let Err(failure) = mailing::signer(opened) {
+        warn(Code::InvalidValue, SETTINGS, failure.to_string(), "correct `mail.dkim.key_file`");
+    }
+    let list = opened.layout.recipients(site);
+    if history::is_tracked(&list).map_err(|error| Failure::Configuration(error.into()))? {
+        let message = "the mailing list is kept in git: whoever reads the repository reads it";
+        let help = "move it to a folder outside, name it with `recipients:` in `content/site.yaml`, and take it out of git with `git rm --cached`";
+        warn(Code::PublicList, &opened.layout.relative(&list), message.to_owned(), help);
+    }
+    let both = RECIPIENTS.iter().all(|name| opened.layout.root.join("content").join(name).exists());
+    if both && site.recipients.is_none() {
+        let [first, second] = RECIPIENTS;
+        let message = format!("there are `{first}` and `{second}`; only the first is read");
+        warn(Code::IgnoredFile, &format!("content/{second}"), message, "keep one of them");
+    }
+    Ok(found)
 }
 
 fn show(shell: &Shell, diagnostics: &[Diagnostic], format: CheckFormat) -> Result<String> {

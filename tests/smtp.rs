@@ -299,7 +299,7 @@ fn trusting(site: &Site, server: &Server) {
 fn mail_is_encrypted_and_the_server_is_who_it_says() {
     for (tls, security) in [(false, "starttls"), (true, "tls")] {
         let offers = if tls { vec!["AUTH PLAIN"] } else { vec!["STARTTLS", "PIPELINING"] };
-        let options = Options { tls, offers, ..Options::new(|_| None) };
+        let options = Options { offers, tls, ..Options::new(|_| None) };
         let server = Server::start(options.clone());
         let smtp = format!("security: {security}, ca_file: ca.pem");
         let site = self::site(&server, 2, &smtp);

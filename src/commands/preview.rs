@@ -31,13 +31,13 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     let sent = ledger.sent_before(ids, Some(today.day())).map_err(ledger_failure)?;
 
     let folder = opened.layout.private().join("preview");
-    let composer = mailing::composer(&opened.site, None, &secret, opened.now);
+    let writer = mailing::composer(&opened.site, None, &secret, opened.now);
     let mut outcome = outcome(&loaded.diagnostics, false).max(outcome(&problems, false));
     let mut paths = String::new();
     let mut count = 0;
     for recipient in &audience {
         let Some(digest) = today.digest(recipient, sent.of(&recipient.key())) else { continue };
-        let composed = match languages.compose(&composer, &digest) {
+        let composed = match languages.compose(&writer, &digest) {
             Ok(composed) => composed,
             Err(message::Error::Message(why)) => {
                 shell.complain(&format!("no digest for {}: {why}", masked(&recipient.email)));

@@ -83,12 +83,11 @@ pub(super) fn remind(
     }
 
     let composer = mailing::composer(&opened.site, signer.as_ref(), &secret, opened.now);
-    let retry_after: Vec<Duration> = match opened.site.mail.transport {
-        Transport::File => Vec::new(),
-        _ => {
-            let seconds = opened.site.mail.smtp.retry_after.iter();
-            seconds.map(|seconds| Duration::from_secs((*seconds).into())).collect()
-        }
+    let retry_after: Vec<Duration> = if opened.site.mail.transport == Transport::File {
+        Vec::new()
+    } else {
+        let seconds = opened.site.mail.smtp.retry_after.iter();
+        seconds.map(|seconds| Duration::from_secs((*seconds).into())).collect()
     };
     let dispatch = Dispatch {
         transport: transport.as_ref(),
@@ -147,12 +146,12 @@ fn outgoing(
     match work {
         Work::Again(outgoing) => Ok(outgoing.clone()),
         Work::New(digest) => match languages.compose(composer, digest) {
-            Ok(composed) => Ok(Outgoing {
-                from: composed.from,
-                to: composed.to,
+            Ok(mail) => Ok(Outgoing {
+                from: mail.from,
+                to: mail.to,
                 day: digest.day,
-                message_id: composed.message_id,
-                bytes: composed.bytes,
+                message_id: mail.message_id,
+                bytes: mail.bytes,
             }),
             // One that cannot be composed must not stop the others.
             Err(message::Error::Message(reason)) => Err(Unsendable::This(reason)),

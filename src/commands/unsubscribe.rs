@@ -19,14 +19,16 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     let _lock = remind::lock(&private)?;
     let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
     let line = if arguments.undo {
-        match ledger.release(&email).map_err(ledger_failure)? {
-            true => format!("{email} is written to again, if it is on the list"),
-            false => format!("{email} was not unsubscribed"),
+        if ledger.release(&email).map_err(ledger_failure)? {
+            format!("{email} is written to again, if it is on the list")
+        } else {
+            format!("{email} was not unsubscribed")
         }
     } else {
-        match ledger.suppress(&email, Reason::Unsubscribed, opened.now).map_err(ledger_failure)? {
-            true => format!("{email} is not written to any more"),
-            false => format!("{email} was not written to any more already"),
+        if ledger.suppress(&email, Reason::Unsubscribed, opened.now).map_err(ledger_failure)? {
+            format!("{email} is not written to any more")
+        } else {
+            format!("{email} was not written to any more already")
         }
     };
     shell.say(&line);

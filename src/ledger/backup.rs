@@ -141,8 +141,7 @@ pub fn restore(folder: &Path) -> Result<Restored> {
     fs::File::open(&unfinished)?.sync_all()?;
     let mut damaged = None;
     if is_there {
-        let number = (1..).find(|n| !folder.join(format!("damaged-{n}.sqlite3")).exists());
-        let aside = folder.join(format!("damaged-{}.sqlite3", number.unwrap_or(1)));
+        let aside = folder.join(format!("damaged-{}.sqlite3", self::damaged(folder)?.len() + 1));
         fs::rename(&path, &aside)?;
         damaged = Some(aside);
     }

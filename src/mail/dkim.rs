@@ -148,16 +148,15 @@ impl Signer {
 fn fields(head: &str) -> Vec<(String, String)> {
     let mut fields: Vec<(String, String)> = Vec::new();
     for line in head.split("\r\n") {
-        match (line.starts_with([' ', '\t']), fields.last_mut()) {
-            (true, Some((_, value))) => value.push_str(line),
-            _ => {
-                let (name, value) = line.split_once(':').unwrap_or((line, ""));
-                fields.push((name.trim_end().to_ascii_lowercase(), value.to_owned()));
-            }
+        if let (true, Some((_, value))) = (line.starts_with([' ', '\t']), fields.last_mut()) {
+            value.push_str(line);
+        } else {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            fields.push((name.trim_end().to_ascii_lowercase(), value.to_owned()));
         }
     }
     for (_, value) in &mut fields {
-        *value = relaxed(value).trim_matches(' ').to_owned();
+        relaxed(value).trim_matches(' ').clone_into(value);
     }
     fields
 }
@@ -224,14 +223,14 @@ mod tests {
 
         let (unsigned, signature) = header.split_at(header.find(" b=").unwrap() + 3);
         let signature: String = signature.split_whitespace().collect();
-        let signed =
+        let expected =
             format!("from:a@example.org\r\nsubject:A B\r\ndkim-signature:{}", fields_of(unsigned));
         let Key::Ed25519(key) = &signer.key else { panic!("another key") };
         let public = ring::signature::UnparsedPublicKey::new(
             &ring::signature::ED25519,
             key.public_key().as_ref(),
         );
-        let hash = digest(&SHA256, signed.as_bytes());
+        let hash = digest(&SHA256, expected.as_bytes());
         public.verify(hash.as_ref(), &STANDARD.decode(signature).unwrap()).unwrap();
     }
 

@@ -101,7 +101,7 @@ impl Server {
                 seen.lock().unwrap().connections += 1;
                 // A client that is gone is no failure of the server's.
                 thread::spawn(move || {
-                    let _ = serve(stream, &options, &tls, &seen);
+                    let _ = serve(&stream, &options, &tls, &seen);
                 });
             }
         });
@@ -161,185 +161,177 @@ fn encrypted(stream: TcpStream, config: &Arc<ServerConfig>) -> Box<dyn Stream> {
     Box::new(StreamOwned::new(connection, stream))
 }
 
-/// One session. Ends with an error when the client does.
+/// One session. Ends with an error when the client does, or when the script ends it.
+struct Session<'a> {
+    socket: &'a TcpStream,
+    stream: BufReader<Box<dyn Stream>>,
+    options: &'a Options,
+    tls: &'a Arc<ServerConfig>,
+    seen: &'a Mutex<Seen>,
+    recipient: String,
+}
+
+fn over<T>() -> std::io::Result<T> {
+    Err(std::io::Error::other("the session is over"))
+}
+
+impl Session<'_> {
+    fn say(&mut self, text: &str) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(format!("{text}\r\n").as_bytes())?;
+        self.stream.get_mut().flush()
+    }
+
+    fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return over();
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// What the script has for a step.
+    fn act(&self, name: &str) -> Option<Act> {
+        let recipient = &self.recipient;
+        let mut seen = self.seen.lock().unwrap();
+        let count = seen.counts.entry((name.to_owned(), recipient.clone())).or_default();
+        let before = *count;
+        *count += 1;
+        drop(seen);
+        (self.options.script)(&Step { name, recipient, before })
+    }
+
+    /// Does what the script has. `true` when that was nothing, and the usual answer was given.
+    fn step(&mut self, name: &str, usual: &str) -> std::io::Result<bool> {
+        match self.act(name) {
+            None => self.say(usual).map(|()| true),
+            Some(Act::Say(text)) => {
+                self.say(text)?;
+                if text.starts_with("421") { over() } else { Ok(false) }
+            }
+            Some(Act::Stall) => {
+                self.stream.read_to_end(&mut Vec::new())?;
+                over()
+            }
+            Some(Act::Drop | Act::AcceptAndDrop) => over(),
+        }
+    }
+
+    fn run(&mut self) -> std::io::Result<()> {
+        self.step("banner", "220 mx.example.org ESMTP")?;
+        loop {
+            let line = self.line()?;
+            self.seen.lock().unwrap().commands.push(line.clone());
+            let word = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+            match word.as_str() {
+                "EHLO" => {
+                    let offers = &self.options.offers;
+                    let lines: Vec<&str> =
+                        ["mx.example.org"].iter().chain(offers).copied().collect();
+                    let mut text = lines.join("\r\n250-");
+                    let last = text.rfind("250-").map_or(0, |at| at + 3);
+                    let first = if last == 0 { "250 " } else { "250-" };
+                    if last > 0 {
+                        text.replace_range(last..=last, " ");
+                    }
+                    self.step("ehlo", &format!("{first}{text}"))?;
+                }
+                "STARTTLS" => {
+                    if self.step("starttls", "220 go ahead")? {
+                        let stream = encrypted(self.socket.try_clone()?, self.tls);
+                        self.stream = BufReader::new(stream);
+                    }
+                }
+                "AUTH" => self.authenticate(&line)?,
+                "MAIL" => {
+                    self.recipient.clear();
+                    self.step("mail", "250 ok")?;
+                }
+                "RCPT" => {
+                    line.split(['<', '>'])
+                        .nth(1)
+                        .unwrap_or_default()
+                        .clone_into(&mut self.recipient);
+                    if !self.step("rcpt", "250 ok")? {
+                        self.recipient.clear();
+                    }
+                }
+                "DATA" if self.recipient.is_empty() => self.say("503 nobody to send to")?,
+                "DATA" => self.data()?,
+                "RSET" => {
+                    self.recipient.clear();
+                    self.say("250 ok")?;
+                }
+                "QUIT" => return self.say("221 bye"),
+                _ => self.say("502 what")?,
+            }
+        }
+    }
+
+    /// The user is `user`, and the secret `secret`.
+    fn authenticate(&mut self, line: &str) -> std::io::Result<()> {
+        let mut right = line == "AUTH PLAIN AHVzZXIAc2VjcmV0"
+            || line == "AUTH XOAUTH2 dXNlcj11c2VyAWF1dGg9QmVhcmVyIHNlY3JldAEB";
+        if line == "AUTH LOGIN" {
+            self.say("334 VXNlcm5hbWU6")?;
+            right = self.line()? == "dXNlcg==";
+            self.say("334 UGFzc3dvcmQ6")?;
+            right &= self.line()? == "c2VjcmV0";
+        } else if !right && line.starts_with("AUTH XOAUTH2") {
+            self.say("334 eyJzdGF0dXMiOiI0MDEifQ==")?;
+            self.line()?;
+        }
+        self.step("auth", if right { "235 welcome" } else { "535 5.7.8 no" })?;
+        Ok(())
+    }
+
+    fn data(&mut self) -> std::io::Result<()> {
+        if !self.step("data", "354 go ahead")? {
+            return Ok(());
+        }
+        if self.act("text").is_some() {
+            // In the midst of the text.
+            return over();
+        }
+        let mut message = Vec::new();
+        loop {
+            let mut line = Vec::new();
+            if self.stream.read_until(b'\n', &mut line)? == 0 {
+                return over();
+            }
+            if line == b".\r\n" {
+                break;
+            }
+            let stuffed = usize::from(line.starts_with(b"."));
+            message.extend_from_slice(&line[stuffed..]);
+        }
+        let accepted = Accepted { recipient: std::mem::take(&mut self.recipient), message };
+        self.recipient.clone_from(&accepted.recipient);
+        match self.act("dot") {
+            act @ (None | Some(Act::AcceptAndDrop)) => {
+                self.seen.lock().unwrap().accepted.push(accepted);
+                if act.is_some() { over() } else { self.say("250 queued") }
+            }
+            Some(Act::Drop) => over(),
+            Some(Act::Stall) => {
+                self.stream.read_to_end(&mut Vec::new())?;
+                over()
+            }
+            Some(Act::Say(text)) => {
+                self.say(text)?;
+                if text.starts_with("421") { over() } else { Ok(()) }
+            }
+        }
+    }
+}
+
 fn serve(
-    socket: TcpStream,
+    socket: &TcpStream,
     options: &Options,
     tls: &Arc<ServerConfig>,
     seen: &Mutex<Seen>,
 ) -> std::io::Result<()> {
-    let stream: Box<dyn Stream> = match options.tls {
-        true => encrypted(socket.try_clone()?, tls),
-        false => Box::new(socket.try_clone()?),
-    };
-    let mut stream = BufReader::new(stream);
-    let mut recipient = String::new();
-    // Answers a step, by the script or else as it should be. `false` when the session is over.
-    let act = |name: &str, recipient: &str| {
-        let mut seen = seen.lock().unwrap();
-        let count = seen.counts.entry((name.to_owned(), recipient.to_owned())).or_default();
-        let before = *count;
-        *count += 1;
-        drop(seen);
-        (options.script)(&Step { name, recipient, before })
-    };
-    macro_rules! answer {
-        ($name:expr, $usual:expr) => {
-            match act($name, &recipient) {
-                None => {
-                    stream.get_mut().write_all(format!("{}\r\n", $usual).as_bytes())?;
-                    stream.get_mut().flush()?;
-                    true
-                }
-                Some(Act::Say(text)) => {
-                    stream.get_mut().write_all(format!("{text}\r\n").as_bytes())?;
-                    stream.get_mut().flush()?;
-                    if text.starts_with("421") {
-                        return Ok(());
-                    }
-                    false
-                }
-                Some(Act::Stall) => {
-                    let mut rest = Vec::new();
-                    stream.read_to_end(&mut rest)?;
-                    return Ok(());
-                }
-                Some(Act::Drop | Act::AcceptAndDrop) => return Ok(()),
-            }
-        };
-    }
-    answer!("banner", "220 mx.example.org ESMTP");
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let line = line.trim_end().to_owned();
-        seen.lock().unwrap().commands.push(line.clone());
-        let word = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
-        match word.as_str() {
-            "EHLO" => {
-                let mut lines = vec!["mx.example.org".to_owned()];
-                lines.extend(options.offers.iter().map(|offer| (*offer).to_owned()));
-                let last = lines.len() - 1;
-                let marks = (0..=last).map(|n| if n == last { ' ' } else { '-' });
-                let text: Vec<String> =
-                    marks.zip(lines).map(|(mark, line)| format!("250{mark}{line}")).collect();
-                answer!("ehlo", text.join("\r\n"));
-            }
-            "STARTTLS" => {
-                if answer!("starttls", "220 go ahead") {
-                    stream = BufReader::new(encrypted(socket.try_clone()?, tls));
-                }
-            }
-            "AUTH" => {
-                let plain = line.strip_prefix("AUTH PLAIN ");
-                // user, secret
-                let right = match plain {
-                    Some(secret) => secret == "AHVzZXIAc2VjcmV0",
-                    None if line == "AUTH LOGIN" => {
-                        let mut right = true;
-                        for (question, expected) in
-                            [("VXNlcm5hbWU6", "dXNlcg=="), ("UGFzc3dvcmQ6", "c2VjcmV0")]
-                        {
-                            stream.get_mut().write_all(format!("334 {question}\r\n").as_bytes())?;
-                            stream.get_mut().flush()?;
-                            let mut given = String::new();
-                            stream.read_line(&mut given)?;
-                            right &= given.trim_end() == expected;
-                        }
-                        right
-                    }
-                    None => line == "AUTH XOAUTH2 dXNlcj11c2VyAWF1dGg9QmVhcmVyIHNlY3JldAEB",
-                };
-                if right {
-                    answer!("auth", "235 welcome");
-                } else if line.starts_with("AUTH XOAUTH2") {
-                    stream.get_mut().write_all(b"334 eyJzdGF0dXMiOiI0MDEifQ==\r\n")?;
-                    stream.get_mut().flush()?;
-                    let mut heard = String::new();
-                    stream.read_line(&mut heard)?;
-                    answer!("auth", "535 5.7.8 no");
-                } else {
-                    answer!("auth", "535 5.7.8 no");
-                }
-            }
-            "MAIL" => {
-                recipient.clear();
-                answer!("mail", "250 ok");
-            }
-            "RCPT" => {
-                let address = line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-                recipient = address;
-                if !answer!("rcpt", "250 ok") {
-                    recipient.clear();
-                }
-            }
-            "DATA" if recipient.is_empty() => {
-                stream.get_mut().write_all(b"503 nobody to send to\r\n")?;
-                stream.get_mut().flush()?;
-            }
-            "DATA" => {
-                if !answer!("data", "354 go ahead") {
-                    continue;
-                }
-                let mut message = Vec::new();
-                if let Some(Act::Drop) = act("text", &recipient) {
-                    // In the midst of the text.
-                    return Ok(());
-                }
-                loop {
-                    let mut line = Vec::new();
-                    if stream.read_until(b'\n', &mut line)? == 0 {
-                        return Ok(());
-                    }
-                    if line == b".\r\n" {
-                        break;
-                    }
-                    let stuffed = usize::from(line.starts_with(b"."));
-                    message.extend_from_slice(&line[stuffed..]);
-                }
-                let accepted = Accepted { recipient: recipient.clone(), message };
-                match act("dot", &recipient) {
-                    None => {
-                        seen.lock().unwrap().accepted.push(accepted);
-                        stream.get_mut().write_all(b"250 queued\r\n")?;
-                        stream.get_mut().flush()?;
-                    }
-                    Some(Act::AcceptAndDrop) => {
-                        seen.lock().unwrap().accepted.push(accepted);
-                        return Ok(());
-                    }
-                    Some(Act::Drop) => return Ok(()),
-                    Some(Act::Stall) => {
-                        let mut rest = Vec::new();
-                        stream.read_to_end(&mut rest)?;
-                        return Ok(());
-                    }
-                    Some(Act::Say(text)) => {
-                        stream.get_mut().write_all(format!("{text}\r\n").as_bytes())?;
-                        stream.get_mut().flush()?;
-                        if text.starts_with("421") {
-                            return Ok(());
-                        }
-                    }
-                }
-                recipient.clear();
-            }
-            "RSET" | "NOOP" => {
-                recipient.clear();
-                stream.get_mut().write_all(b"250 ok\r\n")?;
-                stream.get_mut().flush()?;
-            }
-            "QUIT" => {
-                stream.get_mut().write_all(b"221 bye\r\n")?;
-                stream.get_mut().flush()?;
-                return Ok(());
-            }
-            _ => {
-                stream.get_mut().write_all(b"502 what\r\n")?;
-                stream.get_mut().flush()?;
-            }
-        }
-    }
+    let plain = socket.try_clone()?;
+    let stream: Box<dyn Stream> = if options.tls { encrypted(plain, tls) } else { Box::new(plain) };
+    let stream = BufReader::new(stream);
+    Session { socket, stream, options, tls, seen, recipient: String::new() }.run()
 }

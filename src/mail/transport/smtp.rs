@@ -232,12 +232,11 @@ impl Session<'_> {
             if !answer.has_code(334) {
                 break;
             }
-            answer = match mechanism {
-                Mechanism::Xoauth2 => self.command(&"\r\n")?,
-                _ => {
-                    let next = Auth::new_from_response(mechanism, credentials.clone(), &answer);
-                    self.command(&next.map_err(io::Error::other)?)?
-                }
+            answer = if mechanism == Mechanism::Xoauth2 {
+                self.command(&"\r\n")?
+            } else {
+                let next = Auth::new_from_response(mechanism, credentials.clone(), &answer);
+                self.command(&next.map_err(io::Error::other)?)?
             };
         }
         Ok(match answer.is_positive() && !answer.has_code(334) {

@@ -90,7 +90,8 @@ fn separator(file: &mut (impl Read + Seek)) -> io::Result<u8> {
     let mut header = Vec::new();
     BufReader::new(file.by_ref().take(4096)).read_until(b'\n', &mut header)?;
     file.seek(SeekFrom::Start(0))?;
-    let count = |separator: u8| header.iter().filter(|byte| **byte == separator).count();
+    let header = String::from_utf8_lossy(&header);
+    let count = |separator: u8| header.matches(char::from(separator)).count();
     let most = [b',', b';', b'\t'].into_iter().max_by_key(|separator| count(*separator));
     Ok(most.filter(|separator| count(*separator) > 0).unwrap_or(b','))
 }
@@ -130,9 +131,10 @@ fn entry(columns: &[Option<&'static str>], record: &ByteRecord) -> (Entry, Vec<S
     for (number, (column, cell)) in columns.iter().zip(&cells).enumerate() {
         let Some(key) = column.filter(|_| !cell.is_empty()) else { continue };
         let separator = if cell.contains(';') { ';' } else { ',' };
-        let values = match LISTS.contains(&key) {
-            true => cell.split(separator).map(str::to_owned).collect(),
-            false => vec![cell.clone()],
+        let values = if LISTS.contains(&key) {
+            cell.split(separator).map(str::to_owned).collect()
+        } else {
+            vec![cell.clone()]
         };
         entry.values.insert(key, (values, place(number)));
     }

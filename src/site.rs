@@ -414,7 +414,7 @@ fn time_of_day<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Naiv
 }
 
 /// Every key, by the mapping that it stands in, to suggest one and to refuse the rest.
-const KEYS: &[(&str, &[&str])] = &[
+pub const KEYS: &[(&str, &[&str])] = &[
     (
         "",
         &[
@@ -870,8 +870,6 @@ impl Layout {
     /// A path as messages show it: from the site's folder, with forward slashes.
     pub fn relative(&self, path: &Path) -> Arc<str> {
         let relative = path.strip_prefix(&self.root).unwrap_or(path);
-        let parts: Vec<_> =
-            relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-        parts.join("/").into()
+        relative.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/").into()
     }
 }

@@ -101,8 +101,42 @@ fn the_posting_and_the_list_that_are_shown_are_understood() {
 }
 
 #[test]
+fn the_list_of_a_spreadsheet_and_the_settings_of_mail_are_understood() {
+    let site = Site::new();
+    site.write("content/recipients.csv", block("csv", "email,"));
+    let mail = block("yaml", "dkim:");
+    let settings = format!("title: Jobs\nurl: https://jobs.example.org/\nlanguage: en\n{mail}");
+    site.write("content/site.yaml", settings);
+    // The key is the reader's to make.
+    let check = site.run(&["check"]).exits(0);
+    assert!(check.stderr.contains("0 postings: 1 note"), "{}", check.stderr);
+    assert!(check.stdout.contains("the DKIM key `dkim.pem` cannot be read"), "{}", check.stdout);
+}
+
+#[test]
+fn every_command_is_in_the_readme() {
+    let readme = readme();
+    let help = Site::new().run(&["help"]).exits(0).stdout;
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let names: Vec<&str> = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != "help")
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(readme.contains(&format!("`crieur {name}")), "{name}");
+    }
+}
+
+#[test]
 fn every_key_that_is_known_is_in_the_readme() {
     let readme = readme();
+    for (_, keys) in crieur::site::KEYS {
+        for key in *keys {
+            assert!(readme.contains(key), "{key}");
+        }
+    }
     for (key, _) in crieur::posting::vocabulary::VOCABULARY {
         assert!(readme.contains(&format!("`{key}`")), "{key}");
     }

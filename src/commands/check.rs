@@ -34,6 +34,12 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
 fn mail(opened: &Opened, anybody: bool) -> Result<Vec<Diagnostic>> {
     let site = &opened.site;
     let mut found = Vec::new();
+    // A key that is not here may be where the digests are sent from.
+    if let Err(failure) = mailing::signer(opened) {
+        let note =
+            Diagnostic::new(Severity::Note, Code::InvalidValue, SETTINGS, failure.to_string());
+        found.push(note.help("correct `mail.dkim.key_file`, if digests are sent from here"));
+    }
     let mut warn = |code, path: &str, message: String, help: &str| {
         found.push(Diagnostic::new(Severity::Warning, code, path, message).help(help));
     };
@@ -41,9 +47,6 @@ fn mail(opened: &Opened, anybody: bool) -> Result<Vec<Diagnostic>> {
         let message = "`mail.from` is missing: no digest can be sent".to_owned();
         let help = "write for example `mail: { from: \"Jobs <jobs@example.org>\" }`";
         warn(Code::InvalidValue, SETTINGS, message, help);
-    }
-    if let Err(failure) = mailing::signer(opened) {
-        warn(Code::InvalidValue, SETTINGS, failure.to_string(), "correct `mail.dkim.key_file`");
     }
     let list = opened.layout.recipients(site);
     if history::is_tracked(&list).map_err(|error| Failure::Configuration(error.into()))? {

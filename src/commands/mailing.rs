@@ -45,7 +45,7 @@ pub(super) fn recipients(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnos
             Ok((Vec::new(), Vec::new()))
         }
         read => read
-            .with_context(|| format!("cannot read the mailing list `{}`", path.display()))
+            .with_context(|| format!("cannot read the mailing list `{shown}`"))
             .map_err(Failure::Configuration),
     }
 }
@@ -175,7 +175,8 @@ impl Languages {
 pub(super) fn signer(opened: &Opened) -> Result<Option<Signer>> {
     let Some(dkim) = &opened.site.mail.dkim else { return Ok(None) };
     let path = opened.layout.secret(&dkim.key_file);
-    let problem = |what: &str| format!("the DKIM key `{}` {what}", path.display());
+    let shown = opened.layout.relative(&path);
+    let problem = |what: &str| format!("the DKIM key `{shown}` {what}");
     let key = fs::read(&path)
         .with_context(|| problem("cannot be read"))
         .map_err(Failure::Configuration)?;
@@ -227,7 +228,9 @@ fn authorities(layout: &Layout, settings: &Smtp) -> Result<Arc<rustls::ClientCon
             let path = layout.root.join(file);
             let certificates = CertificateDer::pem_file_iter(&path)
                 .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-                .with_context(|| format!("cannot read the certificates in `{}`", path.display()))
+                .with_context(|| {
+                    format!("cannot read the certificates in `{}`", layout.relative(&path))
+                })
                 .map_err(Failure::Configuration)?;
             roots.add_parsable_certificates(certificates);
         }
@@ -249,7 +252,7 @@ fn login(layout: &Layout, settings: &Smtp) -> Result<Option<smtp::Login>> {
     } else {
         let path = layout.secret(settings.password_file.as_deref().unwrap_or(Path::new("")));
         let read = fs::read_to_string(&path);
-        read.with_context(|| format!("cannot read the password in `{}`", path.display()))
+        read.with_context(|| format!("cannot read the password in `{}`", layout.relative(&path)))
     };
     let password = password.map_err(Failure::Configuration)?;
     let credentials =

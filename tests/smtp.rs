@@ -12,7 +12,7 @@ use std::sync::{Mutex, mpsc};
 
 use common::{Output, Site};
 use serde_json::Value;
-use smtp::{Act, Options, Server, Step};
+use smtp::{Act, Certificate, Options, Server, Step};
 
 const NOW: &str = "--now=2021-08-31";
 
@@ -319,6 +319,38 @@ fn mail_is_encrypted_and_the_server_is_who_it_says() {
         let run = remind(&site).exits(78);
         assert!(run.stderr.contains("certificate"), "{}", run.stderr);
         assert!(stranger.accepted().is_empty());
+    }
+}
+
+#[test]
+fn a_server_may_be_its_own_authority_for_those_who_trust_it() {
+    let start = |name, certificate| {
+        let offers = vec!["STARTTLS"];
+        Server::start(Options { offers, name, certificate, ..Options::new(|_| None) })
+    };
+    for (name, certificate, code, why) in [
+        ("127.0.0.1", Certificate::OwnAuthority, 0, ""),
+        ("127.0.0.1", Certificate::Expired, 78, "it has expired"),
+        ("mail.example.com", Certificate::OwnAuthority, 78, "it is for another name"),
+    ] {
+        let server = start(name, certificate);
+        let site = self::site(&server, 1, "security: starttls, ca_file: ca.pem");
+        trusting(&site, &server);
+        let run = remind(&site);
+        assert!(run.code == code && run.stderr.contains(why), "{certificate:?}: {}", run.stderr);
+        assert_eq!(server.accepted().len(), usize::from(code == 0));
+    }
+    // As the machine's only authority, too; and another server's certificate is none of ours.
+    let (server, other) = (
+        start("127.0.0.1", Certificate::OwnAuthority),
+        start("127.0.0.1", Certificate::OwnAuthority),
+    );
+    let site = self::site(&server, 1, "security: starttls");
+    for (trusted, code) in [(&other, 78), (&server, 0)] {
+        site.write("ca.pem", &trusted.authority);
+        let mut command = site.command();
+        let output = command.args([NOW, "remind"]).env("SSL_CERT_FILE", "ca.pem").output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
     }
 }
 

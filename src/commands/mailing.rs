@@ -18,7 +18,7 @@ use crate::catalog::{self, Catalog};
 use crate::diagnostics::{Diagnostic, nearest};
 use crate::ledger::{self, Ledger, Suppressions};
 use crate::mail::dkim::Signer;
-use crate::mail::transport::{self, Outbox, Sendmail, smtp};
+use crate::mail::transport::{self, Outbox, Sendmail, smtp, trust};
 use crate::mail::{Composed, Composer, message};
 use crate::posting::Posting;
 use crate::reminders::recipients::{key, read_csv, read_yaml};
@@ -221,27 +221,20 @@ pub(super) fn transport(opened: &Opened) -> Result<Box<dyn transport::Transport>
 
 /// Whose certificates are trusted: the machine's authorities, and the one that the settings name.
 fn authorities(layout: &Layout, settings: &Smtp) -> Result<Arc<rustls::ClientConfig>> {
-    let mut roots = rustls::RootCertStore::empty();
+    let mut trusted = Vec::new();
     if settings.security() != Security::None {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        trusted.extend(rustls_native_certs::load_native_certs().certs);
         if let Some(file) = &settings.ca_file {
             let path = layout.root.join(file);
-            let certificates = CertificateDer::pem_file_iter(&path)
+            let read = CertificateDer::pem_file_iter(&path)
                 .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
                 .with_context(|| {
                     format!("cannot read the certificates in `{}`", layout.relative(&path))
-                })
-                .map_err(Failure::Configuration)?;
-            roots.add_parsable_certificates(certificates);
+                });
+            trusted.extend(read.map_err(Failure::Configuration)?);
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(configuration)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    trust::config(trusted).map_err(configuration)
 }
 
 /// User and password. The password is never shown, not even when it cannot be read.

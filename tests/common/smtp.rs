@@ -65,6 +65,17 @@ pub struct Server {
     pub authority: String,
 }
 
+/// The kinds of certificates that servers have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// Signed by an authority.
+    Usual,
+    /// Its own authority.
+    OwnAuthority,
+    /// The same, and past its end.
+    Expired,
+}
+
 #[derive(Clone)]
 pub struct Options {
     /// The lines of the answer to EHLO, beside the name.
@@ -73,13 +84,16 @@ pub struct Options {
     pub tls: bool,
     /// The name in the certificate.
     pub name: &'static str,
+    /// What is unusual about it.
+    pub certificate: Certificate,
     pub script: Arc<Script>,
 }
 
 impl Options {
     pub fn new(script: impl Fn(&Step<'_>) -> Option<Act> + Send + Sync + 'static) -> Self {
         let offers = vec!["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 1000000"];
-        Self { offers, tls: false, name: "127.0.0.1", script: Arc::new(script) }
+        let (name, certificate) = ("127.0.0.1", Certificate::Usual);
+        Self { offers, tls: false, name, certificate, script: Arc::new(script) }
     }
 
     pub fn offers(self, offers: &[&'static str]) -> Self {
@@ -92,7 +106,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let (tls, authority) = certificate(options.name);
+        let (tls, authority) = certificate(options.name, options.certificate);
         let shared = seen.clone();
         // It ends with the test's process.
         thread::spawn(move || {
@@ -131,15 +145,22 @@ impl Server {
     }
 }
 
-fn certificate(name: &str) -> (Arc<ServerConfig>, String) {
+fn certificate(name: &str, kind: Certificate) -> (Arc<ServerConfig>, String) {
     let authority_key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![]).unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    if kind == Certificate::Expired {
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    }
     let authority = params.self_signed(&authority_key).unwrap();
-    let issuer = Issuer::new(params, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let (certificate, key) = if kind == Certificate::Usual {
+        let issuer = Issuer::new(params, authority_key);
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &issuer).unwrap(), key)
+    } else {
+        (authority.clone(), authority_key)
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -6,6 +6,7 @@ mod connection;
 pub mod file;
 pub mod sendmail;
 pub mod smtp;
+pub mod trust;
 
 pub use file::Outbox;
 pub use sendmail::Sendmail;

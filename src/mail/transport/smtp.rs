@@ -18,6 +18,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::connection::Wire;
+use super::trust::complaint;
 use super::{Connection, Delivery, Letter, Transport, Unavailable};
 use crate::site::{Authentication, Security};
 
@@ -165,7 +166,8 @@ impl Smtp {
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match inner {
                 Some(rustls::Error::InvalidCertificate(why)) => Unavailable::Misconfigured(format!(
-                    "the certificate of {place} is not valid ({why}): correct `host`, name its authority with `ca_file`, or mend the server"
+                    "the certificate of {place} cannot be trusted, {}: correct `host`, name its authority with `ca_file`, or mend the server",
+                    complaint(why)
                 )),
                 _ => Unavailable::Away(format!("{place}: TLS: {error}")),
             }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
+
+use crate::posting::moment::YEARS;
 
 /// The hour of a `--now` that is only a day: when people expect the morning's run.
 const MORNING: NaiveTime = match NaiveTime::from_hms_opt(8, 0, 0) {
@@ -31,12 +33,22 @@ impl Now {
         let Some(text) = text else { return Ok(Self::Clock) };
         let instant =
             DateTime::parse_from_rfc3339(text).map(|instant| Self::Instant(instant.to_utc()));
-        instant
+        let now = instant
             .ok()
             .or_else(|| text.parse().ok().map(Self::Day))
             .ok_or_else(|| {
                 format!("`{text}` is neither an instant like 2021-09-03T08:00:00+02:00 nor a day like 2021-09-03")
-            })
+            })?;
+        let year = match now {
+            Self::Instant(instant) => instant.year(),
+            Self::Day(day) => day.year(),
+            Self::Clock => return Ok(now),
+        };
+        if YEARS.contains(&year) && year > *YEARS.start() {
+            Ok(now)
+        } else {
+            Err(format!("`{text}` is no time that crieur knows: write a year from 1971 to 9998"))
+        }
     }
 
     /// The instant, for a site in this zone.
@@ -91,6 +103,8 @@ mod tests {
         assert_eq!(at("2021-09-03"), "2021-09-03T06:00:00+00:00");
         assert_eq!(at("2021-12-03"), "2021-12-03T07:00:00+00:00");
         assert_eq!(at("2021-09-03T08:00:00Z"), "2021-09-03T08:00:00+00:00");
-        assert!(Now::parse(Some("tomorrow")).is_err());
+        for text in ["tomorrow", "1969-12-31", "0001-01-01T00:00:00Z", "+10000-01-01"] {
+            assert!(Now::parse(Some(text)).is_err(), "{text}");
+        }
     }
 }

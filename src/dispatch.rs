@@ -20,9 +20,9 @@ use crate::ledger::{self, Ledger, Mark};
 use crate::mail::transport::{Connection, Delivery, Letter, Transport, Unavailable};
 use crate::site::InDoubt;
 
-/// After how many failures in a row, none of which was a recipient's, a run gives up: the server is
-/// not well, and the next run will try again.
-const PATIENCE: usize = 10;
+/// After how many failures in a row that tell of the server, and of no recipient, a run gives up:
+/// the next run will try again.
+const MAX_FAILURES: usize = 10;
 
 /// A message that is ready to leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Job<T> {
     pub recipient: String,
     /// What it is made from.
     pub work: T,
+    /// When what it says is no longer so: it does not leave after that.
+    pub until: Option<Deadline>,
 }
 
 /// Why there is no message.
@@ -109,8 +111,6 @@ pub struct Event {
     pub message_id: String,
     /// What became of it.
     pub mark: Mark,
-    /// Whether nobody writes to the recipient any more because of it.
-    pub suppressed: bool,
 }
 
 /// What became of a run.
@@ -124,6 +124,8 @@ pub struct Report {
     pub refused: u32,
     /// How many may or may not have arrived.
     pub in_doubt: u32,
+    /// Why there was no message for somebody, the first time that there was none.
+    pub unsendable: Option<String>,
     /// Why the run could not send everything, when it was not for a recipient.
     pub stopped: Option<Unavailable>,
 }
@@ -165,6 +167,7 @@ struct Shared<T, E> {
     failures: usize,
     /// Why a connection could not be opened, or nothing went over it.
     stopped: Option<Unavailable>,
+    unsendable: Option<String>,
     broken: Option<E>,
 }
 
@@ -188,6 +191,7 @@ impl Dispatch<'_> {
                 again: Vec::new(),
                 failures: 0,
                 stopped: None,
+                unsendable: None,
                 broken: None,
             });
             self.round(ledger, &shared, compose, &mut |event| {
@@ -198,6 +202,7 @@ impl Dispatch<'_> {
             if let Some(error) = shared.broken {
                 return Err(Error::Compose(error));
             }
+            report.unsendable = report.unsendable.or(shared.unsendable);
             queue = shared.queue;
             queue.extend(shared.again);
             // Where all was sent in the end, what failed on the way does not matter.
@@ -232,7 +237,7 @@ impl Dispatch<'_> {
                 });
             }
             drop(requests);
-            write(ledger, &asked, self.now, log)
+            write(ledger, asked, self.now, log)
         })
     }
 }
@@ -243,10 +248,11 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Enters what the threads ask for, as much at once as there is. When the ledger cannot be written
-/// the threads get no answer, and end.
+/// nobody listens any more: the threads get no answer, and end.
+#[allow(clippy::needless_pass_by_value, reason = "what is asked after an error is dropped with it")]
 fn write(
     ledger: &mut Ledger,
-    asked: &Receiver<Request>,
+    asked: Receiver<Request>,
     now: DateTime<Utc>,
     log: &mut dyn FnMut(&Event),
 ) -> Result<(), ledger::Error> {
@@ -255,11 +261,10 @@ fn write(
         requests.extend(asked.try_iter());
         let marks: Vec<(i64, Mark)> =
             requests.iter_mut().flat_map(|request| request.marks.drain(..)).collect();
-        let suppressed = ledger.mark(&marks, now)?;
+        ledger.mark(&marks, now)?;
         for request in requests {
-            if let Some(mut event) = request.event {
-                event.suppressed = suppressed.contains(&event.recipient);
-                log(&event);
+            if let Some(event) = &request.event {
+                log(event);
             }
             // A thread that is gone needs no answer.
             let _ = request.written.send(());
@@ -302,7 +307,7 @@ impl<'a, T, E> Worker<'a, T, E> {
     /// The next digest, unless the run has stopped.
     fn take(&self) -> Option<Job<T>> {
         let mut shared = lock(self.shared);
-        let goes_on = shared.failures < PATIENCE && shared.broken.is_none();
+        let goes_on = shared.failures < MAX_FAILURES && shared.broken.is_none();
         if goes_on { shared.queue.pop_front() } else { None }
     }
 
@@ -313,11 +318,17 @@ impl<'a, T, E> Worker<'a, T, E> {
         connection: &mut Option<Box<dyn Connection + 'a>>,
         compose: &impl Fn(&T) -> Result<Outgoing, Unsendable<E>>,
     ) -> Option<Next> {
+        if job.until.is_some_and(|until| until.left().is_none()) {
+            self.flush();
+            self.remember(job, "", Mark::Deferred("its time was over before its turn".to_owned()));
+            return Some(Next::Done);
+        }
         let outgoing = match compose(&job.work) {
             Ok(outgoing) => outgoing,
             Err(Unsendable::This(reason)) => {
+                lock(self.shared).unsendable.get_or_insert_with(|| reason.clone());
                 self.flush();
-                self.remember(job, "", Mark::Refused { reason, address: false });
+                self.remember(job, "", Mark::Deferred(reason));
                 return Some(Next::Done);
             }
             Err(Unsendable::Any(error)) => {
@@ -335,6 +346,8 @@ impl<'a, T, E> Worker<'a, T, E> {
         loop {
             if !connection.as_ref().is_some_and(|connection| connection.is_usable()) {
                 *connection = None;
+                // A connection may take its time, and what is known by now is written before.
+                self.flush();
                 match self.dispatch.transport.connect() {
                     Ok(open) => *connection = Some(open),
                     Err(unavailable) => {
@@ -354,8 +367,9 @@ impl<'a, T, E> Worker<'a, T, E> {
             }
             let was_used = open.is_used();
             let delivery = open.send(&letter);
-            if was_used && matches!(delivery, Delivery::Broken(_)) {
+            if was_used && let Delivery::Broken(reason) = delivery {
                 // The server ended a connection that it had served: a new one may do.
+                self.remember(job, &outgoing.message_id, Mark::Deferred(reason));
                 *connection = None;
                 continue;
             }
@@ -404,6 +418,15 @@ impl<'a, T, E> Worker<'a, T, E> {
             Delivery::SenderRefused(why) => Unavailable::Misconfigured(format!(
                 "the server takes nothing from `mail.from`: {why}"
             )),
+            // One is the message's or the recipient's own affair; many in a row are the server's.
+            Delivery::Refused { reason, address: false } => {
+                shared.failures += 1;
+                if shared.failures == MAX_FAILURES {
+                    let why = format!("the server refuses everything: {reason}");
+                    shared.stopped = Some(Unavailable::Misconfigured(why));
+                }
+                return;
+            }
             Delivery::Accepted | Delivery::Deferred(_) | Delivery::Refused { .. } => {
                 shared.failures = 0;
                 return;
@@ -415,7 +438,7 @@ impl<'a, T, E> Worker<'a, T, E> {
 
     fn remember(&mut self, job: &Job<T>, message_id: &str, mark: Mark) {
         let (recipient, message_id) = (job.recipient.clone(), message_id.to_owned());
-        self.done = Some((job.id, Event { recipient, message_id, mark, suppressed: false }));
+        self.done = Some((job.id, Event { recipient, message_id, mark }));
     }
 
     /// Writes what became of the last message.

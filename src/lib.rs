@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod mail;
 pub mod pages;
 pub mod posting;
+pub mod private;
 pub mod publish;
 pub mod reminders;
 pub mod site;

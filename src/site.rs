@@ -696,6 +696,12 @@ impl Mail {
                 "keep one of `password_env` and `password_file`",
             ),
             (
+                self.reply_to.as_ref().is_some_and(|mailbox| !mailbox.email.user().is_ascii()),
+                "mail.reply_to",
+                "`mail.reply_to`: not everybody can write to an address beyond ASCII",
+                "write an address in ASCII letters",
+            ),
+            (
                 self.list_id.as_deref().is_some_and(|id| !is_domain(id)),
                 "mail.list_id",
                 "`mail.list_id` is not a name like that of a host (RFC 2919)",
@@ -756,7 +762,7 @@ impl Settings {
             ("unsubscribe.mailto", self.unsubscribe.mailto.as_ref()),
         ] {
             if let Some(address) = address
-                && !text::is_address(address)
+                && !(text::is_address(address) && address.is_ascii())
             {
                 refuse(
                     path,

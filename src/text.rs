@@ -208,6 +208,11 @@ pub fn is_address(text: &str) -> bool {
         && !text.contains(['?', '&', '#', '%', '"', ' '])
 }
 
+/// Whether a mail can be addressed to it.
+pub fn is_deliverable(text: &str) -> bool {
+    is_address(text) && text.parse::<lettre::Address>().is_ok()
+}
+
 /// Letters without accents, case or kind of separator, to compare what people write in many ways.
 pub fn folded(text: &str) -> String {
     any_ascii::any_ascii(text.trim()).to_lowercase().replace([' ', '-'], "_")

@@ -38,7 +38,6 @@ state-closed = This posting is closed
 closes-in = { $days ->
     [0] closes today
     [1] closes tomorrow
-    [one] closes in { $days } day
    *[other] closes in { $days } days
 }
 announced-for = A posting of our partner: { $organisation }

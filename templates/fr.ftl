@@ -42,7 +42,6 @@ state-closed = Cette offre est fermée
 closes-in = { $days ->
     [0] ferme aujourd’hui
     [1] ferme demain
-    [one] ferme dans { $days } jour
    *[other] ferme dans { $days } jours
 }
 announced-for = Une offre de notre partenaire : { $organisation }
@@ -97,7 +96,7 @@ subject-closing = { $count ->
 }
 subject-changed = { $count ->
     [one] { $what ->
-        [filled] Une offre est pourvue : { $title }
+        [filled] Un poste est pourvu : { $title }
         [withdrawn] Une offre est retirée : { $title }
         [closed] Une offre est déjà fermée : { $title }
        *[other] Une date de clôture a changé : { $title }
@@ -117,7 +116,7 @@ subject-new = { $count ->
    *[other] { $count } nouvelles offres
 }
 digest-closing = Ces offres ferment bientôt
-digest-changed = Ce qui a changé depuis notre message
+digest-changed = Ce qui a changé depuis notre dernier message
 digest-owner = Vos offres
 digest-new = Nouvelles offres
 no-closing-date = Sans date de clôture

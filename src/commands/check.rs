@@ -18,9 +18,20 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     opened.now = shell.now.instant(opened.site.timezone);
     let loaded = opened.postings()?;
     let mut diagnostics = loaded.diagnostics;
-    let (list, problems) = mailing::recipients(&opened)?;
-    diagnostics.extend(problems);
-    diagnostics.extend(mail(&opened, !list.is_empty())?);
+    let anybody = match mailing::recipients(&opened) {
+        Ok((list, problems)) => {
+            diagnostics.extend(problems);
+            !list.is_empty()
+        }
+        // One problem must not hide the others.
+        Err(failure) => {
+            let path = opened.layout.relative(&opened.layout.recipients(&opened.site));
+            let (severity, code) = (Severity::Error, Code::Unreadable);
+            diagnostics.push(Diagnostic::new(severity, code, path, failure.to_string()));
+            true
+        }
+    };
+    diagnostics.extend(mail(&opened, anybody));
     print(show(shell, &diagnostics, arguments.format)?.as_bytes())?;
     shell.say(&format!(
         "{}: {}",
@@ -31,7 +42,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
 }
 
 /// What would keep mail from leaving, and what gives the list away.
-fn mail(opened: &Opened, anybody: bool) -> Result<Vec<Diagnostic>> {
+fn mail(opened: &Opened, anybody: bool) -> Vec<Diagnostic> {
     let site = &opened.site;
     let mut found = Vec::new();
     // A key that is not here may be where the digests are sent from.
@@ -49,9 +60,10 @@ fn mail(opened: &Opened, anybody: bool) -> Result<Vec<Diagnostic>> {
         warn(Code::InvalidValue, SETTINGS, message, help);
     }
     let list = opened.layout.recipients(site);
-    if history::is_tracked(&list).map_err(|error| Failure::Configuration(error.into()))? {
+    // Of a repository that cannot be read was spoken when the postings were.
+    if history::is_tracked(&list).unwrap_or(false) {
         let message = "the mailing list is kept in git: whoever reads the repository reads it";
-        let help = "move it to a folder outside, name it with `recipients:` in `content/site.yaml`, and take it out of git with `git rm --cached`";
+        let help = "move it to a folder outside, name it with `recipients:` in `content/site.yaml`, and take it out of git with `git rm --cached`; it stays in the history";
         warn(Code::PublicList, &opened.layout.relative(&list), message.to_owned(), help);
     }
     let both = RECIPIENTS.iter().all(|name| opened.layout.root.join("content").join(name).exists());
@@ -60,7 +72,7 @@ fn mail(opened: &Opened, anybody: bool) -> Result<Vec<Diagnostic>> {
         let message = format!("there are `{first}` and `{second}`; only the first is read");
         warn(Code::IgnoredFile, &format!("content/{second}"), message, "keep one of them");
     }
-    Ok(found)
+    found
 }
 
 fn show(shell: &Shell, diagnostics: &[Diagnostic], format: CheckFormat) -> Result<String> {

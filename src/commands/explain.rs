@@ -11,7 +11,7 @@ use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::vocabulary::Field;
 use crate::posting::{Posting, Status};
 use crate::reminders::plan::NotDue;
-use crate::reminders::{Section, Today};
+use crate::reminders::{self, Section, Today};
 use crate::view::page_path;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
@@ -26,7 +26,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
     let mut lines = vec![
         posting.title.clone(),
         format!("file: {}{}", shell.prefix(), posting.source.path),
-        format!("page: {}", site.address(&page_path(&posting.slug))),
+        format!("address: {}", site.address(&page_path(&posting.slug))),
         format!("id: {}", posting.id),
         format!("state: {}, because {}", state.as_str(), reason(posting, state, &rules)),
     ];
@@ -127,7 +127,8 @@ fn digest(
     postings: &[Posting],
     email: &str,
 ) -> Result<String> {
-    let audience = mailing::audience(opened, mailing::recipients(opened)?.0, postings);
+    let list = mailing::recipients(opened)?.0;
+    let audience = reminders::audience(list, postings, opened.site.reminders.owners);
     let recipient = mailing::find(&audience, email)?;
     let ledger = mailing::ledger_to_read(opened)?;
     let key = recipient.key();

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use chrono::{DateTime, Utc};
 use lettre::transport::smtp::authentication::Credentials;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -20,10 +19,9 @@ use crate::ledger::{self, Ledger, Suppressions};
 use crate::mail::dkim::Signer;
 use crate::mail::transport::{self, Outbox, Sendmail, smtp, trust};
 use crate::mail::{Composed, Composer, message};
-use crate::posting::Posting;
 use crate::reminders::recipients::{key, read_csv, read_yaml};
-use crate::reminders::{self, Digest, Recipient};
-use crate::site::{Layout, Security, Site, Smtp, Transport};
+use crate::reminders::{Digest, Recipient};
+use crate::site::{Layout, Security, Smtp, Transport};
 use crate::templates::Templates;
 
 /// Reads the mailing list. A site without one has nobody to remind.
@@ -48,15 +46,6 @@ pub(super) fn recipients(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnos
             .with_context(|| format!("cannot read the mailing list `{shown}`"))
             .map_err(Failure::Configuration),
     }
-}
-
-/// Everybody who may be written to: the list and, if they want that, the owners of postings.
-pub(super) fn audience(
-    opened: &Opened,
-    list: Vec<Recipient>,
-    postings: &[Posting],
-) -> Vec<Recipient> {
-    reminders::audience(list, postings, opened.site.reminders.owners)
 }
 
 /// Those of the audience that are meant, or everybody.
@@ -100,6 +89,12 @@ pub(super) fn ledger_failure(error: ledger::Error) -> Failure {
     if error.is_temporary() { temporary(error) } else { configuration(error) }
 }
 
+/// What became of digests, in words: "3 digests sent, 1 refused".
+pub(super) fn counted(sent: String, others: [(u32, &str); 3]) -> String {
+    let others = others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+    std::iter::once(sent).chain(others).collect::<Vec<_>>().join(", ")
+}
+
 /// An address that may stand in a log: `a…@example.org`.
 pub(super) fn masked(email: &str) -> String {
     match email.rsplit_once('@') {
@@ -127,12 +122,14 @@ pub(super) fn without_addresses(text: &str) -> String {
 pub(super) struct Languages {
     site: String,
     all: HashMap<String, (Arc<Catalog>, Templates)>,
+    /// Catalogs that cannot be read; their readers are written to in the site's language.
+    pub(super) problems: Vec<String>,
 }
 
 impl Languages {
     pub(super) fn new(opened: &Opened, recipients: &[Recipient]) -> Result<Self> {
         let own = own_templates(&opened.layout).map_err(Failure::Configuration)?;
-        let mut all = HashMap::new();
+        let (mut all, mut problems) = (HashMap::new(), Vec::new());
         let wanted: HashSet<_> =
             recipients.iter().filter_map(|recipient| recipient.language.clone()).collect();
         for language in wanted.into_iter().chain([opened.site.language.clone()]) {
@@ -141,13 +138,16 @@ impl Languages {
                 Ok(catalog) => catalog,
                 // Somebody whose language nobody wrote a catalog for is written to in the site's.
                 Err(catalog::Error::Missing(_)) => continue,
-                Err(error) => return Err(configuration(error)),
+                Err(error) => {
+                    problems.push(error.to_string());
+                    continue;
+                }
             };
             let catalog = Arc::new(catalog);
             let templates = Templates::new(&own, catalog.clone()).map_err(configuration)?;
             all.insert(language.to_string(), (catalog, templates));
         }
-        Ok(Self { site: opened.site.language.to_string(), all })
+        Ok(Self { site: opened.site.language.to_string(), all, problems })
     }
 
     fn of(&self, recipient: &Recipient) -> Option<&(Arc<Catalog>, Templates)> {
@@ -251,16 +251,6 @@ fn login(layout: &Layout, settings: &Smtp) -> Result<Option<smtp::Login>> {
     let credentials =
         Credentials::new(user.clone(), password.trim_end_matches(['\r', '\n']).into());
     Ok(Some(smtp::Login { mechanism: settings.auth, credentials }))
-}
-
-/// What composes the messages of a run.
-pub(super) fn composer<'a>(
-    site: &'a Site,
-    signer: Option<&'a Signer>,
-    secret: &'a [u8],
-    now: DateTime<Utc>,
-) -> Composer<'a> {
-    Composer { site, signer, secret, now }
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! One file a command: each reads, calls the core, writes and reports.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use serde_json::json;
 
 use crate::catalog::Catalog;
@@ -97,7 +99,11 @@ fn temporary(error: impl Into<anyhow::Error>) -> Failure {
 pub fn run(cli: Cli) -> u8 {
     set_color(cli.global.color);
     let now = Now::parse(cli.global.now.as_deref().filter(|now| !now.is_empty()));
-    let shell = Shell { global: cli.global, now: *now.as_ref().unwrap_or(&Now::Clock) };
+    let shell = Shell {
+        global: cli.global,
+        now: *now.as_ref().unwrap_or(&Now::Clock),
+        zone: Cell::new(Tz::UTC),
+    };
     let outcome = match now {
         Ok(_) => shell.dispatch(cli.command),
         Err(message) => Err(Failure::Usage(anyhow::anyhow!("--now: {message}"))),
@@ -115,6 +121,8 @@ pub fn run(cli: Cli) -> u8 {
 struct Shell {
     global: Global,
     now: Now,
+    /// Where the site is, once that is known: a day begins somewhere.
+    zone: Cell<Tz>,
 }
 
 /// How much a line on standard error matters.
@@ -196,7 +204,7 @@ impl Shell {
                     Level::Warning => "warning",
                     Level::Error => "error",
                 };
-                let time = rfc3339(&self.now.instant(chrono_tz::Tz::UTC));
+                let time = rfc3339(&self.now.instant(self.zone.get()));
                 let mut object = json!({ "time": time, "level": level, "message": line.trim() });
                 if let (Some(object), serde_json::Value::Object(fields)) =
                     (object.as_object_mut(), fields)
@@ -244,6 +252,7 @@ impl Shell {
         match open(&layout) {
             Ok(mut opened) => {
                 opened.now = self.now.instant(opened.site.timezone);
+                self.zone.set(opened.site.timezone);
                 Ok(opened)
             }
             Err(Unopened::Problems(problems)) => {

@@ -8,9 +8,9 @@ use super::mailing::{self, Languages, ledger_failure, masked};
 use super::{Failure, Outcome, Result, Shell, configuration, outcome, print};
 use crate::cli;
 use crate::diagnostics::plural;
-use crate::ledger::private_folder;
-use crate::mail::message;
-use crate::reminders::Today;
+use crate::mail::{Composer, message};
+use crate::private;
+use crate::reminders::{self, Today};
 use crate::text;
 
 /// At whatever hour, and whether or not they were sent today: a preview is to look at.
@@ -20,7 +20,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     shell.report(&loaded.diagnostics);
     let (list, problems) = mailing::recipients(&opened)?;
     shell.report(&problems);
-    let mut audience = mailing::audience(&opened, list, &loaded.postings);
+    let owners = opened.site.reminders.owners;
+    let mut audience = reminders::audience(list, &loaded.postings, owners);
     mailing::narrowed(&mut audience, &arguments.recipient)?;
     let ledger = mailing::ledger_to_read(&opened)?;
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
@@ -31,7 +32,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     let sent = ledger.sent_before(ids, Some(today.day())).map_err(ledger_failure)?;
 
     let folder = opened.layout.private().join("preview");
-    let writer = mailing::composer(&opened.site, None, &secret, opened.now);
+    let writer = Composer { site: &opened.site, signer: None, secret: &secret, now: opened.now };
     let mut outcome = outcome(&loaded.diagnostics, false).max(outcome(&problems, false));
     let mut paths = String::new();
     let mut count = 0;
@@ -39,8 +40,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
         let Some(digest) = today.digest(recipient, sent.of(&recipient.key())) else { continue };
         let composed = match languages.compose(&writer, &digest) {
             Ok(composed) => composed,
-            Err(message::Error::Message(why)) => {
-                shell.complain(&format!("no digest for {}: {why}", masked(&recipient.email)));
+            Err(error @ (message::Error::Message(_) | message::Error::Template(_))) => {
+                shell.complain(&format!("no digest for {}: {error}", masked(&recipient.email)));
                 outcome = Outcome::Attention;
                 continue;
             }
@@ -49,7 +50,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
         // Two addresses may look the same in ASCII; their messages' ids differ.
         let number: String = composed.message_id.chars().skip(1).take(8).collect();
         let path = folder.join(format!("{}-{number}.html", text::slug(&recipient.email)));
-        private_folder(&folder)
+        private::folder(&folder)
             .and_then(|()| fs::write(&path, &composed.html))
             .with_context(|| format!("cannot write `{}`", path.display()))
             .map_err(Failure::Temporary)?;

@@ -11,14 +11,19 @@ use serde_json::json;
 use super::mailing::{self, Languages, ledger_failure, masked, without_addresses};
 use super::{Level, Opened, Outcome, Result, Shell, configuration, outcome, print, temporary};
 use crate::cli;
+use crate::clock::{Deadline, Now};
 use crate::diagnostics::plural;
 use crate::dispatch::{self, Dispatch, Event, Job, Outgoing, Pace, Report, Unsendable};
-use crate::ledger::{self, Doubtful, Ledger, Mark, Planned};
-use crate::mail::transport::Unavailable;
+use crate::ledger::{Doubtful, Ledger, Mark, Planned, Run};
+use crate::mail::transport::{self, Unavailable};
 use crate::mail::{Composer, message};
-use crate::posting::Posting;
-use crate::reminders::{Digest, Recipient, Today};
+use crate::posting::{Moment, Posting};
+use crate::private;
+use crate::reminders::{self, Digest, Recipient, Today};
 use crate::site::{InDoubt, Transport};
+
+/// How often a message that may have arrived is sent again, before a person has to look.
+const MAX_DOUBTS: u32 = 10;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Remind) -> Result {
     let opened = shell.site()?;
@@ -40,10 +45,14 @@ pub(super) fn remind(
     let (list, problems) = mailing::recipients(opened)?;
     shell.report(&problems);
     let outcome = outcome(&problems, false);
-    let mut audience = mailing::audience(opened, list, postings);
+    let mut audience = reminders::audience(list, postings, opened.site.reminders.owners);
     mailing::narrowed(&mut audience, &arguments.recipient)?;
     if opened.site.mail.from.is_none() && !audience.is_empty() {
         return Err(configuration(message::Error::NoSender));
+    }
+    let languages = Languages::new(opened, &audience)?;
+    for problem in &languages.problems {
+        shell.complain(problem);
     }
     let today = Today::new(&opened.site, postings, opened.now);
     let ids = postings.iter().map(|posting| posting.id.as_str());
@@ -51,7 +60,6 @@ pub(super) fn remind(
         let ledger = mailing::ledger_to_read(opened)?;
         mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
         let sent = ledger.sent(ids).map_err(ledger_failure)?;
-        let languages = Languages::new(opened, &audience)?;
         let line = show(&today.digests(&audience, &sent), &languages)?;
         return Ok((outcome, line));
     }
@@ -61,7 +69,6 @@ pub(super) fn remind(
     // Whatever is wrong with the settings is said before anything is written.
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
-    let languages = Languages::new(opened, &audience)?;
     let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
     let secret = ledger.secret().map_err(ledger_failure)?;
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
@@ -71,64 +78,105 @@ pub(super) fn remind(
     let digests = today.digests(&audience, &sent);
     let planned: Vec<Planned> = digests.iter().map(planned).collect();
     let numbers = ledger.plan(&planned, opened.now).map_err(ledger_failure)?;
-    let mut jobs: Vec<Job<Work<'_>>> = again;
+    let mut jobs = again;
     jobs.extend(numbers.into_iter().zip(&digests).map(|(id, digest)| Job {
         id,
         recipient: digest.recipient.key(),
         work: Work::New(digest),
+        until: until(shell, opened, digest),
     }));
     if jobs.is_empty() {
         let held = ledger.unsent().map_err(ledger_failure)?.in_doubt;
         return Ok((outcome.max(attention(held)), "no digest is due".to_owned()));
     }
-
-    let composer = mailing::composer(&opened.site, signer.as_ref(), &secret, opened.now);
-    let retry_after: Vec<Duration> = if opened.site.mail.transport == Transport::File {
-        Vec::new()
-    } else {
-        let seconds = opened.site.mail.smtp.retry_after.iter();
-        seconds.map(|seconds| Duration::from_secs((*seconds).into())).collect()
-    };
-    let dispatch = Dispatch {
-        transport: transport.as_ref(),
-        in_doubt: opened.site.reminders.in_doubt,
-        retry_after: &retry_after,
-        pace: opened.site.mail.smtp.rate_per_second.map(Pace::new),
-        now: opened.now,
-    };
-    let number = ledger.begin_run(jobs.len(), opened.now).map_err(ledger_failure)?;
-    let report = dispatch.run(
-        &mut ledger,
-        jobs,
-        &|work: &Work<'_>| outgoing(work, &composer, &languages),
-        &mut |event| tell(shell, event),
-    );
-    let report = match report {
-        Ok(report) => report,
-        Err(dispatch::Error::Ledger(error)) => return Err(ledger_failure(error)),
-        Err(dispatch::Error::Compose(error)) => return Err(configuration(error)),
-    };
-    let run = ledger::Run {
-        ended_at: Some(opened.now),
-        sent: report.sent,
-        deferred: report.deferred,
-        refused: report.refused,
-        in_doubt: report.in_doubt,
-        error: report.stopped.as_ref().map(ToString::to_string),
-        ..ledger::Run::default()
-    };
-    ledger.end_run(number, &run).map_err(ledger_failure)?;
-    if report.sent > 0
-        && let Err(error) = ledger.back_up(&private, opened.now)
-    {
-        shell.complain(&format!("there is no new backup of the ledger: {error}"));
-    }
+    let composer =
+        Composer { site: &opened.site, signer: signer.as_ref(), secret: &secret, now: opened.now };
+    let report = send(shell, opened, &mut ledger, transport.as_ref(), jobs, &|work| {
+        outgoing(work, &composer, &languages)
+    })?;
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
 }
 
 fn attention(problems: u32) -> Outcome {
     if problems > 0 { Outcome::Attention } else { Outcome::Done }
 }
+
+/// When a digest no longer says what is so: at the end of its day, or when the first of its
+/// postings closes. A run that acts as if it was another time has all the time it needs.
+fn until(shell: &Shell, opened: &Opened, digest: &Digest<'_>) -> Option<Deadline> {
+    if shell.now != Now::Clock {
+        return None;
+    }
+    let zone = opened.site.timezone;
+    let ends = digest.items.iter().filter_map(|item| item.posting.closes).map(|end| end.end(zone));
+    let first = ends.chain([Moment::Day(digest.day).end(zone)]).filter(|end| *end > opened.now);
+    first.min().and_then(|end| Some(Deadline::after((end - opened.now).to_std().ok()?)))
+}
+
+/// Sends, and enters what became of it.
+fn send<'a>(
+    shell: &Shell,
+    opened: &Opened,
+    ledger: &mut Ledger,
+    transport: &dyn transport::Transport,
+    jobs: Vec<Job<Work<'a>>>,
+    compose: &(impl Fn(&Work<'a>) -> Composed + Sync),
+) -> Result<Report> {
+    let settings = &opened.site.mail.smtp;
+    let retry_after: Vec<Duration> = if opened.site.mail.transport == Transport::File {
+        Vec::new()
+    } else {
+        settings.retry_after.iter().map(|seconds| Duration::from_secs((*seconds).into())).collect()
+    };
+    let dispatch = Dispatch {
+        transport,
+        in_doubt: opened.site.reminders.in_doubt,
+        retry_after: &retry_after,
+        pace: settings.rate_per_second.map(Pace::new),
+        now: opened.now,
+    };
+    let number = ledger.begin_run(jobs.len(), opened.now).map_err(ledger_failure)?;
+    let report = dispatch.run(ledger, jobs, compose, &mut |event| tell(shell, event));
+    let ended_at = Some(shell.now.instant(opened.site.timezone));
+    let report = match report {
+        Ok(report) => report,
+        Err(dispatch::Error::Ledger(error)) => return Err(ledger_failure(error)),
+        Err(dispatch::Error::Compose(error)) => {
+            let run = Run { ended_at, error: Some(error.to_string()), ..Run::default() };
+            ledger.end_run(number, &run).map_err(ledger_failure)?;
+            return Err(configuration(error));
+        }
+    };
+    for recipient in
+        ledger.suppress_refused(report.sent > 0, opened.now).map_err(ledger_failure)?
+    {
+        let who = masked(&recipient);
+        let line = format!("{who}: refused too often, and not written to any more");
+        shell.log(Level::Warning, &line, json!({ "recipient": who }));
+    }
+    let stopped = report.stopped.as_ref().map(|why| without_addresses(&why.to_string()));
+    let run = Run {
+        ended_at,
+        sent: report.sent,
+        deferred: report.deferred,
+        refused: report.refused,
+        in_doubt: report.in_doubt,
+        error: stopped.or_else(|| report.unsendable.clone()),
+        ..Run::default()
+    };
+    ledger.end_run(number, &run).map_err(ledger_failure)?;
+    if report.sent > 0 {
+        let today = opened.now.with_timezone(&opened.site.timezone).date_naive();
+        ledger.prune(today).map_err(ledger_failure)?;
+        if let Err(error) = ledger.back_up(&opened.layout.private(), opened.now) {
+            shell.complain(&format!("there is no new backup of the ledger: {error}"));
+        }
+    }
+    Ok(report)
+}
+
+/// A message, or why there is none.
+type Composed = std::result::Result<Outgoing, Unsendable<message::Error>>;
 
 /// What a message is made from.
 enum Work<'a> {
@@ -138,11 +186,7 @@ enum Work<'a> {
     Again(Outgoing),
 }
 
-fn outgoing(
-    work: &Work<'_>,
-    composer: &Composer<'_>,
-    languages: &Languages,
-) -> std::result::Result<Outgoing, Unsendable<message::Error>> {
+fn outgoing(work: &Work<'_>, composer: &Composer<'_>, languages: &Languages) -> Composed {
     match work {
         Work::Again(outgoing) => Ok(outgoing.clone()),
         Work::New(digest) => match languages.compose(composer, digest) {
@@ -154,7 +198,9 @@ fn outgoing(
                 bytes: mail.bytes,
             }),
             // One that cannot be composed must not stop the others.
-            Err(message::Error::Message(reason)) => Err(Unsendable::This(reason)),
+            Err(error @ (message::Error::Message(_) | message::Error::Template(_))) => {
+                Err(Unsendable::This(error.to_string()))
+            }
             Err(error) => Err(Unsendable::Any(error)),
         },
     }
@@ -182,22 +228,27 @@ fn settle<'a>(
     for doubtful in ledger.doubtful().map_err(ledger_failure)? {
         let Doubtful { id, day, .. } = doubtful;
         let recipient = audience.iter().find(|recipient| recipient.key() == doubtful.recipient);
+        let is_held = opened.site.reminders.in_doubt == InDoubt::Hold
+            || doubtful.doubts >= MAX_DOUBTS
+            || doubtful.held;
         if outbox.has(day, &doubtful.message_id) {
             marks.push((id, Mark::Sent));
         } else if opened.site.mail.transport == Transport::File {
             // Files leave no doubt: it is not there.
-            marks.push((id, Mark::Deferred("the run ended before it was written".to_owned())));
-        } else if doubtful.held {
-        } else if opened.site.reminders.in_doubt == InDoubt::Hold {
-            marks.push((id, Mark::Held("the run ended before the answer came".to_owned())));
-            shell.complain(&format!(
-                "the digest of {day} to {} may have arrived; it is held: see `crieur status`",
-                masked(&doubtful.recipient)
-            ));
-        } else if day != today.day() {
+            marks.push((id, Mark::Abandoned));
+        } else if is_held {
+            if !doubtful.held {
+                marks.push((id, Mark::Held("it may have arrived".to_owned())));
+                shell.complain(&format!(
+                    "the digest of {day} to {} may have arrived, and is held: see `crieur status`",
+                    masked(&doubtful.recipient)
+                ));
+            }
+        } else if day < today.day() {
             // Its words are yesterday's. What still matters of it is planned anew.
             marks.push((id, Mark::Abandoned));
         } else if let Some(recipient) = recipient
+            && day == today.day()
             && today.still_says(&doubtful.entries)
         {
             let (from, to) = message::envelope(&opened.site, recipient).map_err(configuration)?;
@@ -206,6 +257,7 @@ fn settle<'a>(
                 id,
                 recipient: doubtful.recipient,
                 work: Work::Again(Outgoing { from, to, day, message_id, bytes }),
+                until: None,
             });
         }
         // Else it says what is no longer so, or nobody wants it: today it stays as it is.
@@ -225,34 +277,36 @@ fn tell(shell: &Shell, event: &Event) {
         Mark::Held(why) => (Level::Warning, format!("may have arrived, and is held: {why}")),
         Mark::Sending { .. } | Mark::Abandoned => return,
     };
-    let fields = json!({ "recipient": who, "message_id": event.message_id });
     if level != Level::Info || shell.global.verbose > 0 {
-        shell.log(level, &format!("{who}: {}", without_addresses(&what)), fields.clone());
-    }
-    if event.suppressed {
-        let line = format!("{who}: refused too often, and not written to any more");
-        shell.log(Level::Warning, &line, fields);
+        let fields = json!({ "recipient": who, "message_id": event.message_id });
+        shell.log(level, &format!("{who}: {}", without_addresses(&what)), fields);
     }
 }
 
 /// What a run asks of its operator.
 fn finished(shell: &Shell, opened: &Opened, report: &Report) -> Result<(Outcome, String)> {
-    let count = |n: u32, what: &str| format!("{} {what}", plural(n as usize, "digest"));
-    let mut parts = vec![match opened.site.mail.transport {
-        Transport::File => format!(
-            "{} in `{}.crieur/outbox`",
-            plural(report.sent as usize, "digest"),
-            shell.prefix()
-        ),
-        _ => count(report.sent, "sent"),
-    }];
-    let others = [
-        (report.refused, "refused"),
-        (report.deferred, "not taken yet"),
-        (report.in_doubt, "in doubt"),
-    ];
-    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
-    let line = parts.join(", ");
+    let digests = plural(report.sent as usize, "digest");
+    let sent = match opened.site.mail.transport {
+        Transport::File => format!("{digests} in `{}.crieur/outbox`", shell.prefix()),
+        _ => format!("{digests} sent"),
+    };
+    let line = mailing::counted(
+        sent,
+        [
+            (report.refused, "refused"),
+            (report.deferred, "not taken yet"),
+            (report.in_doubt, "in doubt"),
+        ],
+    );
+    if let Some(why) = &report.unsendable {
+        // A template that fails for everybody is the site's to mend, one that fails for some is
+        // worth a look.
+        let why = without_addresses(why);
+        if report.sent == 0 {
+            return Err(configuration(anyhow!("{line}; {why}")));
+        }
+        shell.complain(&format!("not every digest could be composed: {why}"));
+    }
     let waits = report.deferred > 0
         || (report.in_doubt > 0 && opened.site.reminders.in_doubt == InDoubt::Resend);
     match &report.stopped {
@@ -271,8 +325,8 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
     let failed = |error: io::Error| {
         temporary(anyhow!(error).context(format!("cannot use `{}`", folder.display())))
     };
-    ledger::private_folder(folder).map_err(failed)?;
-    let file = ledger::private_file(&path).map_err(failed)?;
+    private::folder(folder).map_err(failed)?;
+    let file = private::file(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(temporary(anyhow!("another run is sending digests"))),

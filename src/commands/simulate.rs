@@ -9,7 +9,7 @@ use super::{Failure, Result, Shell, outcome, print};
 use crate::cli::{self, DataFormat};
 use crate::diagnostics::plural;
 use crate::posting::Moment;
-use crate::reminders::{Digest, Item, Today};
+use crate::reminders::{self, Digest, Item, Today};
 
 /// A digest, as `--format json` shows it.
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     shell.report(&loaded.diagnostics);
     let (list, problems) = mailing::recipients(&opened)?;
     shell.report(&problems);
-    let mut audience = mailing::audience(&opened, list, &loaded.postings);
+    let mut audience = reminders::audience(list, &loaded.postings, site.reminders.owners);
     let ledger = mailing::ledger_to_read(&opened)?;
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
     let languages = Languages::new(&opened, &audience)?;

@@ -9,7 +9,8 @@ use crate::posting::moment::rfc3339;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Status) -> Result {
     let opened = shell.site()?;
-    let status = mailing::ledger_to_read(&opened)?.status().map_err(ledger_failure)?;
+    let today = opened.now.with_timezone(&opened.site.timezone).date_naive();
+    let status = mailing::ledger_to_read(&opened)?.status(today).map_err(ledger_failure)?;
     let text = match arguments.format {
         DataFormat::Json => {
             format!("{}\n", serde_json::to_string_pretty(&status).map_err(temporary)?)
@@ -27,16 +28,17 @@ fn table(status: &Status, zone: chrono_tz::Tz) -> String {
     }
     for run in status.runs.iter().take(5) {
         let Run { planned, sent, deferred, refused, in_doubt, .. } = *run;
-        let mut parts = vec![format!("{sent} of {} sent", plural(planned as usize, "digest"))];
-        let others = [(refused, "refused"), (deferred, "not taken yet"), (in_doubt, "in doubt")];
-        parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+        let counts = mailing::counted(
+            format!("{sent} of {} sent", plural(planned as usize, "digest")),
+            [(refused, "refused"), (deferred, "not taken yet"), (in_doubt, "in doubt")],
+        );
         let started = rfc3339(&run.started_at.with_timezone(&zone));
         let end = match (&run.ended_at, &run.error) {
             (None, _) => "; it did not end".to_owned(),
             (_, Some(error)) => format!("; {error}"),
             _ => String::new(),
         };
-        lines.push(format!("{started}: {}{end}", parts.join(", ")));
+        lines.push(format!("{started}: {counts}{end}"));
     }
     for (n, what) in [
         (status.waiting, "wait for the next run"),
@@ -52,11 +54,10 @@ fn table(status: &Status, zone: chrono_tz::Tz) -> String {
         lines.push(format!("{day} {recipient}: {}{tried}: {reason}", state.replace('_', " ")));
     }
     if status.suppressed > 0 {
-        let addresses = match status.suppressed {
-            1 => "1 address".to_owned(),
-            n => format!("{n} addresses"),
-        };
-        lines.push(format!("{addresses} not written to any more"));
+        lines.push(match status.suppressed {
+            1 => "1 address is not written to any more".to_owned(),
+            n => format!("{n} addresses are not written to any more"),
+        });
     }
     format!("{}\n", lines.join("\n"))
 }

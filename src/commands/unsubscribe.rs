@@ -5,7 +5,7 @@ use std::io;
 
 use anyhow::{Context, anyhow};
 
-use super::mailing::{self, ledger_failure};
+use super::mailing::{self, ledger_failure, masked};
 use super::{Failure, Outcome, Result, Shell, remind};
 use crate::cli;
 use crate::ledger::{Ledger, Reason};
@@ -18,19 +18,20 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     let private = opened.layout.private();
     let _lock = remind::lock(&private)?;
     let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
+    let who = masked(&email);
     let line = if arguments.undo {
         if ledger.release(&email).map_err(ledger_failure)? {
-            format!("{email} is written to again, if it is on the list")
+            format!("{who} is written to again, if it is on the list")
         } else {
-            format!("{email} was not unsubscribed")
+            format!("{who} was not unsubscribed")
         }
+    } else if ledger.suppress(&email, Reason::Unsubscribed, opened.now).map_err(ledger_failure)? {
+        format!("{who} is not written to any more")
     } else {
-        if ledger.suppress(&email, Reason::Unsubscribed, opened.now).map_err(ledger_failure)? {
-            format!("{email} is not written to any more")
-        } else {
-            format!("{email} was not written to any more already")
-        }
+        format!("{who} had already been unsubscribed")
     };
+    // Whoever restores a ledger must not bring back those who left.
+    ledger.back_up(&private, opened.now).map_err(ledger_failure)?;
     shell.say(&line);
     Ok(Outcome::Done)
 }
@@ -45,9 +46,12 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     let outbox = mailing::outbox(&opened.layout);
     let mut files: Vec<_> =
         messages.iter().map(|(day, message_id)| outbox.path(*day, message_id)).collect();
-    // Whose they are stands in them, and not in their names.
-    if let Ok(entries) = fs::read_dir(private.join("preview")) {
-        files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+    // Previews, and what a run that was killed left half written: whose they are stands in them,
+    // and not in their names.
+    for folder in [private.join("preview"), outbox.folder.clone()] {
+        let Ok(entries) = fs::read_dir(folder) else { continue };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        files.extend(paths.filter(|path| path.extension().is_none_or(|end| end != "eml")));
     }
     for file in files {
         match fs::remove_file(&file) {
@@ -60,7 +64,7 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
         }
     }
     let (list, _) = mailing::recipients(&opened)?;
-    shell.say(&format!("{email} is forgotten, and never written to again"));
+    shell.say(&format!("{} is forgotten, and never written to again", masked(&email)));
     if list.iter().any(|recipient| recipient.key() == email) {
         let path = opened.layout.recipients(&opened.site);
         let place = opened.layout.relative(&path);

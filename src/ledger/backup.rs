@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, types::Value};
+use rusqlite::{Connection, ErrorCode, OpenFlags, types::Value};
 
-use super::{Error, FILE, Ledger, Result, is_absent, private_folder, restrict, version};
+use super::{Error, FILE, Ledger, Result, is_absent, version};
+use crate::private;
 
 /// How many backups are kept.
 const KEPT: usize = 5;
@@ -29,9 +30,11 @@ pub(super) fn all(folder: &Path) -> io::Result<Vec<PathBuf>> {
     named(&folder.join("backups"), "ledger-")
 }
 
-/// The damaged ledgers that others were put together from.
-pub(super) fn damaged(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    named(folder, "damaged-")
+/// The damaged ledgers that others were put together from, and what was not finished.
+pub(super) fn leftovers(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = named(folder, "damaged-")?;
+    found.extend(named(folder, "restored")?);
+    Ok(found)
 }
 
 fn named(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
@@ -51,23 +54,16 @@ fn named(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Makes a backup, unless there is one of that name, and removes the oldest.
+/// Makes a backup, in place of one of that name, and removes the oldest.
 pub(super) fn make(connection: &Connection, folder: &Path, name: &str) -> Result<()> {
     let backups = folder.join("backups");
-    private_folder(&backups)?;
+    private::folder(&backups)?;
     let path = backups.join(format!("ledger-{name}.sqlite3"));
-    if path.exists() {
-        return Ok(());
-    }
     // Whole or not at all: a copy that was cut short is under another name.
     let unfinished = backups.join("unfinished");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    remove(&unfinished)?;
     connection.execute("VACUUM INTO ?1", [unfinished.to_string_lossy()])?;
-    restrict(&unfinished, 0o600)?;
-    fs::File::open(&unfinished)?.sync_all()?;
+    private::file(&unfinished)?.sync_all()?;
     fs::rename(&unfinished, path)?;
     let found = all(folder)?;
     for old in found.iter().take(found.len().saturating_sub(KEPT)) {
@@ -115,7 +111,7 @@ pub fn check(folder: &Path) -> Result<Option<Vec<String>>> {
 /// # Errors
 /// When there is nothing to restore from, or the new ledger cannot be written.
 pub fn restore(folder: &Path) -> Result<Restored> {
-    private_folder(folder)?;
+    private::folder(folder)?;
     let path = folder.join(FILE);
     let backup = all(folder)?.pop();
     let is_there = !is_absent(&path)?;
@@ -128,7 +124,7 @@ pub fn restore(folder: &Path) -> Result<Restored> {
     if let Some(backup) = &backup {
         fs::copy(backup, &unfinished)?;
     } else {
-        super::private_file(&unfinished)?;
+        private::file(&unfinished)?;
     }
     let ledger = Ledger::migrated(Connection::open(&unfinished)?)?;
     ledger.connection.pragma_update(None, "journal_mode", "DELETE")?;
@@ -137,17 +133,18 @@ pub fn restore(folder: &Path) -> Result<Restored> {
     let count = "SELECT count(*) FROM digests";
     let digests = ledger.connection.query_row(count, [], |row| row.get(0))?;
     drop(ledger);
-    restrict(&unfinished, 0o600)?;
-    fs::File::open(&unfinished)?.sync_all()?;
-    let mut damaged = None;
-    if is_there {
-        let aside = folder.join(format!("damaged-{}.sqlite3", self::damaged(folder)?.len() + 1));
-        fs::rename(&path, &aside)?;
-        damaged = Some(aside);
-    }
+    private::file(&unfinished)?.sync_all()?;
     // Its log belongs to the damaged file; what could be read of it was.
     remove(&folder.join(format!("{FILE}-wal")))?;
     remove(&folder.join(format!("{FILE}-shm")))?;
+    let mut damaged = None;
+    if is_there {
+        // Under both names first: at no moment is there no ledger.
+        let number = named(folder, "damaged-")?.len() + 1;
+        let aside = folder.join(format!("damaged-{number}.sqlite3"));
+        fs::hard_link(&path, &aside)?;
+        damaged = Some(aside);
+    }
     fs::rename(&unfinished, &path)?;
     fs::File::open(folder)?.sync_all()?;
     Ok(Restored { digests, backup, damaged, incomplete })
@@ -192,15 +189,26 @@ fn copy(table: &str, order: &str, from: &Connection, into: &Connection) -> Resul
     let marks = vec!["?"; width].join(", ");
     let mut insert = into.prepare(&format!("INSERT OR REPLACE INTO {table} VALUES ({marks})"))?;
     let Ok(mut rows) = statement.query([]) else { return Ok(false) };
+    let mut complete = true;
     loop {
         match rows.next() {
-            Ok(None) => return Ok(true),
+            Ok(None) => return Ok(complete),
             Ok(Some(row)) => {
                 let values: rusqlite::Result<Vec<Value>> =
                     (0..width).map(|column| row.get(column)).collect();
-                // A row that was damaged, and breaks a rule of the table, is left behind.
-                if let Ok(values) = values {
-                    let _ = insert.execute(rusqlite::params_from_iter(values));
+                let Ok(values) = values else {
+                    complete = false;
+                    continue;
+                };
+                match insert.execute(rusqlite::params_from_iter(values)) {
+                    Ok(_) => {}
+                    // A row that was damaged breaks a rule of the table, and is left behind.
+                    Err(error)
+                        if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) =>
+                    {
+                        complete = false;
+                    }
+                    Err(error) => return Err(error.into()),
                 }
             }
             Err(_) => return Ok(false),

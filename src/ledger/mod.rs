@@ -11,11 +11,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
+use crate::private;
 use crate::reminders::{Entry, Sent};
 
 mod backup;
@@ -26,8 +27,10 @@ pub use status::{Run, Status, Trouble, Unsent};
 
 /// The name of the file, in the site's private folder.
 const FILE: &str = "ledger.sqlite3";
-/// After how many refusals in a row nobody writes to an address any more.
+/// After how many days of refusals in a row nobody writes to an address any more.
 const REFUSALS: u32 = 3;
+/// How long digests are remembered: longer than the longest lead, so that no plan needs older ones.
+const KEPT_DAYS: u64 = 400;
 
 /// The statements that bring a ledger from each version to the next.
 const MIGRATIONS: &[&str] = &[
@@ -53,7 +56,7 @@ const MIGRATIONS: &[&str] = &[
     ",
     "
     CREATE TABLE new_digests (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         recipient TEXT NOT NULL,
         day TEXT NOT NULL,
         state TEXT NOT NULL CHECK (state IN
@@ -62,6 +65,7 @@ const MIGRATIONS: &[&str] = &[
         message BLOB,
         attempts INTEGER NOT NULL DEFAULT 0,
         doubts INTEGER NOT NULL DEFAULT 0,
+        counts INTEGER NOT NULL DEFAULT 0,
         reason TEXT,
         planned_at TEXT NOT NULL,
         settled_at TEXT,
@@ -242,6 +246,8 @@ pub struct Doubtful {
     pub entries: Vec<Entry>,
     /// Whether it is held for a person.
     pub held: bool,
+    /// How often it may have been taken.
+    pub doubts: u32,
 }
 
 /// Why nobody writes to an address any more.
@@ -280,16 +286,6 @@ impl Suppressions {
             && (self.recipients.contains(recipient)
                 || self.recipients.contains(&pseudonym(&self.secret, recipient)))
     }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.recipients.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.recipients.is_empty()
-    }
 }
 
 /// What stands for somebody who was forgotten: it tells whether an address is theirs, and not what
@@ -306,15 +302,14 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read and written, or is damaged.
     pub fn open(folder: &Path) -> Result<Self> {
-        private_folder(folder)?;
+        private::folder(folder)?;
         let path = folder.join(FILE);
         if is_absent(&path)? && !backup::all(folder)?.is_empty() {
             return Err(Error::Missing);
         }
         // SQLite gives its own files the permissions of the database.
-        private_file(&path)?;
+        private::file(&path)?;
         let connection = Connection::open(&path)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
         // What is committed is on the disk: a mark that is lost would send a mail twice.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -479,7 +474,7 @@ impl Ledger {
             .connection
             .prepare("SELECT posting, section, what, closes, stage FROM items WHERE digest = ?1")?;
         let mut statement = self.connection.prepare(
-            "SELECT id, recipient, day, message_id, message, state
+            "SELECT id, recipient, day, message_id, message, state, doubts
              FROM digests WHERE state IN ('in_doubt', 'held') ORDER BY id",
         )?;
         let mut rows = statement.query([])?;
@@ -494,6 +489,7 @@ impl Ledger {
                 message_id: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
                 message: row.get::<_, Option<_>>(4)?.unwrap_or_default(),
                 held: row.get_ref(5)?.as_str() == Ok("held"),
+                doubts: row.get(6)?,
                 entries: entries.collect::<std::result::Result<_, _>>()?,
             });
         }
@@ -514,22 +510,71 @@ impl Ledger {
         Ok(ids)
     }
 
-    /// Enters what happened to digests, in one transaction. Returns the recipients that nobody
-    /// writes to any more because of it.
+    /// Enters what happened to digests, in one transaction.
     ///
     /// # Errors
     /// When the ledger cannot be written: then nothing may leave.
-    pub fn mark(&mut self, marks: &[(i64, Mark)], now: DateTime<Utc>) -> Result<Vec<String>> {
+    pub fn mark(&mut self, marks: &[(i64, Mark)], now: DateTime<Utc>) -> Result<()> {
         let transaction = self.connection.transaction()?;
-        let mut suppressed = Vec::new();
         for (id, mark) in marks {
             apply(&transaction, *id, mark, now)?;
-            if matches!(mark, Mark::Refused { address: true, .. }) {
-                suppressed.extend(suppress_refused(&transaction, *id, now)?);
-            }
         }
         transaction.commit()?;
-        Ok(suppressed)
+        Ok(())
+    }
+
+    /// Leaves alone the addresses that were refused time and again and took nothing in between.
+    /// Returns their keys. Refusals of a run in which nobody was accepted say nothing about the
+    /// addresses, and are not counted.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn suppress_refused(
+        &mut self,
+        somebody_was_accepted: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<String>> {
+        let transaction = self.connection.transaction()?;
+        if !somebody_was_accepted {
+            transaction.execute(
+                "UPDATE digests SET counts = 0 WHERE state = 'refused' AND settled_at = ?1",
+                [now],
+            )?;
+        }
+        let recipients: Vec<String> = transaction
+            .prepare(
+                "SELECT recipient FROM digests AS refused
+                 WHERE state = 'refused' AND counts = 1
+                     AND recipient NOT IN (SELECT recipient FROM suppressions)
+                     AND day > coalesce((
+                         SELECT max(day) FROM digests AS sent
+                         WHERE sent.recipient = refused.recipient AND sent.state = 'sent'), '')
+                 GROUP BY recipient HAVING count(*) >= ?1",
+            )?
+            .query_map([REFUSALS], |row| row.get(0))?
+            .collect::<std::result::Result<_, _>>()?;
+        for recipient in &recipients {
+            transaction.execute(
+                "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
+                params![recipient, Reason::Refused.as_str(), now],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(recipients)
+    }
+
+    /// Removes what is so old that it changes no plan any more.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn prune(&mut self, today: NaiveDate) -> Result<()> {
+        let oldest = today.checked_sub_days(Days::new(KEPT_DAYS)).unwrap_or(today);
+        self.connection.execute(
+            "DELETE FROM digests
+             WHERE day < ?1 AND state IN ('sent', 'refused', 'abandoned')",
+            [oldest],
+        )?;
+        Ok(())
     }
 
     /// The addresses that nobody writes to any more.
@@ -605,32 +650,26 @@ impl Ledger {
         )?;
         transaction.commit()?;
         // Neither free pages nor the log remember.
-        self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?;
-        for old in backup::all(folder)?.into_iter().chain(backup::damaged(folder)?) {
+        self.connection.execute_batch("VACUUM")?;
+        let busy: bool =
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy {
+            let why = "somebody reads it, and its log still holds the address; try again";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why).into());
+        }
+        for old in backup::all(folder)?.into_iter().chain(backup::leftovers(folder)?) {
             fs::remove_file(old)?;
         }
         self.back_up(folder, now)?;
         Ok(messages)
     }
 
-    /// Makes a backup, unless there is one of the day, and removes old ones.
+    /// Makes the backup of the day, in place of an earlier one, and removes old ones.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn back_up(&self, folder: &Path, now: DateTime<Utc>) -> Result<()> {
         backup::make(&self.connection, folder, &now.format("%Y-%m-%d").to_string())
-    }
-
-    /// The state of a digest, for tests and explanations.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn state(&self, recipient: &str, day: NaiveDate) -> Result<Option<String>> {
-        let query = "SELECT state FROM digests WHERE recipient = ?1 AND day = ?2";
-        Ok(self
-            .connection
-            .query_row(query, params![recipient, day], |row| row.get(0))
-            .optional()?)
     }
 }
 
@@ -650,6 +689,12 @@ fn version(connection: &Connection) -> Result<u32> {
 }
 
 fn enter(transaction: &Transaction<'_>, digest: &Planned, now: DateTime<Utc>) -> Result<i64> {
+    // What was given up on the same day is said anew.
+    transaction
+        .prepare_cached(
+            "DELETE FROM digests WHERE recipient = ?1 AND day = ?2 AND state = 'abandoned'",
+        )?
+        .execute(params![digest.recipient, digest.day])?;
     transaction
         .prepare_cached(
             "INSERT INTO digests (recipient, day, state, planned_at)
@@ -684,12 +729,22 @@ fn apply(transaction: &Transaction<'_>, id: i64, mark: &Mark, now: DateTime<Utc>
                 "UPDATE digests SET state = ?2, message = NULL, settled_at = ?3 WHERE id = ?1",
             )?
             .execute(params![id, state, now])?,
-        Mark::Deferred(reason) | Mark::Refused { reason, .. } => transaction
+        // What may have been taken before is not forgotten because it is not taken now.
+        Mark::Deferred(reason) => transaction
             .prepare_cached(
-                "UPDATE digests SET state = ?2, message = NULL, settled_at = ?3, reason = ?4
+                "UPDATE digests SET settled_at = ?3, reason = ?4,
+                     state = CASE WHEN doubts > 0 THEN 'in_doubt' ELSE ?2 END,
+                     message = CASE WHEN doubts > 0 THEN message END
                  WHERE id = ?1",
             )?
             .execute(params![id, state, now, reason])?,
+        Mark::Refused { reason, address } => transaction
+            .prepare_cached(
+                "UPDATE digests SET state = ?2, message = NULL, settled_at = ?3, reason = ?4,
+                     counts = ?5
+                 WHERE id = ?1",
+            )?
+            .execute(params![id, state, now, reason, address])?,
         Mark::InDoubt(reason) | Mark::Held(reason) => transaction
             .prepare_cached(
                 "UPDATE digests SET state = ?2, reason = ?3, doubts = doubts + 1 WHERE id = ?1",
@@ -699,33 +754,6 @@ fn apply(transaction: &Transaction<'_>, id: i64, mark: &Mark, now: DateTime<Utc>
     Ok(())
 }
 
-/// An address that was refused time and again, and took nothing in between, is left alone.
-fn suppress_refused(
-    transaction: &Transaction<'_>,
-    id: i64,
-    now: DateTime<Utc>,
-) -> Result<Option<String>> {
-    let (recipient, refusals): (String, u32) = transaction.query_row(
-        "SELECT recipient, (
-             SELECT count(*) FROM digests AS refused
-             WHERE refused.recipient = digests.recipient AND refused.state = 'refused'
-                 AND refused.day > coalesce((
-                     SELECT max(day) FROM digests AS sent
-                     WHERE sent.recipient = digests.recipient AND sent.state = 'sent'), ''))
-         FROM digests WHERE id = ?1",
-        [id],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    if refusals < REFUSALS {
-        return Ok(None);
-    }
-    transaction.execute(
-        "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
-        params![recipient, Reason::Refused.as_str(), now],
-    )?;
-    Ok(Some(recipient))
-}
-
 /// Whether a file is not there, or empty.
 fn is_absent(path: &Path) -> io::Result<bool> {
     match fs::metadata(path) {
@@ -733,39 +761,6 @@ fn is_absent(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
     }
-}
-
-/// Makes a folder that nobody else may read: it holds addresses.
-///
-/// # Errors
-/// When the file system refuses.
-pub fn private_folder(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    restrict(folder, 0o700)
-}
-
-/// Opens a file that nobody else may read, and makes it where there is none.
-///
-/// # Errors
-/// When the file system refuses.
-pub fn private_file(path: &Path) -> io::Result<fs::File> {
-    let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
-    restrict(path, 0o600)?;
-    Ok(file)
-}
-
-#[cfg(unix)]
-fn restrict(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    if fs::metadata(path)?.permissions().mode() & 0o777 == mode {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn restrict(_path: &Path, _mode: u32) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a person may want to know of the ledger: the last runs, what waits, what failed.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use rusqlite::params;
 use serde::Serialize;
 
@@ -8,6 +8,8 @@ use super::{Ledger, Result};
 
 /// How many runs, and how many digests of each kind of trouble, are told of.
 const MAX: u32 = 20;
+/// How long trouble is told of, in days.
+const RECENT_DAYS: u64 = 30;
 
 /// What there is to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -113,7 +115,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn status(&self) -> Result<Status> {
+    pub fn status(&self, today: NaiveDate) -> Result<Status> {
         let unsent = self.unsent()?;
         let mut runs = self.connection.prepare(
             "SELECT started_at, ended_at, planned, sent, deferred, refused, in_doubt, error
@@ -133,9 +135,12 @@ impl Ledger {
         })?;
         let mut troubles = self.connection.prepare(
             "SELECT recipient, day, state, attempts, reason FROM digests
-             WHERE state NOT IN ('planned', 'sending', 'sent') ORDER BY day DESC, id LIMIT ?1",
+             WHERE state IN ('in_doubt', 'held')
+                 OR (state IN ('deferred', 'refused', 'abandoned') AND day > ?2)
+             ORDER BY day DESC, id LIMIT ?1",
         )?;
-        let troubles = troubles.query_map([MAX], |row| {
+        let recent = today.checked_sub_days(Days::new(RECENT_DAYS)).unwrap_or(today);
+        let troubles = troubles.query_map(params![MAX, recent], |row| {
             Ok(Trouble {
                 recipient: row.get(0)?,
                 day: row.get(1)?,

@@ -1,4 +1,5 @@
 use super::*;
+use rusqlite::OptionalExtension;
 
 const DAY: &str = "2021-09-01";
 
@@ -27,7 +28,8 @@ fn sending() -> Mark {
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 fn state(ledger: &Ledger, recipient: &str) -> Option<String> {
-    ledger.state(recipient, DAY.parse().unwrap()).unwrap()
+    let query = "SELECT state FROM digests WHERE recipient = ?1 AND day = ?2";
+    ledger.connection.query_row(query, [recipient, DAY], |row| row.get(0)).optional().unwrap()
 }
 
 #[test]

@@ -118,7 +118,7 @@ impl Signer {
         }
         let _ = write!(header, ";\r\n bh={hash};\r\n b=");
         // The signature signs its own header, too, but for itself.
-        let own = fields_of(&header);
+        let own = value_of(&header);
         let _ = write!(signed, "dkim-signature:{own}");
         for (n, chunk) in self.signature(signed.as_bytes())?.as_bytes().chunks(70).enumerate() {
             let separator = if n == 0 { "" } else { "\r\n  " };
@@ -162,7 +162,7 @@ fn fields(head: &str) -> Vec<(String, String)> {
 }
 
 /// The value of a field that stands alone.
-fn fields_of(header: &str) -> String {
+fn value_of(header: &str) -> String {
     fields(header).pop().map(|(_, value)| value).unwrap_or_default()
 }
 
@@ -224,7 +224,7 @@ mod tests {
         let (unsigned, signature) = header.split_at(header.find(" b=").unwrap() + 3);
         let signature: String = signature.split_whitespace().collect();
         let expected =
-            format!("from:a@example.org\r\nsubject:A B\r\ndkim-signature:{}", fields_of(unsigned));
+            format!("from:a@example.org\r\nsubject:A B\r\ndkim-signature:{}", value_of(unsigned));
         let Key::Ed25519(key) = &signer.key else { panic!("another key") };
         let public = ring::signature::UnparsedPublicKey::new(
             &ring::signature::ED25519,

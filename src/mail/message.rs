@@ -161,8 +161,8 @@ impl Composer<'_> {
             .subject(subject.clone())
             .date(self.now.into())
             .message_id(Some(message_id.clone()));
-        if let Some(reply_to) = site.mail.reply_to.clone() {
-            message = message.reply_to(reply_to);
+        if let Some(Mailbox { name, email }) = site.mail.reply_to.clone() {
+            message = message.reply_to(Mailbox::new(name, deliverable(&email)?));
         }
         for (name, value) in self.headers(digest, catalog, &ways) {
             let name = HeaderName::new_from_ascii_str(name);
@@ -251,6 +251,7 @@ fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext 
         Section::Closing | Section::New | Section::Owner(Duty::Closes) => dated("closes-on"),
         Section::Changed(Change::Moved) if deadline.is_none() => catalog.word("change-endless"),
         Section::Changed(Change::Moved) => dated("change-moved"),
+        Section::Changed(Change::Closed) if deadline.is_none() => catalog.word("state-closed"),
         Section::Changed(Change::Closed) => dated("change-closed"),
         Section::Changed(Change::Filled) => catalog.word("state-filled"),
         Section::Changed(Change::Withdrawn) => catalog.word("state-withdrawn"),

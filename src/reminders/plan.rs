@@ -266,7 +266,9 @@ impl<'a> Today<'a> {
     /// what has closed meanwhile.
     pub fn still_says(&self, entries: &[Entry]) -> bool {
         let speaks_of_open = |entry: &&Entry| {
-            entry.stage.is_some() || matches!(entry.section.as_str(), "closing" | "new")
+            entry.stage.is_some()
+                || matches!(entry.section.as_str(), "closing" | "new")
+                || entry.what.as_deref() == Some("moved")
         };
         entries.iter().filter(speaks_of_open).all(|entry| {
             self.candidates.iter().any(|candidate| {

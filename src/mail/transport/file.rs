@@ -44,7 +44,7 @@ impl Transport for Outbox {
     }
 
     fn connect(&self) -> Result<Box<dyn Connection + '_>, Unavailable> {
-        crate::ledger::private_folder(&self.folder).map_err(|error| {
+        crate::private::folder(&self.folder).map_err(|error| {
             Unavailable::Away(format!("cannot write to `{}`: {error}", self.folder.display()))
         })?;
         Ok(Box::new(self.clone()))

@@ -44,7 +44,8 @@ pub enum Delivery {
     },
     /// The server takes nothing from this sender.
     SenderRefused(String),
-    /// The connection failed before the message was complete: it was not taken.
+    /// The connection failed before the message was complete, or the server was not ready for any:
+    /// it was not taken, and that is nothing about the recipient.
     Broken(String),
     /// The connection failed between the message's end and the answer.
     InDoubt(String),

@@ -23,8 +23,8 @@ use super::{Connection, Delivery, Letter, Transport, Unavailable};
 use crate::site::{Authentication, Security};
 
 /// How many times longer than other answers the one after a message may take (RFC 5321 section
-/// 4.5.3.2.6): giving up too early is what makes messages arrive twice.
-const PATIENCE: u32 = 5;
+/// 4.5.3.2.6 asks for ten minutes): giving up too early is what makes messages arrive twice.
+const AFTER_THE_DOT: u32 = 10;
 
 /// A mail server and how it is spoken to.
 pub struct Smtp {
@@ -300,8 +300,8 @@ impl Session<'_> {
             }
         }
         if outcome.is_some() {
-            let answer = self.command(&Rset)?;
-            self.usable = answer.is_positive();
+            // Whatever becomes of the connection, the answer was given.
+            self.usable = self.command(&Rset).is_ok_and(|answer| answer.is_positive());
         }
         Ok(outcome)
     }
@@ -319,11 +319,19 @@ enum Step {
 fn refusal(step: Step, answer: &Response) -> Delivery {
     let reason = said(answer);
     if !is_permanent(answer) {
-        return Delivery::Deferred(reason);
+        // Before there is a recipient it is nothing about one.
+        return match step {
+            Step::Mail => Delivery::Broken(reason),
+            Step::Rcpt | Step::Data => Delivery::Deferred(reason),
+        };
     }
-    // RFC 3463: class, subject, detail. Only the first two subjects speak of the address.
-    let subject = answer.first_word().and_then(|word| word.strip_prefix("5."));
-    let subject = subject.and_then(|rest| rest.split('.').next());
+    // RFC 3463: class, subject, detail. Only the first two subjects speak of the address, and two
+    // of their details of the sender's; servers say so when they have heard both.
+    let code = answer.first_word().and_then(|word| word.strip_prefix("5."));
+    let subject = code.and_then(|rest| rest.split('.').next());
+    if matches!(code, Some("1.7" | "1.8")) {
+        return Delivery::SenderRefused(reason);
+    }
     let address = match subject {
         Some(subject) => matches!(subject, "1" | "2"),
         None => [550, 551, 553].into_iter().any(|code| answer.has_code(code)),
@@ -369,7 +377,7 @@ impl Connection for Session<'_> {
             }
         }
         let answer =
-            self.wire.write(b".\r\n").and_then(|()| self.wire.reply(self.smtp.timeout * PATIENCE));
+            self.wire.write(b".\r\n").and_then(|()| self.wire.reply(self.smtp.timeout * AFTER_THE_DOT));
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -482,6 +490,8 @@ mod tests {
         }
         assert!(matches!(at(Step::Rcpt, "451 4.7.1 greylisted"), Delivery::Deferred(_)));
         assert!(matches!(at(Step::Mail, "550 5.7.1 no"), Delivery::SenderRefused(_)));
+        assert!(matches!(at(Step::Rcpt, "550 5.1.8 who?"), Delivery::SenderRefused(_)));
+        assert!(matches!(at(Step::Mail, "452 4.3.1 full"), Delivery::Broken(_)));
         assert_eq!(at(Step::Mail, "552 5.3.4 too big"), refused("552 5.3.4 too big", false));
         assert_eq!(at(Step::Data, "554 5.6.0 spam"), refused("554 5.6.0 spam", false));
     }

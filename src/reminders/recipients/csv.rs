@@ -1,8 +1,11 @@
 //! `recipients.csv`: the same columns as the keys of the YAML file, for long lists, read as a
 //! stream. A cell that holds several values separates them with `;` or `,`.
+//!
+//! A line is an entry, whatever quotes are open at its end: a quote that somebody forgot to close
+//! must not swallow the people below it.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 
 use csv::{ByteRecord, ReaderBuilder};
@@ -13,122 +16,179 @@ use crate::text;
 
 /// How many problems are kept: a file that is none of ours has one in every line.
 const MAX_PROBLEMS: usize = 100;
+/// How long a line may be, in bytes.
+const MAX_LINE: u64 = 64 * 1024;
 
 /// The keys whose cells hold several values.
 const LISTS: &[&str] = &["domains", "teams", "contracts", "lead_days"];
 
-/// A problem, before the line that it is in was read again to be shown.
-struct Problem {
-    line: usize,
-    severity: Severity,
-    code: Code,
-    message: String,
-    help: String,
-    /// What to underline: the text of a cell.
-    cell: String,
-}
-
 /// Reads the list. A problem with one line is one for that line alone. The separator is what the
-/// header uses more of, and cells that are not UTF-8 are read as Windows-1252: spreadsheets write
+/// header uses most of, and lines that are not UTF-8 are read as Windows-1252: spreadsheets write
 /// both.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn read(
-    path: &str,
-    mut file: impl Read + Seek,
-) -> io::Result<(Vec<Recipient>, Vec<Diagnostic>)> {
-    let separator = separator(&mut file)?;
-    let mut reader = ReaderBuilder::new()
-        .delimiter(separator)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(BufReader::new(file));
-    let (mut recipients, mut problems) = (Vec::new(), Vec::new());
-    let header = reader.byte_headers().map_err(io::Error::other)?.clone();
-    let columns = columns(&header, &mut problems);
+pub fn read(path: &str, file: impl Read) -> io::Result<(Vec<Recipient>, Vec<Diagnostic>)> {
+    let mut lines = Lines { file: BufReader::new(file), number: 0 };
+    let mut problems = Problems { path, found: Vec::new(), more: 0 };
+    let mut recipients = Vec::new();
+    // Blank lines before the header are nobody's.
+    let header = loop {
+        match lines.next()? {
+            Some((_, line)) if line.trim().is_empty() => {}
+            Some(found) => break found,
+            None => break (1, String::new()),
+        }
+    };
+    let separator = separator(&header.1);
+    let columns = columns(&header, separator, &mut problems);
     let mut seen: HashMap<String, usize> = HashMap::new();
-    let mut record = ByteRecord::new();
     while columns.contains(&Some("email"))
-        && reader.read_byte_record(&mut record).map_err(io::Error::other)?
+        && let Some((number, line)) = lines.next()?
     {
-        let line = record.position().map_or(0, csv::Position::line);
-        let line = usize::try_from(line).unwrap_or(usize::MAX);
-        let (entry, cells) = entry(&columns, &record);
+        if line.trim().is_empty() {
+            continue;
+        }
+        let cells = cells(&line, separator);
+        let entry = entry(&columns, &cells);
         let found = entry.check(|remark: Remark| {
-            problems.push(Problem {
-                line,
-                severity: remark.severity,
-                code: remark.code,
-                message: remark.message,
-                help: remark.help.to_owned(),
-                cell: cells.get(remark.span.start).cloned().unwrap_or_default(),
-            });
+            let cell = cells.get(remark.span.start).map_or("", String::as_str);
+            let Remark { severity, code, message, .. } = remark;
+            problems.add((number, &line, cell), severity, code, message, remark.help);
         });
         let Some(recipient) = found else { continue };
         if let Some(first) = seen.get(&recipient.key()) {
-            problems.push(Problem {
-                line,
-                severity: Severity::Warning,
-                code: Code::DuplicateRecipient,
-                message: format!("the address stands in line {first} already; that line counts"),
-                help: "delete one of the two".to_owned(),
-                cell: recipient.email,
-            });
+            let message = format!("the address stands in line {first} already; that line counts");
+            let (severity, code) = (Severity::Warning, Code::DuplicateRecipient);
+            let place = (number, line.as_str(), recipient.email.as_str());
+            problems.add(place, severity, code, message, "delete one of the two");
         } else {
-            seen.insert(recipient.key(), line);
+            seen.insert(recipient.key(), number);
             recipients.push(recipient);
         }
     }
-    let mut file = reader.into_inner();
-    file.seek(SeekFrom::Start(0))?;
-    Ok((recipients, shown(path, file, problems)?))
+    Ok((recipients, problems.shown()))
+}
+
+/// The lines of a file, decoded, with their numbers.
+struct Lines<R> {
+    file: R,
+    number: usize,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn next(&mut self) -> io::Result<Option<(usize, String)>> {
+        let mut bytes = Vec::new();
+        if self.file.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes)? == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        if !bytes.ends_with(b"\n") {
+            // The rest of a line that is too long to be somebody's.
+            self.file.skip_until(b'\n')?;
+        }
+        let text = String::from_utf8(bytes).unwrap_or_else(|error| {
+            encoding_rs::WINDOWS_1252.decode(error.as_bytes()).0.into_owned()
+        });
+        let text = text.trim_start_matches('\u{FEFF}').trim_end_matches(['\r', '\n']);
+        Ok(Some((self.number, text.to_owned())))
+    }
+}
+
+/// The problems so far.
+struct Problems<'a> {
+    path: &'a str,
+    found: Vec<Diagnostic>,
+    more: usize,
+}
+
+impl Problems<'_> {
+    /// Adds one: line, its text, and what of it is at fault; the whole line where that is empty.
+    fn add(
+        &mut self,
+        (number, line, cell): (usize, &str, &str),
+        severity: Severity,
+        code: Code,
+        message: String,
+        help: impl Into<String>,
+    ) {
+        if self.found.len() == MAX_PROBLEMS {
+            self.more += 1;
+            return;
+        }
+        let start = line.find(cell).unwrap_or(0);
+        let end = start + if cell.is_empty() { line.len() } else { cell.len() };
+        self.found.push(
+            Diagnostic::new(severity, code, self.path, message)
+                .at_line(number, line, &(start..end))
+                .help(help),
+        );
+    }
+
+    fn shown(mut self) -> Vec<Diagnostic> {
+        if self.more > 0 {
+            let message = format!("{} more problems are not shown", self.more);
+            let (severity, code) = (Severity::Warning, Code::InvalidRecipient);
+            self.found.push(Diagnostic::new(severity, code, self.path, message));
+        }
+        self.found
+    }
 }
 
 /// What stands between cells, by the header.
-fn separator(file: &mut (impl Read + Seek)) -> io::Result<u8> {
-    let mut header = Vec::new();
-    BufReader::new(file.by_ref().take(4096)).read_until(b'\n', &mut header)?;
-    file.seek(SeekFrom::Start(0))?;
-    let header = String::from_utf8_lossy(&header);
-    let count = |separator: u8| header.matches(char::from(separator)).count();
-    let most = [b',', b';', b'\t'].into_iter().max_by_key(|separator| count(*separator));
-    Ok(most.filter(|separator| count(*separator) > 0).unwrap_or(b','))
+fn separator(header: &str) -> char {
+    let most = [',', ';', '\t'].into_iter().max_by_key(|separator| header.matches(*separator).count());
+    most.filter(|separator| header.contains(*separator)).unwrap_or(',')
+}
+
+/// The cells of a line.
+fn cells(line: &str, separator: char) -> Vec<String> {
+    let mut record = ByteRecord::new();
+    let mut reader = ReaderBuilder::new()
+        .delimiter(u8::try_from(separator).unwrap_or(b','))
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .buffer_capacity(line.len().clamp(1, 4096))
+        .from_reader(line.as_bytes());
+    // Reading from memory does not fail.
+    let _ = reader.read_byte_record(&mut record);
+    record.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect()
 }
 
 /// The key of each column.
-fn columns(header: &ByteRecord, problems: &mut Vec<Problem>) -> Vec<Option<&'static str>> {
-    let mut report = |severity, code, message, help: String, cell: &str| {
-        let cell = cell.to_owned();
-        problems.push(Problem { line: 1, severity, code, message, help, cell });
-    };
-    let columns: Vec<_> = header
+fn columns(
+    (number, line): &(usize, String),
+    separator: char,
+    problems: &mut Problems<'_>,
+) -> Vec<Option<&'static str>> {
+    let columns: Vec<_> = cells(line, separator)
         .iter()
-        .map(|cell| {
-            let name = decoded(cell);
-            let known = KEYS.iter().copied().find(|key| *key == text::folded(&name));
+        .map(|name| {
+            let known = KEYS.iter().copied().find(|key| *key == text::folded(name));
             if known.is_none() && !name.is_empty() {
                 let message = format!("the column `{name}` is not known here");
                 let (severity, code) = (Severity::Warning, Code::UnknownKey);
-                report(severity, code, message, suggestion(&name), &name);
+                problems.add((*number, line, name), severity, code, message, suggestion(name));
             }
             known
         })
         .collect();
     if !columns.contains(&Some("email")) {
         let message = "the mailing list has no column `email`".to_owned();
-        let help = "write the names of the columns into the first line: `email,name`".to_owned();
-        report(Severity::Error, Code::InvalidRecipient, message, help, "");
+        let help = "write the names of the columns into the first line: `email,name`";
+        let (severity, code) = (Severity::Error, Code::InvalidRecipient);
+        problems.add((*number, line, ""), severity, code, message, help);
     }
     columns
 }
 
-/// An entry whose spans are the numbers of cells, and those cells.
-fn entry(columns: &[Option<&'static str>], record: &ByteRecord) -> (Entry, Vec<String>) {
-    let cells: Vec<String> = record.iter().map(decoded).collect();
+/// An entry whose spans are the numbers of cells.
+fn entry(columns: &[Option<&'static str>], cells: &[String]) -> Entry {
     let place = |number: usize| Range { start: number, end: number + 1 };
-    let mut entry = Entry { span: place(0), ..Entry::default() };
-    for (number, (column, cell)) in columns.iter().zip(&cells).enumerate() {
+    let first = columns.iter().position(|column| *column == Some("email")).unwrap_or(0);
+    let mut entry = Entry { span: place(first), ..Entry::default() };
+    for (number, (column, cell)) in columns.iter().zip(cells).enumerate() {
         let Some(key) = column.filter(|_| !cell.is_empty()) else { continue };
         let separator = if cell.contains(';') { ';' } else { ',' };
         let values = if LISTS.contains(&key) {
@@ -138,56 +198,15 @@ fn entry(columns: &[Option<&'static str>], record: &ByteRecord) -> (Entry, Vec<S
         };
         entry.values.insert(key, (values, place(number)));
     }
-    (entry, cells)
-}
-
-fn decoded(cell: &[u8]) -> String {
-    let text = str::from_utf8(cell)
-        .map_or_else(|_| encoding_rs::WINDOWS_1252.decode(cell).0.into_owned(), str::to_owned);
-    text.trim_start_matches('\u{FEFF}').trim().to_owned()
-}
-
-/// The problems with the lines that they are in.
-fn shown(
-    path: &str,
-    file: impl BufRead,
-    mut problems: Vec<Problem>,
-) -> io::Result<Vec<Diagnostic>> {
-    problems.sort_by_key(|problem| problem.line);
-    let more = problems.len().saturating_sub(MAX_PROBLEMS);
-    problems.truncate(MAX_PROBLEMS);
-    let mut shown = Vec::with_capacity(problems.len());
-    let mut lines = (1..).zip(file.split(b'\n'));
-    let mut current = (0, String::new());
-    for problem in problems {
-        while current.0 < problem.line
-            && let Some((number, line)) = lines.next()
-        {
-            current = (number, decoded(&line?));
-        }
-        let start = current.1.find(&problem.cell).unwrap_or(0);
-        let end =
-            start + if problem.cell.is_empty() { current.1.len() } else { problem.cell.len() };
-        shown.push(
-            Diagnostic::new(problem.severity, problem.code, path, problem.message)
-                .at_line(problem.line, &current.1, &(start..end))
-                .help(problem.help),
-        );
-    }
-    if more > 0 {
-        let message = format!("{more} more problems are not shown");
-        shown.push(Diagnostic::new(Severity::Warning, Code::InvalidRecipient, path, message));
-    }
-    Ok(shown)
+    entry
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Cursor;
 
     fn list(content: &[u8]) -> (Vec<Recipient>, Vec<String>) {
-        let (recipients, problems) = read("r.csv", Cursor::new(content)).unwrap();
+        let (recipients, problems) = read("r.csv", content).unwrap();
         let problems = problems
             .iter()
             .map(|p| format!("{}:{}:{} {}", p.code, p.line(), p.column(), p.message))
@@ -218,18 +237,28 @@ mod tests {
     }
 
     #[test]
+    fn a_quote_that_is_not_closed_swallows_nobody() {
+        let content = "email,name\na@example.org,\"Jo\nb@example.org,\"\"Al\"\nc@example.org,\"\n";
+        assert_eq!(emails(content), ["a@example.org", "b@example.org", "c@example.org"]);
+        let names: Vec<_> = list(content.as_bytes()).0.into_iter().map(|r| r.name).collect();
+        assert!(names.iter().flatten().all(|name| !name.contains('@')), "{names:?}");
+    }
+
+    #[test]
     fn spreadsheets_write_in_many_ways() {
         let expected = ["a@example.org", "b@example.org"];
         for content in [
             "email\na@example.org\nb@example.org\n",
             "\u{FEFF}Email;Name\r\na@example.org;A\r\n\r\nb@example.org;B\r\n",
-            "name\temail\nA\ta@example.org\nB\tb@example.org",
-            "name,email\n\"two\nlines\",a@example.org\nB,b@example.org\n",
+            "\nname\temail\nA\ta@example.org\nB\tb@example.org",
+            "name,email\n\"A, B\",a@example.org\n,b@example.org\n",
         ] {
             assert_eq!(emails(content), expected, "{content}");
         }
         let (latin, _) = list(b"email;name\na@example.org;Zo\xEB\n");
         assert_eq!(latin[0].name.as_deref(), Some("Zoë"));
+        let long = format!("email,name\na@example.org,{}\nb@example.org\n", "x".repeat(100_000));
+        assert_eq!(emails(&long), expected);
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod yaml;
 pub use csv::read as read_csv;
 pub use yaml::read as read_yaml;
 
+/// How much of a name is used, in characters.
+const MAX_NAME: usize = 80;
 /// How many days before a closing somebody can ask to be told.
 const MAX_LEAD: u16 = 365;
 
@@ -153,7 +155,7 @@ impl Entry {
             });
             return None;
         };
-        if !text::is_address(&email) || email.parse::<lettre::Address>().is_err() {
+        if !text::is_deliverable(&email) {
             remark(Remark {
                 severity: Severity::Error,
                 code: Code::InvalidRecipient,
@@ -165,7 +167,7 @@ impl Entry {
         }
         let terms = |key: &str| self.texts(key).iter().map(|text| text::term(text)).collect();
         Some(Recipient {
-            name: self.text("name"),
+            name: self.text("name").map(|name| text::shortened(&name, MAX_NAME)),
             language: self
                 .value("language", &mut remark, "a tag like `fr` or `en`", |tag| tag.parse().ok()),
             subscribed: true,

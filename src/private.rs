@@ -1,0 +1,38 @@
+//! Files and folders that nobody else may read: they hold addresses.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Makes a private folder, where there is none.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    restrict(path, 0o700)
+}
+
+/// Opens a private file, and makes it where there is none.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn file(path: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
+    restrict(path, 0o600)?;
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn restrict(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if fs::metadata(path)?.permissions().mode() & 0o777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn restrict(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}

@@ -285,10 +285,10 @@ pub struct Settle {
     #[arg(value_name = "EMAIL")]
     pub recipient: Vec<String>,
     /// They arrived
-    #[arg(long, required_unless_present = "lost", conflicts_with = "lost")]
+    #[arg(long, group = "decision")]
     pub arrived: bool,
     /// They did not: what they said is announced anew
-    #[arg(long)]
+    #[arg(long, group = "decision", required_unless_present = "arrived")]
     pub lost: bool,
 }
 

@@ -549,11 +549,15 @@ fn unknown_keys(source: &Source, tree: &Node, problems: &mut Vec<Diagnostic>) {
                 || format!("the keys{place} are: {}", keys.join(", ")),
                 |near| format!("did you mean `{near}`?"),
             );
-            problems.push(
-                problem(Code::UnknownKey, format!("`{name}` is not a setting{place}"))
-                    .at(source, &key.span)
-                    .help(help),
-            );
+            let unknown = problem(Code::UnknownKey, format!("`{name}` is not a setting{place}"));
+            problems.push(if ["password", "secret", "token"].iter().any(|word| name.contains(word)) {
+                // What stands there is not shown to whoever reads a log.
+                let line = source.text[..key.span.start.min(source.text.len())].matches('\n').count();
+                let help = "secrets do not stand here: name where it is with `password_file` or `password_env`";
+                unknown.at_line(line + 1, name, &(0..name.len())).help(help)
+            } else {
+                unknown.at(source, &key.span).help(help)
+            });
         }
     }
 }
@@ -788,6 +792,15 @@ impl Settings {
                 "ledger",
                 "`ledger`: this version keeps its ledger in SQLite only".to_owned(),
                 "write `ledger: sqlite`, or delete the line",
+            );
+        }
+        if let Some(page) = &self.unsubscribe.url
+            && !matches!(page.scheme(), "http" | "https")
+        {
+            refuse(
+                "unsubscribe.url",
+                "`unsubscribe.url` is not an address of the web".to_owned(),
+                "write an address that begins with `https://`",
             );
         }
         if let Some(hub) = &self.hub

@@ -243,6 +243,10 @@ fn who_is_forgotten_is_in_no_file_of_ours() {
     let site = site();
     site.run(&["--now=2021-08-31", "remind"]).exits(1);
     site.run(&["--now=2021-08-31", "preview"]).exits(1);
+    // What nobody knows of any more, and what was not finished.
+    site.write(".crieur/outbox/2021-01-01-0.eml", "To: b@example.org\r\n");
+    site.write(".crieur/outbox/.tmp123", "To: b@example.org\r\n");
+    site.write(".crieur/restored.sqlite3", "b@example.org");
     let forget = site.run(&["--now=2021-08-31", "forget", "b@example.org"]).exits(1);
     assert!(
         forget.stderr.contains("still stands in `content/recipients.yaml`"),
@@ -305,7 +309,7 @@ fn logs_are_lines_for_machines_where_they_are_wanted() {
     assert_eq!(lines[0]["code"], "invalid-recipient");
     assert_eq!(lines[0]["line"], 5);
     assert_eq!(lines[1]["recipient"], "a…@example.org");
-    assert_eq!(lines[1]["time"], "2021-08-31T08:00:00Z");
+    assert_eq!(lines[1]["time"], "2021-08-31T06:00:00Z");
     assert_eq!(lines[3]["message"], "2 digests in `.crieur/outbox`");
     assert!(!run.stderr.contains("a@example.org"));
     site.write("content/site.yaml", "title: x");
@@ -360,6 +364,19 @@ fn the_machines_own_mail_system_is_handed_what_leaves() {
     site.posting("c.md", "title: C\ncloses: 2021-09-02");
     let missing = site.run(&["--now=2021-09-01", "remind"]).exits(78).stderr;
     assert!(missing.contains("bin/sendmail`: correct `mail.sendmail`"), "{missing}");
+}
+
+#[test]
+fn a_clock_that_was_wrong_for_a_run_silences_nobody() {
+    let site = Site::new();
+    site.write("content/recipients.yaml", "- a@example.org\n");
+    site.posting("a.md", "title: A\ncloses: 2027-09-05");
+    site.posting("b.md", "title: B\ncloses: 2021-09-05");
+    site.run(&["--now=2027-09-05", "remind"]).exits(0);
+    site.run(&["--now=2021-09-04", "remind"]).exits(0);
+    assert_eq!(outbox(&site).len(), 2);
+    site.run(&["--now=2021-09-04T20:00:00Z", "remind"]).exits(0);
+    assert_eq!(outbox(&site).len(), 2);
 }
 
 /// An hour is repeated in autumn and left out in spring, and machines' clocks are set back: no day

@@ -133,7 +133,8 @@ fn digest(
     let ledger = mailing::ledger_to_read(opened)?;
     let key = recipient.key();
     let suppressed = ledger.suppressions().map_err(ledger_failure)?.contains(&key);
-    let sent = ledger.sent([posting.id.as_str()]).map_err(ledger_failure)?;
+    let day = opened.now.with_timezone(&opened.site.timezone).date_naive();
+    let sent = ledger.sent([posting.id.as_str()], day).map_err(ledger_failure)?;
     let past = sent.of(&key);
     let today = Today::new(&opened.site, postings, opened.now);
     let digest = today.digest(recipient, past);

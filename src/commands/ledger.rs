@@ -68,6 +68,11 @@ fn settle(shell: &Shell, arguments: &cli::Settle) -> Result {
     let wanted: Vec<String> = arguments.recipient.iter().map(|email| key(email)).collect();
     ledger.doubt_interrupted().map_err(ledger_failure)?;
     let doubtful = ledger.doubtful().map_err(ledger_failure)?;
+    for email in &wanted {
+        if !doubtful.iter().any(|doubtful| doubtful.recipient == *email) {
+            return Err(Failure::Usage(anyhow!("no digest to `{email}` is in doubt")));
+        }
+    }
     let marks: Vec<(i64, Mark)> = doubtful
         .iter()
         .filter(|doubtful| wanted.is_empty() || wanted.contains(&doubtful.recipient))

@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::{Failure, Opened, Result, configuration, own_templates, temporary};
 use crate::catalog::{self, Catalog};
-use crate::diagnostics::{Diagnostic, nearest};
+use crate::diagnostics::Diagnostic;
 use crate::ledger::{self, Ledger, Suppressions};
 use crate::mail::dkim::Signer;
 use crate::mail::transport::{self, Outbox, Sendmail, smtp, trust};
@@ -63,11 +63,10 @@ pub(super) fn narrowed(audience: &mut Vec<Recipient>, wanted: &[String]) -> Resu
 /// The recipient with an address.
 pub(super) fn find<'a>(audience: &'a [Recipient], email: &str) -> Result<&'a Recipient> {
     let wanted = key(email);
-    audience.iter().find(|recipient| recipient.key() == wanted).ok_or_else(|| {
-        let hint = nearest(email, audience.iter().map(|recipient| recipient.email.as_str()))
-            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        Failure::Usage(anyhow!("`{email}` is not on the mailing list{hint}"))
-    })
+    audience
+        .iter()
+        .find(|recipient| recipient.key() == wanted)
+        .ok_or_else(|| Failure::Usage(anyhow!("`{email}` is not on the mailing list")))
 }
 
 /// Leaves out those whom nobody writes to any more.
@@ -205,7 +204,8 @@ pub(super) fn transport(opened: &Opened) -> Result<Box<dyn transport::Transport>
                     command.clone()
                 }
             });
-            Box::new(Sendmail::new(command.as_deref()))
+            let timeout = Duration::from_secs(mail.smtp.timeout_seconds.into());
+            Box::new(Sendmail::new(command.as_deref(), timeout))
         }
         Transport::Smtp => Box::new(smtp::Smtp {
             host: mail.smtp.host.clone(),
@@ -231,7 +231,12 @@ fn authorities(layout: &Layout, settings: &Smtp) -> Result<Arc<rustls::ClientCon
                 .with_context(|| {
                     format!("cannot read the certificates in `{}`", layout.relative(&path))
                 });
-            trusted.extend(read.map_err(Failure::Configuration)?);
+            let read = read.map_err(Failure::Configuration)?;
+            if read.is_empty() {
+                let path = layout.relative(&path);
+                return Err(configuration(anyhow!("`{path}` has no certificates in PEM")));
+            }
+            trusted.extend(read);
         }
     }
     trust::config(trusted).map_err(configuration)

@@ -342,6 +342,19 @@ fn own_templates(layout: &Layout) -> anyhow::Result<BTreeMap<String, String>> {
 impl Opened {
     /// Reads the postings, with what time has made untrue in them.
     fn postings(&self) -> Result<Loaded> {
+        let mut loaded = self.postings_at_any_time()?;
+        let zone = self.site.timezone;
+        for posting in &mut loaded.postings {
+            // What has not happened yet is nobody's last change, and no day of publication.
+            posting.updated = posting.updated.filter(|at| at.start(zone) <= self.now);
+            posting.named_day =
+                posting.named_day.filter(|day| Moment::Day(*day).start(zone) <= self.now);
+        }
+        Ok(loaded)
+    }
+
+    /// The same, for who looks at many days.
+    fn postings_at_any_time(&self) -> Result<Loaded> {
         let mut loaded = load::load(&self.layout, &self.site)
             .with_context(|| {
                 format!(
@@ -351,12 +364,8 @@ impl Opened {
             })
             .map_err(Failure::Configuration)?;
         let rules = Rules::of(&self.site);
-        for posting in &mut loaded.postings {
+        for posting in &loaded.postings {
             loaded.diagnostics.extend(lifecycle::contradictions(posting, self.now, &rules));
-            // What has not happened yet is nobody's last change, and no day of publication.
-            posting.updated = posting.updated.filter(|at| at.start(rules.zone) <= self.now);
-            posting.named_day =
-                posting.named_day.filter(|day| Moment::Day(*day).start(rules.zone) <= self.now);
         }
         loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(loaded)

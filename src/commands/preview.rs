@@ -29,7 +29,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     let languages = Languages::new(&opened, &audience)?;
     let today = Today::new(&opened.site, &loaded.postings, opened.now);
     let ids = loaded.postings.iter().map(|posting| posting.id.as_str());
-    let sent = ledger.sent_before(ids, Some(today.day())).map_err(ledger_failure)?;
+    let sent = ledger.sent_before(ids, today.day()).map_err(ledger_failure)?;
 
     let folder = opened.layout.private().join("preview");
     let writer = Composer { site: &opened.site, signer: None, secret: &secret, now: opened.now };

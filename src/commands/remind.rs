@@ -59,8 +59,19 @@ pub(super) fn remind(
     if arguments.dry_run {
         let ledger = mailing::ledger_to_read(opened)?;
         mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
-        let sent = ledger.sent(ids).map_err(ledger_failure)?;
-        let line = show(&today.digests(&audience, &sent), &languages)?;
+        let sent = ledger.sent(ids, today.day()).map_err(ledger_failure)?;
+        let mut line = show(&today.digests(&audience, &sent), &languages)?;
+        let doubtful = ledger.doubtful().map_err(ledger_failure)?;
+        let again = doubtful.iter().filter(|digest| !digest.held && digest.day == today.day());
+        match again.count() {
+            0 => {}
+            n => {
+                line.push_str(&format!(
+                    ", and {} that may have arrived again",
+                    plural(n, "digest")
+                ));
+            }
+        }
         return Ok((outcome, line));
     }
 
@@ -74,7 +85,7 @@ pub(super) fn remind(
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
 
     let again = settle(shell, opened, &mut ledger, &today, &audience)?;
-    let sent = ledger.sent(ids).map_err(ledger_failure)?;
+    let sent = ledger.sent(ids, today.day()).map_err(ledger_failure)?;
     let digests = today.digests(&audience, &sent);
     let planned: Vec<Planned> = digests.iter().map(planned).collect();
     let numbers = ledger.plan(&planned, opened.now).map_err(ledger_failure)?;
@@ -147,9 +158,7 @@ fn send<'a>(
             return Err(configuration(error));
         }
     };
-    for recipient in
-        ledger.suppress_refused(report.sent > 0, opened.now).map_err(ledger_failure)?
-    {
+    for recipient in ledger.suppress_refused(report.sent > 0, opened.now).map_err(ledger_failure)? {
         let who = masked(&recipient);
         let line = format!("{who}: refused too often, and not written to any more");
         shell.log(Level::Warning, &line, json!({ "recipient": who }));
@@ -244,12 +253,12 @@ fn settle<'a>(
                     masked(&doubtful.recipient)
                 ));
             }
-        } else if day < today.day() {
-            // Its words are yesterday's. What still matters of it is planned anew.
+        } else if day < today.day() || (day == today.day() && !today.still_says(&doubtful.entries))
+        {
+            // Its words are no longer so. What still matters of it is planned anew.
             marks.push((id, Mark::Abandoned));
         } else if let Some(recipient) = recipient
             && day == today.day()
-            && today.still_says(&doubtful.entries)
         {
             let (from, to) = message::envelope(&opened.site, recipient).map_err(configuration)?;
             let Doubtful { message_id, message: bytes, .. } = doubtful;
@@ -260,7 +269,7 @@ fn settle<'a>(
                 until: None,
             });
         }
-        // Else it says what is no longer so, or nobody wants it: today it stays as it is.
+        // Else nobody wants it any more, or the clock went back: it stays as it is.
     }
     ledger.mark(&marks, opened.now).map_err(ledger_failure)?;
     Ok(again)
@@ -323,7 +332,14 @@ fn finished(shell: &Shell, opened: &Opened, report: &Report) -> Result<(Outcome,
 pub(super) fn lock(folder: &Path) -> Result<File> {
     let path = folder.join("remind.lock");
     let failed = |error: io::Error| {
-        temporary(anyhow!(error).context(format!("cannot use `{}`", folder.display())))
+        let is_lasting = matches!(
+            error.kind(),
+            io::ErrorKind::NotADirectory
+                | io::ErrorKind::AlreadyExists
+                | io::ErrorKind::IsADirectory
+        );
+        let error = anyhow!(error).context(format!("cannot use `{}`", folder.display()));
+        if is_lasting { configuration(error) } else { temporary(error) }
     };
     private::folder(folder).map_err(failed)?;
     let file = private::file(&path).map_err(failed)?;

@@ -38,7 +38,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     // One run a day, at the first moment at which it may send.
     let morning = |day| Moment::at(day, site.reminders.send_after, site.timezone);
     opened.now = morning(to);
-    let loaded = opened.postings()?;
+    let loaded = opened.postings_at_any_time()?;
     shell.report(&loaded.diagnostics);
     let (list, problems) = mailing::recipients(&opened)?;
     shell.report(&problems);
@@ -47,7 +47,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
     let languages = Languages::new(&opened, &audience)?;
     let ids = loaded.postings.iter().map(|posting| posting.id.as_str());
-    let mut sent = ledger.sent_before(ids, Some(from)).map_err(ledger_failure)?;
+    let mut sent = ledger.sent_before(ids, from).map_err(ledger_failure)?;
 
     let mut rows = Vec::new();
     let mut text = String::new();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
@@ -44,15 +45,20 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
     let messages = ledger.forget(&private, &email, opened.now).map_err(ledger_failure)?;
     let outbox = mailing::outbox(&opened.layout);
-    let mut files: Vec<_> =
+    let mut files: Vec<PathBuf> =
         messages.iter().map(|(day, message_id)| outbox.path(*day, message_id)).collect();
-    // Previews, and what a run that was killed left half written: whose they are stands in them,
-    // and not in their names.
-    for folder in [private.join("preview"), outbox.folder.clone()] {
-        let Ok(entries) = fs::read_dir(folder) else { continue };
-        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        files.extend(paths.filter(|path| path.extension().is_none_or(|end| end != "eml")));
-    }
+    // Previews, messages that the ledger does not know any more, and what a run that was killed
+    // left half written: whose they are stands in them, and not in their names.
+    let inside = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    };
+    files.extend(inside(&private.join("preview")));
+    files.extend(inside(&outbox.folder).into_iter().filter(|file| {
+        let text = fs::read(file).unwrap_or_default();
+        file.extension().is_none_or(|end| end != "eml")
+            || String::from_utf8_lossy(&text).to_lowercase().contains(&email)
+    }));
     for file in files {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -410,27 +410,41 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn sent<'a>(&self, postings: impl IntoIterator<Item = &'a str>) -> Result<Sent> {
-        self.sent_before(postings, None)
+    pub fn sent<'a>(
+        &self,
+        postings: impl IntoIterator<Item = &'a str>,
+        today: NaiveDate,
+    ) -> Result<Sent> {
+        let tomorrow = today.succ_opt().unwrap_or(today);
+        self.read_sent(postings, &tomorrow.to_string(), "9999-12-31")
     }
 
-    /// The same, as it was before a day.
+    /// The same, as it was when a day began.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub fn sent_before<'a>(
         &self,
         postings: impl IntoIterator<Item = &'a str>,
-        day: Option<NaiveDate>,
+        day: NaiveDate,
     ) -> Result<Sent> {
-        let before = day.map_or_else(|| "9999-12-31".to_owned(), |day| day.to_string());
+        self.read_sent(postings, &day.to_string(), &day.to_string())
+    }
+
+    /// The last day of each recipient before one day, and what was said before another.
+    fn read_sent<'a>(
+        &self,
+        postings: impl IntoIterator<Item = &'a str>,
+        days_before: &str,
+        before: &str,
+    ) -> Result<Sent> {
         let mut sent = Sent::default();
         let mut days = self.connection.prepare(
             "SELECT recipient, max(day) FROM digests
              WHERE state IN ('sending', 'sent', 'refused', 'in_doubt', 'held') AND day < ?1
              GROUP BY recipient",
         )?;
-        let mut rows = days.query([&before])?;
+        let mut rows = days.query([days_before])?;
         while let Some(row) = rows.next()? {
             sent.add_day(row.get_ref(0)?.as_str().unwrap_or_default(), row.get(1)?);
         }
@@ -441,7 +455,7 @@ impl Ledger {
              WHERE digests.state IN ('sending', 'sent', 'in_doubt', 'held') AND day < ?1
              ORDER BY day, digests.id",
         )?;
-        let mut rows = items.query([&before])?;
+        let mut rows = items.query([before])?;
         while let Some(row) = rows.next()? {
             let posting = row.get_ref(1)?.as_str().unwrap_or_default();
             if !postings.contains(posting) {
@@ -475,7 +489,7 @@ impl Ledger {
             .prepare("SELECT posting, section, what, closes, stage FROM items WHERE digest = ?1")?;
         let mut statement = self.connection.prepare(
             "SELECT id, recipient, day, message_id, message, state, doubts
-             FROM digests WHERE state IN ('in_doubt', 'held') ORDER BY id",
+             FROM digests WHERE state IN ('sending', 'in_doubt', 'held') ORDER BY id",
         )?;
         let mut rows = statement.query([])?;
         let mut doubtful = Vec::new();
@@ -617,6 +631,9 @@ impl Ledger {
     /// When the ledger cannot be written.
     pub fn release(&mut self, recipient: &str) -> Result<bool> {
         let pseudonym = pseudonym(&self.secret()?, recipient);
+        // The slate is clean.
+        let query = "UPDATE digests SET counts = 0 WHERE recipient = ?1";
+        self.connection.execute(query, [recipient])?;
         let query = "DELETE FROM suppressions WHERE recipient IN (?1, ?2)";
         Ok(self.connection.execute(query, [recipient, &pseudonym])? > 0)
     }

@@ -25,6 +25,10 @@ fn sending() -> Mark {
     Mark::Sending { message_id: "<x@y>".to_owned(), message: b"text".to_vec() }
 }
 
+fn today() -> NaiveDate {
+    "2021-12-31".parse().unwrap()
+}
+
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 fn state(ledger: &Ledger, recipient: &str) -> Option<String> {
@@ -64,13 +68,16 @@ fn a_new_plan_forgets_what_nobody_took_and_nothing_else() {
         assert_eq!(state(&ledger, name).as_deref(), Some(*name));
     }
     // A digest that was refused was one, and told nobody anything.
-    let sent = ledger.sent(["tag:a,2021:p"]).unwrap();
+    let sent = ledger.sent(["tag:a,2021:p"], today()).unwrap();
     for (name, entries) in [("sent", 1), ("refused", 0), ("in_doubt", 1), ("held", 1)] {
         let past = sent.of(name);
-        assert_eq!(past.last_day(), Some(DAY.parse().unwrap()), "{name}");
+        assert_eq!(past.last_day(today()), Some(DAY.parse().unwrap()), "{name}");
         assert_eq!(past.about("tag:a,2021:p").count(), entries, "{name}");
     }
-    assert_eq!(ledger.sent(["another"]).unwrap().of("sent").about("tag:a,2021:p").count(), 0);
+    assert_eq!(
+        ledger.sent(["another"], today()).unwrap().of("sent").about("tag:a,2021:p").count(),
+        0
+    );
 }
 
 #[test]
@@ -90,36 +97,76 @@ fn what_was_being_sent_is_in_doubt_with_its_bytes() {
         ledger.connection.query_row(query, [], |row| row.get(0)).unwrap();
     assert_eq!(message, None);
     ledger.mark(&[(ids[0], Mark::Abandoned)], NOW).unwrap();
-    assert_eq!(ledger.sent(["tag:a,2021:p"]).unwrap().of("a").about("tag:a,2021:p").count(), 0);
+    assert_eq!(
+        ledger.sent(["tag:a,2021:p"], today()).unwrap().of("a").about("tag:a,2021:p").count(),
+        0
+    );
+}
+
+/// Digests of `a` on days in September: refused as an address, refused as a message, or sent.
+fn refusals(ledger: &mut Ledger, days: &[(u32, Option<bool>)]) -> Vec<String> {
+    let mut suppressed = Vec::new();
+    for (day, address) in days {
+        let now = NOW + chrono::TimeDelta::days(i64::from(*day));
+        let ids = ledger.plan(&[digest("a", &format!("2021-09-{day:02}"))], now).unwrap();
+        let reason = "550".to_owned();
+        let mark = address.map_or(Mark::Sent, |address| Mark::Refused { reason, address });
+        ledger.mark(&[(ids[0], mark)], now).unwrap();
+        suppressed.extend(ledger.suppress_refused(true, now).unwrap());
+    }
+    suppressed
 }
 
 #[test]
 fn an_address_that_is_refused_time_and_again_is_left_alone() {
     let mut ledger = Ledger::in_memory().unwrap();
-    let mut refuse = |day: &str, address| {
-        let ids = ledger.plan(&[digest("a", day)], NOW).unwrap();
-        let mark = Mark::Refused { reason: "550".to_owned(), address };
-        let suppressed = ledger.mark(&[(ids[0], mark)], NOW).unwrap();
-        (suppressed, ledger.suppressions().unwrap().contains("a"))
-    };
-    assert_eq!(refuse("2021-09-01", true), (vec![], false));
-    assert_eq!(refuse("2021-09-02", true), (vec![], false));
+    let refused = Some(true);
+    assert!(refusals(&mut ledger, &[(1, refused), (2, refused)]).is_empty());
     // The message's own fault does not make it so.
-    assert_eq!(refuse("2021-09-03", false), (vec![], false));
-    assert_eq!(refuse("2021-09-04", true), (vec!["a".to_owned()], true));
+    assert!(refusals(&mut ledger, &[(3, Some(false)), (4, Some(false))]).is_empty());
+    assert_eq!(refusals(&mut ledger, &[(5, refused)]), ["a"]);
+    assert!(ledger.suppressions().unwrap().contains("a"));
+    // Who is pardoned is pardoned.
+    assert!(ledger.release("a").unwrap());
+    assert!(refusals(&mut ledger, &[(6, refused)]).is_empty());
 }
 
 #[test]
 fn one_message_that_arrives_pardons_the_address() {
     let mut ledger = Ledger::in_memory().unwrap();
+    let days: Vec<_> = (1..9).map(|n| (n, (n % 3 != 0).then_some(true))).collect();
+    assert!(refusals(&mut ledger, &days).is_empty());
+}
+
+#[test]
+fn a_server_that_refuses_everybody_says_nothing_about_anybody() {
+    let mut ledger = Ledger::in_memory().unwrap();
     for n in 1..9 {
-        let ids = ledger.plan(&[digest("a", &format!("2021-09-0{n}"))], NOW).unwrap();
-        let mark = match n % 3 {
-            0 => Mark::Sent,
-            _ => Mark::Refused { reason: "550".to_owned(), address: true },
-        };
-        assert!(ledger.mark(&[(ids[0], mark)], NOW).unwrap().is_empty());
+        let now = NOW + chrono::TimeDelta::days(n);
+        let ids = ledger.plan(&[digest("a", &format!("2021-09-0{n}"))], now).unwrap();
+        let mark = Mark::Refused { reason: "550".to_owned(), address: true };
+        ledger.mark(&[(ids[0], mark)], now).unwrap();
+        assert!(ledger.suppress_refused(false, now).unwrap().is_empty());
     }
+}
+
+#[test]
+fn what_may_have_arrived_stays_in_doubt_until_an_answer_comes() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    let ids = ledger.plan(&[digest("a", DAY)], NOW).unwrap();
+    let doubt = [
+        (ids[0], sending()),
+        (ids[0], Mark::InDoubt("gone".to_owned())),
+        (ids[0], sending()),
+        (ids[0], Mark::Deferred("later".to_owned())),
+    ];
+    ledger.mark(&doubt, NOW).unwrap();
+    ledger.plan(&[], NOW).unwrap();
+    assert_eq!(ledger.doubtful().unwrap()[0].message, b"text");
+    // What a person gave up is planned anew on the same day.
+    ledger.mark(&[(ids[0], Mark::Abandoned)], NOW).unwrap();
+    ledger.plan(&[digest("a", DAY)], NOW).unwrap();
+    assert_eq!(state(&ledger, "a").as_deref(), Some("planned"));
 }
 
 #[test]
@@ -232,7 +279,13 @@ fn a_ledger_of_an_earlier_version_is_brought_up_to_date_after_a_backup() {
     first_version(folder.path());
     let expected = [entry("tag:a,2021:p", Some(3))];
     let told = |ledger: &Ledger| -> Vec<Entry> {
-        ledger.sent(["tag:a,2021:p"]).unwrap().of("a").about("tag:a,2021:p").cloned().collect()
+        ledger
+            .sent(["tag:a,2021:p"], today())
+            .unwrap()
+            .of("a")
+            .about("tag:a,2021:p")
+            .cloned()
+            .collect()
     };
     assert_eq!(told(&Ledger::open_to_read(folder.path()).unwrap().unwrap()), expected);
     assert!(backup::all(folder.path()).unwrap().is_empty());
@@ -285,8 +338,8 @@ fn a_damaged_ledger_is_refused_and_put_together_again() {
     let ledger = Ledger::open(folder.path()).unwrap();
     // From the backup, and from the end of the damaged file.
     for n in [0, 200, 399] {
-        let sent = ledger.sent(["tag:a,2021:p"]).unwrap();
-        assert!(sent.of(&format!("recipient-{n}@example.org")).last_day().is_some(), "{n}");
+        let sent = ledger.sent(["tag:a,2021:p"], today()).unwrap();
+        assert!(sent.of(&format!("recipient-{n}@example.org")).last_day(today()).is_some(), "{n}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was sent before, as far as the plan must know.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::NaiveDate;
 
@@ -28,7 +28,7 @@ pub struct Sent {
 /// What was sent to one recipient.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
-    last_day: Option<NaiveDate>,
+    days: BTreeSet<NaiveDate>,
     /// In the order in which they were sent.
     entries: Vec<Entry>,
 }
@@ -36,8 +36,7 @@ pub struct Past {
 impl Sent {
     /// Adds the day of a digest.
     pub fn add_day(&mut self, recipient: &str, day: NaiveDate) {
-        let past = self.of_mut(recipient);
-        past.last_day = past.last_day.max(Some(day));
+        self.of_mut(recipient).days.insert(day);
     }
 
     /// Adds what stood in a digest; later ones are added later.
@@ -47,7 +46,7 @@ impl Sent {
 
     /// What one recipient got.
     pub fn of(&self, recipient: &str) -> &Past {
-        static NOTHING: Past = Past { last_day: None, entries: Vec::new() };
+        static NOTHING: Past = Past { days: BTreeSet::new(), entries: Vec::new() };
         self.recipients.get(recipient).unwrap_or(&NOTHING)
     }
 
@@ -57,9 +56,10 @@ impl Sent {
 }
 
 impl Past {
-    /// The day of the last digest.
-    pub fn last_day(&self) -> Option<NaiveDate> {
-        self.last_day
+    /// The day of the last digest up to a day. What a clock that went wrong dated later is no
+    /// reason to say nothing until then.
+    pub fn last_day(&self, until: NaiveDate) -> Option<NaiveDate> {
+        self.days.range(..=until).next_back().copied()
     }
 
     /// What was said of a posting, oldest first.

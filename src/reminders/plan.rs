@@ -228,7 +228,7 @@ impl<'a> Today<'a> {
     pub fn is_due(&self, past: &Past) -> bool {
         let local = self.now.with_timezone(&self.rules.zone);
         local.time() >= self.site.reminders.send_after
-            && past.last_day().is_none_or(|last| last < self.day)
+            && past.last_day(self.day).is_none_or(|last| last < self.day)
     }
 
     /// The digest of one recipient, at whatever hour.
@@ -385,7 +385,7 @@ impl<'a> Today<'a> {
     /// Whether a posting is news to a recipient who wants to know of new ones.
     fn is_news(&self, candidate: &Candidate<'_>, recipient: &Recipient, past: &Past) -> bool {
         let zone = self.rules.zone;
-        let last = past.last_day().unwrap_or(self.day).min(self.day);
+        let last = past.last_day(self.day).unwrap_or(self.day);
         let since = last.checked_sub_days(Days::new(NEWS)).unwrap_or(last);
         recipient.new
             && recipient.weekly.is_none_or(|weekday| weekday == self.day.weekday())
@@ -395,7 +395,8 @@ impl<'a> Today<'a> {
             && candidate
                 .posting
                 .published(zone)
-                .is_some_and(|opened| opened.with_timezone(&zone).date_naive() > since)
+                .map(|opened| opened.with_timezone(&zone).date_naive())
+                .is_some_and(|opened| opened > since && opened <= self.day)
     }
 
     /// What the owner of a posting is told about it.

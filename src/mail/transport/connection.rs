@@ -58,7 +58,10 @@ impl Wire {
         let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, socket);
         while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock)?;
+            stream.conn.complete_io(&mut stream.sock).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => late(),
+                _ => error,
+            })?;
         }
         self.stream = Stream::Tls(Box::new(stream));
         Ok(())
@@ -106,9 +109,7 @@ impl Wire {
             if self.buffer.len() > MAX_REPLY {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
             }
-            let left = deadline.left().ok_or_else(|| {
-                io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time")
-            })?;
+            let left = deadline.left().ok_or_else(late)?;
             self.socket().set_read_timeout(Some(left))?;
             let mut chunk = [0; 4096];
             let read = match self.read(&mut chunk) {
@@ -151,6 +152,10 @@ impl Wire {
             }
         }
     }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time")
 }
 
 fn malformed(line: &str) -> io::Error {

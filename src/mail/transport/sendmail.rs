@@ -1,27 +1,47 @@
 //! The machine's own mail system, by the command that all of them have.
 
-use std::io::{self, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use wait_timeout::ChildExt;
 
 use super::{Connection, Delivery, Letter, Transport, Unavailable};
 
 /// Where the command is when it is not on the path, as it is not for cron.
 const USUAL: &[&str] = &["/usr/sbin/sendmail", "/usr/lib/sendmail"];
 
+/// How long to wait for what a command that has ended said.
+const A_MOMENT: Duration = Duration::from_secs(1);
+/// How many times longer than an answer of a server handing over a message may take.
+const PATIENCE: u32 = 10;
+
 /// Hands messages to a command.
 #[derive(Debug, Clone)]
 pub struct Sendmail {
-    /// The command.
-    pub command: PathBuf,
+    command: PathBuf,
+    timeout: Duration,
 }
 
 impl Sendmail {
     /// The command of this name, or the machine's own.
-    pub fn new(command: Option<&Path>) -> Self {
+    pub fn new(command: Option<&Path>, timeout: Duration) -> Self {
         let usual = || USUAL.iter().map(Path::new).find(|path| path.exists());
-        let command = command.or_else(usual).unwrap_or_else(|| Path::new("sendmail"));
-        Self { command: command.to_owned() }
+        let given = command.filter(|command| !command.as_os_str().is_empty());
+        let command = given.or_else(usual).unwrap_or_else(|| Path::new("sendmail"));
+        Self { command: command.to_owned(), timeout: timeout * PATIENCE }
+    }
+
+    /// Whether there is such a command: at its place, or on the path.
+    fn exists(&self) -> bool {
+        if self.command.components().count() > 1 {
+            return self.command.exists();
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(&self.command).exists())
     }
 
     fn hand_over(&self, letter: &Letter<'_>) -> Delivery {
@@ -39,33 +59,55 @@ impl Sendmail {
         };
         // Commands read lines as the machine ends them.
         let text = String::from_utf8_lossy(letter.bytes).replace("\r\n", "\n");
-        let written = match child.stdin.take() {
-            Some(mut input) => input.write_all(text.as_bytes()),
-            None => Err(io::Error::other("it has no input")),
+        let (mut input, mut complaints) = (child.stdin.take(), child.stderr.take());
+        // Both ways at once: a command may complain before it reads. What it leaves behind in the
+        // background may go on complaining, and is not waited for.
+        let (say, said) = mpsc::channel();
+        thread::spawn(move || {
+            let mut first = Vec::new();
+            if let Some(complaints) = &mut complaints {
+                let _ = complaints.take(1000).read_to_end(&mut first);
+            }
+            let _ = say.send(String::from_utf8_lossy(&first).lines().next().map(str::to_owned));
+        });
+        let (wrote, written) = mpsc::channel();
+        thread::spawn(move || {
+            let all =
+                input.take().is_some_and(|mut input| input.write_all(text.as_bytes()).is_ok());
+            let _ = wrote.send(all);
+        });
+        let status = match child.wait_timeout(self.timeout) {
+            Ok(Some(status)) => status,
+            late => {
+                // Before its input is closed: it must not go on with half a message.
+                let all_was_written = written.try_recv() == Ok(true);
+                let _ = child.kill();
+                let _ = child.wait();
+                let why = match late {
+                    Err(error) => format!("`{name}`: {error}"),
+                    _ => format!("`{name}` did not end in time"),
+                };
+                return if all_was_written {
+                    Delivery::InDoubt(why)
+                } else {
+                    Delivery::Broken(why)
+                };
+            }
         };
-        if let Err(error) = &written
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            // It must not go on with half a message.
-            let _ = child.kill();
-        }
-        let output = match child.wait_with_output() {
-            Ok(output) => output,
-            Err(error) => return Delivery::InDoubt(format!("`{name}`: {error}")),
-        };
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().next().unwrap_or("no reason given").to_owned();
-        match (output.status.code(), written) {
-            (Some(0), Ok(())) => Delivery::Accepted,
-            (Some(0), Err(error)) => Delivery::InDoubt(format!("`{name}` took a part: {error}")),
+        let written = written.recv_timeout(A_MOMENT) == Ok(true);
+        let said = said.recv_timeout(A_MOMENT).ok().flatten();
+        let said = said.unwrap_or_else(|| "no reason given".to_owned());
+        match status.code() {
+            Some(0) if written => Delivery::Accepted,
+            Some(0) => Delivery::InDoubt(format!("`{name}` took a part only")),
             // `sysexits.h`: no user, no host, an address or message that is none.
-            (Some(code @ (65 | 67 | 68)), _) => Delivery::Refused {
+            Some(code @ (65 | 67 | 68)) => Delivery::Refused {
                 reason: format!("`{name}` ended with {code}: {said}"),
                 address: matches!(code, 67 | 68),
             },
-            (Some(code), _) => Delivery::Deferred(format!("`{name}` ended with {code}: {said}")),
-            (None, Ok(())) => Delivery::InDoubt(format!("`{name}` was killed: {said}")),
-            (None, Err(error)) => Delivery::Broken(format!("`{name}`: {error}")),
+            Some(code) => Delivery::Deferred(format!("`{name}` ended with {code}: {said}")),
+            None if written => Delivery::InDoubt(format!("`{name}` was killed: {said}")),
+            None => Delivery::Broken(format!("`{name}` was killed: {said}")),
         }
     }
 }
@@ -76,8 +118,7 @@ impl Transport for Sendmail {
     }
 
     fn connect(&self) -> Result<Box<dyn Connection + '_>, Unavailable> {
-        let is_path = self.command.components().count() > 1;
-        if is_path && !self.command.exists() {
+        if !self.exists() {
             let command = self.command.display();
             let message = format!("there is no `{command}`: correct `mail.sendmail`");
             return Err(Unavailable::Misconfigured(message));

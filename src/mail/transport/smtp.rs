@@ -338,7 +338,7 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
     };
     match step {
         // Too large, or not in these letters: the message's fault.
-        Step::Mail if answer.has_code(552) || subject == Some("6") || subject == Some("3") => {
+        Step::Mail if answer.has_code(552) || code == Some("3.4") || subject == Some("6") => {
             Delivery::Refused { reason, address: false }
         }
         Step::Mail => Delivery::SenderRefused(reason),
@@ -350,6 +350,10 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
 impl Connection for Session<'_> {
     fn send(&mut self, letter: &Letter<'_>) -> Delivery {
         if needs_utf8(letter) && !self.offers.utf8 {
+            if !is_ascii(letter.from) {
+                let reason = "the server takes no senders beyond ASCII (SMTPUTF8)".to_owned();
+                return Delivery::SenderRefused(reason);
+            }
             let reason = "the server takes no addresses beyond ASCII (SMTPUTF8)".to_owned();
             return Delivery::Refused { reason, address: false };
         }
@@ -376,8 +380,10 @@ impl Connection for Session<'_> {
                 return Delivery::Broken(error.to_string());
             }
         }
-        let answer =
-            self.wire.write(b".\r\n").and_then(|()| self.wire.reply(self.smtp.timeout * AFTER_THE_DOT));
+        let answer = self
+            .wire
+            .write(b".\r\n")
+            .and_then(|()| self.wire.reply(self.smtp.timeout * AFTER_THE_DOT));
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -423,8 +429,11 @@ fn is_permanent(answer: &Response) -> bool {
 }
 
 fn needs_utf8(letter: &Letter<'_>) -> bool {
-    let is_ascii = |address: &Address| AsRef::<str>::as_ref(address).is_ascii();
     !is_ascii(letter.from) || !is_ascii(letter.to)
+}
+
+fn is_ascii(address: &Address) -> bool {
+    AsRef::<str>::as_ref(address).is_ascii()
 }
 
 /// What a server said, on one line that can be shown.

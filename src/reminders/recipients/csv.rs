@@ -137,7 +137,8 @@ impl Problems<'_> {
 
 /// What stands between cells, by the header.
 fn separator(header: &str) -> char {
-    let most = [',', ';', '\t'].into_iter().max_by_key(|separator| header.matches(*separator).count());
+    let most =
+        [',', ';', '\t'].into_iter().max_by_key(|separator| header.matches(*separator).count());
     most.filter(|separator| header.contains(*separator)).unwrap_or(',')
 }
 

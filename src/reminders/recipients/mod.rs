@@ -85,9 +85,17 @@ impl Recipient {
     }
 }
 
-/// What tells addresses apart: two spellings of one address are one person.
+/// What tells addresses apart: two spellings of one address are one person, and so are the two forms
+/// of a domain beyond ASCII (RFC 5891).
 pub fn key(email: &str) -> String {
-    email.trim().to_lowercase()
+    let email = email.trim().to_lowercase();
+    match email.rsplit_once('@') {
+        Some((local, domain)) if !domain.is_ascii() => {
+            let domain = url::Host::parse(domain).map_or(domain.to_owned(), |d| d.to_string());
+            format!("{local}@{domain}")
+        }
+        _ => email,
+    }
 }
 
 const KEYS: &[&str] = &[
@@ -155,12 +163,17 @@ impl Entry {
             });
             return None;
         };
-        if !text::is_deliverable(&email) {
+        // As it stands: an address without what should not be in it is somebody else's.
+        let given = self.values.get("email").map_or(&[][..], |(texts, _)| texts.as_slice());
+        if !text::is_deliverable(&email) || given.len() != 1 || given[0].trim() != email {
             remark(Remark {
                 severity: Severity::Error,
                 code: Code::InvalidRecipient,
                 span: self.span("email"),
-                message: format!("`{}` is not a mail address", text::shortened(&email, 60)),
+                message: match given.len() {
+                    1 => format!("`{}` is not a mail address", text::shortened(&email, 60)),
+                    _ => "one entry has one address".to_owned(),
+                },
                 help: "correct it, or delete the entry",
             });
             return None;

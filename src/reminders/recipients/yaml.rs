@@ -16,8 +16,7 @@ pub fn read(path: &str, content: &str) -> (Vec<Recipient>, Vec<Diagnostic>) {
         Diagnostic::new(Severity::Error, Code::InvalidRecipient, path, message)
             .help("write one entry a person: `- email: somebody@example.org`")
     };
-    // Longer than any list that was typed, and short enough to be held. Every value takes a byte.
-    let items = match yaml::parse_with(content, content.len().max(yaml::MAX_NODES)) {
+    let items = match parse(content, 0) {
         Ok(None) => Vec::new(),
         Ok(Some(Node { value: Value::Sequence(items), .. })) => items,
         Ok(Some(node)) if node.is_null() => Vec::new(),
@@ -26,12 +25,12 @@ pub fn read(path: &str, content: &str) -> (Vec<Recipient>, Vec<Diagnostic>) {
             problems.push(error(message).at(&source, &node.span));
             Vec::new()
         }
-        Err(syntax) => {
+        // What is wrong in one entry must not take the others with it.
+        Err(_) => one_by_one(content, |syntax| {
             let span = syntax.span.start..syntax.span.end.max(syntax.span.start + 1);
-            let message = format!("the mailing list cannot be read: {}", syntax.message);
+            let message = format!("this entry cannot be read: {}", syntax.message);
             problems.push(error(message).at(&source, &span));
-            Vec::new()
-        }
+        }),
     };
     let mut seen: HashMap<String, usize> = HashMap::new();
     let (mut line, mut counted) = (1, 0);
@@ -79,6 +78,72 @@ pub fn read(path: &str, content: &str) -> (Vec<Recipient>, Vec<Diagnostic>) {
     (recipients, problems)
 }
 
+/// Reads YAML that begins at a byte of the file. A list may be in several documents.
+fn parse(text: &str, from: usize) -> Result<Option<Node>, yaml::SyntaxError> {
+    let mut joined = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        match line.trim_end() {
+            "---" | "..." => joined.push_str(&line.replace(['-', '.'], " ")),
+            _ => joined.push_str(line),
+        }
+    }
+    // Longer than any list that was typed, and short enough to be held. Every value takes a byte.
+    match yaml::parse_with(&joined, text.len().max(yaml::MAX_NODES)) {
+        Ok(node) => Ok(node.map(|node| moved(node, from))),
+        Err(mut error) => {
+            error.span = error.span.start + from..error.span.end + from;
+            Err(error)
+        }
+    }
+}
+
+/// A node further back in the file.
+fn moved(node: Node, by: usize) -> Node {
+    let value = match node.value {
+        Value::Sequence(items) => {
+            Value::Sequence(items.into_iter().map(|item| moved(item, by)).collect())
+        }
+        Value::Mapping(entries) => Value::Mapping(
+            entries.into_iter().map(|(key, value)| (moved(key, by), moved(value, by))).collect(),
+        ),
+        scalar @ Value::Scalar { .. } => scalar,
+    };
+    Node { span: node.span.start + by..node.span.end + by, value }
+}
+
+/// The entries of a list that cannot be read as a whole: each from one dash to the next.
+fn one_by_one(content: &str, mut report: impl FnMut(yaml::SyntaxError)) -> Vec<Node> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let dashes = content.lines().filter(|line| is_entry(line));
+    let least = dashes.map(indent).min().unwrap_or(0);
+    let mut starts = Vec::new();
+    let mut at = 0;
+    for line in content.split_inclusive('\n') {
+        if is_entry(line) && indent(line) == least {
+            starts.push(at);
+        }
+        at += line.len();
+    }
+    starts.push(content.len());
+    let mut items = Vec::new();
+    if let Err(error) = parse(&content[..starts[0]], 0) {
+        report(error);
+    }
+    for pair in starts.windows(2) {
+        match parse(&content[pair[0]..pair[1]], pair[0]) {
+            Ok(Some(Node { value: Value::Sequence(found), .. })) => items.extend(found),
+            Ok(_) => {}
+            Err(error) => report(error),
+        }
+    }
+    items
+}
+
+fn is_entry(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("- ") || line.trim_end() == "-"
+}
+
 fn unknown(item: &Node) -> impl Iterator<Item = &(Node, Node)> {
     let entries = match &item.value {
         Value::Mapping(entries) => entries.as_slice(),
@@ -119,7 +184,9 @@ fn entry(item: &Node) -> Result<Entry, Remark> {
                 return Err(strange(value, format!("`{name}` is neither a text nor a list")));
             }
         };
-        entry.values.insert(name, (texts, value.span.clone()));
+        if entry.values.insert(name, (texts, value.span.clone())).is_some() {
+            return Err(strange(value, format!("`{name}` stands twice in this entry")));
+        }
     }
     Ok(entry)
 }
@@ -171,6 +238,40 @@ mod tests {
         assert_eq!(recipients[0].lead_days.as_deref(), Some(&[5, 1][..]));
         assert_eq!(recipients[0].weekly, Some(Weekday::Tue));
         assert!(recipients[0].new);
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_one_entry_that_is_none() {
+        for bad in [
+            "- email: @example.org",
+            "- name: Foo: Bar\n  email: x@example.org",
+            "- email: [x@example.org",
+            "- { email: x@example.org",
+            "- email: \"x@example.org",
+        ] {
+            let content = format!("- email: a@example.org\n{bad}\n- email: b@example.org\n");
+            let (good, problems) = emails(&content);
+            assert_eq!(good, ["a@example.org", "b@example.org"], "{bad}: {problems:?}");
+            assert_eq!(problems.len(), 1, "{bad}: {problems:?}");
+            let line: usize = problems[0].split([':', ' ']).nth(1).unwrap().parse().unwrap();
+            assert!((2..=4).contains(&line), "{problems:?}");
+        }
+        let (good, problems) = emails("---\n- a@example.org\n---\n- b@example.org\n");
+        assert_eq!((good.len(), problems.len()), (2, 0), "{problems:?}");
+    }
+
+    #[test]
+    fn an_address_is_as_it_stands_or_it_is_none() {
+        for bad in [
+            "\"vic\\0tim@example.org\"",
+            "\"a\\u202e@example.org\"",
+            "[a@example.org, b@example.org]",
+            "a@example.org\n  email: b@example.org",
+        ] {
+            let (good, problems) = emails(&format!("- email: {bad}\n"));
+            assert!(good.is_empty() && problems.len() == 1, "{bad}: {good:?}");
+        }
+        assert_eq!(emails("- a@münchen.example\n- A@xn--mnchen-3ya.example\n").0.len(), 1);
     }
 
     #[test]

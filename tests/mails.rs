@@ -51,6 +51,11 @@ unsubscribe: { mailto: off@example.org }
 /// The second day: everything has happened.
 fn mails() -> Vec<(String, String)> {
     let site = site();
+    // Tokens are made with a number of the ledger's own: here it is a known one.
+    site.run(&["unsubscribe", "nobody@example.org"]).exits(0);
+    let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    ledger.execute("UPDATE secrets SET value = zeroblob(32)", []).unwrap();
+    drop(ledger);
     site.run(&["--now=2021-09-01", "remind"]).exits(0);
     let posting = |name: &str, yaml: &str| site.posting(&format!("{name}.md"), yaml);
     posting("moves", "title: Coach\ncloses: 2021-09-20");
@@ -73,37 +78,9 @@ fn mails() -> Vec<(String, String)> {
 #[test]
 fn whole_messages() {
     for (day, mail) in mails() {
-        // A token is made with a number of the ledger's own.
-        let stable = masked(&mail.replace("=\r\n", "\r\n"));
         let to = if mail.contains("Content-Language: en") { "en" } else { "fr" };
-        let stable = stable.replace("\r\n", "\n");
-        insta::assert_snapshot!(format!("mail-{day}-{to}"), stable);
+        insta::assert_snapshot!(format!("mail-{day}-{to}"), mail.replace("\r\n", "\n"));
     }
-}
-
-/// Tokens and signatures differ from one ledger to another.
-fn masked(mail: &str) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    let mut secret = false;
-    for line in mail.lines() {
-        secret = if line.trim_start().starts_with("b=") || line.trim_start().starts_with("bh=") {
-            lines.push(" (signature)".to_owned());
-            true
-        } else {
-            secret && line.starts_with(' ')
-        };
-        if secret {
-            continue;
-        }
-        match line.split_once("token=") {
-            Some((before, after)) => {
-                let end = after.find(['>', '"']).map_or("", |at| &after[at..]);
-                lines.push(format!("{before}token=…{end}"));
-            }
-            None => lines.push(line.to_owned()),
-        }
-    }
-    lines.join("\n")
 }
 
 #[test]

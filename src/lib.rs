@@ -1,11 +1,13 @@
 //! crieur publishes open postings as feeds and pages, and reminds people before they close.
 //!
 //! Data flows one way: files become postings ([`posting::load`]), postings and an instant become
-//! states ([`posting::lifecycle`]), and those become feeds ([`feeds`]), which [`publish`] writes.
+//! states ([`posting::lifecycle`]), and those become feeds ([`feeds`]), calendars
+//! ([`calendar`]) and pages, which [`publish`] writes.
 //! Postings, recipients and what was sent become digests ([`reminders`]), and those messages
 //! ([`mail`]), which [`dispatch`] sends through the [`ledger`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod calendar;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

@@ -70,6 +70,12 @@ none-open = Nothing is open at the moment. Subscribe to a feed to hear of the ne
 subscribe = Subscribe
 see-open-postings = See the open postings
 
+## Calendar
+
+calendar-name = Closing dates – { $site }
+calendar-event = Closes: { $title }
+add-to-calendar = Add to calendar
+
 ## Digests
 
 subject-closing = { $count ->

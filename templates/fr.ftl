@@ -74,6 +74,12 @@ none-open = Aucune offre n’est ouverte en ce moment. Abonnez-vous à un flux p
 subscribe = S’abonner
 see-open-postings = Voir les offres ouvertes
 
+## Calendar
+
+calendar-name = Dates de clôture – { $site }
+calendar-event = Clôture : { $title }
+add-to-calendar = Ajouter à l’agenda
+
 ## Digests
 
 subject-closing = { $count ->

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use url::Url;
 
 use super::{Failure, Opened, Outcome, Result, Shell, configuration, outcome, temporary};
+use crate::calendar;
 use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
 use crate::feeds::{self, Candidate, EXTENSIONS, Entry};
@@ -140,6 +141,30 @@ fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The calendar of everything, and one for each of its postings.
+fn calendars(opened: &Opened, ready: &[(&Posting, State, Entry)]) -> Vec<(String, Vec<u8>)> {
+    let Opened { site, catalog, now, .. } = opened;
+    let rules = Rules::of(site);
+    let mut events = Vec::new();
+    let mut files = Vec::new();
+    for (posting, _, entry) in ready {
+        let event = calendar::entry(posting, *now, &rules)
+            .and_then(|kind| calendar::event(posting, &entry.view, kind, site, catalog));
+        let Some(event) = event else { continue };
+        let path = calendar::event_path(&posting.slug);
+        let bytes = calendar::calendar(site, catalog, &path, vec![event.clone()]);
+        files.push((path, bytes));
+        events.push((posting.closes.map(|closes| closes.end(rules.zone)), &posting.slug, event));
+    }
+    events.sort_by_key(|(ends, slug, _)| (*ends, *slug));
+    let events = events.into_iter().map(|(.., event)| event).collect();
+    files.push((
+        calendar::CLOSING_DATES.to_owned(),
+        calendar::calendar(site, catalog, calendar::CLOSING_DATES, events),
+    ));
+    files
+}
+
 /// What is to be published.
 #[derive(Default)]
 struct Published {
@@ -212,6 +237,7 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
         .collect::<std::result::Result<_, feeds::Error>>()
         .map_err(|error| Failure::Temporary(error.into()))?;
     published.tree.extend(written);
+    published.tree.extend(calendars(opened, &ready));
     let opml = feeds::opml::write(site, &feeds)
         .map_err(|message| temporary(anyhow!("feeds.opml: {message}")))?;
     published.tree.insert("feeds.opml".to_owned(), opml);

@@ -1,0 +1,237 @@
+//! Calendars of closing dates (RFC 5545, RFC 7986): one event for each open posting that closes, with
+//! alarms at the lead days. A posting that leaves early stays as a cancelled event until its date has
+//! passed, so that calendars that are subscribed to drop it.
+//!
+//! Nothing here depends on the day: an event changes when its posting does.
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Timelike, Utc};
+use icalendar::{Alarm, Calendar, Component, Event, EventLike, EventStatus, Property};
+
+use crate::catalog::Catalog;
+use crate::posting::lifecycle::{self, Rules, State};
+use crate::posting::{Moment, Posting};
+use crate::site::Site;
+use crate::view::View;
+
+/// How often calendars look for changes.
+const REFRESH: &str = "PT6H";
+/// The colour of the calendar (a name of CSS, RFC 7986 section 5.9).
+const COLOR: &str = "darkorange";
+
+/// Where the calendar of everything stands in `out/`.
+pub const CLOSING_DATES: &str = "closing-dates.ics";
+
+/// Where a posting's own calendar stands in `out/`.
+pub fn event_path(slug: &str) -> String {
+    format!("postings/{slug}.ics")
+}
+
+/// What a calendar says of a posting now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// It closes on its date.
+    Closes,
+    /// It would have, and has left before.
+    Cancelled,
+}
+
+/// Whether a posting is in the calendar, and how.
+pub fn entry(posting: &Posting, now: DateTime<Utc>, rules: &Rules) -> Option<Entry> {
+    let ends = posting.closes?.end(rules.zone);
+    match lifecycle::state(posting, now, rules) {
+        State::Open => Some(Entry::Closes),
+        State::Filled | State::Withdrawn
+            if ends > now && lifecycle::was_shown(posting, now, rules.zone) =>
+        {
+            Some(Entry::Cancelled)
+        }
+        _ => None,
+    }
+}
+
+/// A posting's event. `None` without a closing date.
+pub fn event(
+    posting: &Posting,
+    view: &View,
+    entry: Entry,
+    site: &Site,
+    catalog: &Catalog,
+) -> Option<Event> {
+    let closes = posting.closes?;
+    let updated = view.updated.with_nanosecond(0).unwrap_or(view.updated);
+    let mut event = Event::new();
+    event
+        .uid(&posting.id)
+        .timestamp(updated)
+        .last_modified(updated)
+        .sequence(sequence(updated, site))
+        .summary(&catalog.with("calendar-event", [("title", view.title.as_str().into())]))
+        .url(&view.url);
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(view.employer.clone());
+    lines.extend(
+        view.deadline
+            .as_ref()
+            .map(|date| catalog.with("closes-on", [("date", date.as_str().into())])),
+    );
+    lines.push(view.url.clone());
+    event.description(&lines.join("\n"));
+    if let Some(location) = &view.location {
+        event.location(location);
+    }
+    if !view.domains.is_empty() {
+        event.categories(&view.domains);
+    }
+    match closes {
+        Moment::Day(day) => {
+            event.append_property(date("DTSTART", day));
+            event.append_property(date("DTEND", day.checked_add_days(Days::new(1)).unwrap_or(day)));
+        }
+        Moment::Instant(instant) => {
+            let instant = instant.to_utc().format("%Y%m%dT%H%M%SZ").to_string();
+            event.append_property(Property::new("DTSTART", instant));
+        }
+    }
+    // Nobody is busy because a posting closes.
+    event.append_property(Property::new("TRANSP", "TRANSPARENT"));
+    match entry {
+        Entry::Cancelled => {
+            event.status(EventStatus::Cancelled);
+        }
+        Entry::Closes => {
+            event.status(EventStatus::Confirmed);
+            let summary = event.get_summary().unwrap_or_default().to_owned();
+            for lead in &site.reminders.lead_days {
+                let mut alarm = Alarm::display(&summary, trigger(closes, *lead, site));
+                // Without these the library takes a random number and the time of the build.
+                alarm.timestamp(updated).uid(&format!("{}#{lead}", posting.id));
+                event.alarm(alarm);
+            }
+        }
+    }
+    Some(event.done())
+}
+
+/// A number that grows with each change, and with nothing else: the seconds from the beginning of
+/// the site's ids to the last change. It fits for 68 years.
+fn sequence(updated: DateTime<Utc>, site: &Site) -> u32 {
+    let begin = site.ids.since_day().and_time(NaiveTime::MIN).and_utc();
+    let seconds = (updated - begin).num_seconds().clamp(0, i64::from(i32::MAX));
+    u32::try_from(seconds).unwrap_or(0)
+}
+
+fn date(name: &str, day: NaiveDate) -> Property {
+    Property::new(name, day.format("%Y%m%d").to_string()).add_parameter("VALUE", "DATE").done()
+}
+
+/// When an alarm goes off, from the beginning of the event: so many days before it, on a whole day
+/// at the hour at which digests are sent.
+fn trigger(closes: Moment, lead: u16, site: &Site) -> TimeDelta {
+    let days = TimeDelta::days(-i64::from(lead));
+    match closes {
+        Moment::Day(_) => days + (site.reminders.send_after - NaiveTime::MIN),
+        Moment::Instant(_) => days,
+    }
+}
+
+/// A calendar of events, by the name of its file in `out/`.
+pub fn calendar(site: &Site, catalog: &Catalog, path: &str, events: Vec<Event>) -> Vec<u8> {
+    let name = catalog.with("calendar-name", [("site", site.title.as_str().into())]);
+    let mut calendar = Calendar::empty();
+    for property in [
+        Property::new("VERSION", "2.0"),
+        Property::new("PRODID", concat!("-//crieur//", env!("CARGO_PKG_VERSION"), "//EN")),
+        Property::new("CALSCALE", "GREGORIAN"),
+        Property::new("NAME", &name),
+        Property::new("X-WR-CALNAME", &name),
+        Property::new("URL", site.url.as_str()),
+        Property::new("REFRESH-INTERVAL", REFRESH).add_parameter("VALUE", "DURATION").done(),
+        Property::new("X-PUBLISHED-TTL", REFRESH),
+        Property::new("SOURCE", site.address(path)).add_parameter("VALUE", "URI").done(),
+        Property::new("COLOR", COLOR),
+    ] {
+        calendar.append_property(property);
+    }
+    for event in events {
+        calendar.push(event);
+    }
+    calendar.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::posting::parse::tests::posting;
+
+    fn site() -> Site {
+        Site::parse("title: T\nurl: https://jobs.example.org/\nids: { since: 2021 }\n").unwrap()
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn text(yaml: &str, now: &str) -> Option<String> {
+        let site = site();
+        let catalog = Catalog::new(&site.language, None).unwrap();
+        let posting = posting(yaml);
+        let entry = entry(&posting, at(now), &Rules::of(&site))?;
+        let view = View::new(&posting, &site, &catalog);
+        let event = event(&posting, &view, entry, &site, &catalog)?;
+        let bytes = calendar(&site, &catalog, CLOSING_DATES, vec![event]);
+        Some(String::from_utf8(bytes).unwrap().replace("\r\n ", ""))
+    }
+
+    #[test]
+    fn a_closing_day_is_a_whole_day_with_alarms_at_the_hour_of_the_digests() {
+        let text = text("title: A, b\ncloses: 2021-09-03", "2021-09-01T08:00:00Z").unwrap();
+        for line in [
+            "SUMMARY:Clôture\u{A0}: A\\, b",
+            "DTSTART;VALUE=DATE:20210903",
+            "DTEND;VALUE=DATE:20210904",
+            "STATUS:CONFIRMED",
+            // Seven days before midnight, less eight hours: at eight of the day.
+            "TRIGGER:-PT576000S",
+        ] {
+            assert!(text.contains(&format!("{line}\r\n")), "{line}:\n{text}");
+        }
+        assert_eq!(text.matches("BEGIN:VALARM").count(), 3);
+    }
+
+    #[test]
+    fn a_closing_instant_is_that_instant_in_either_half_of_the_year() {
+        for (closes, start) in [
+            ("2021-10-31T03:30:00+01:00", "20211031T023000Z"),
+            ("2021-03-28T03:30:00+02:00", "20210328T013000Z"),
+        ] {
+            let text = text(&format!("closes: {closes}"), "2021-03-01T08:00:00Z").unwrap();
+            assert!(text.contains(&format!("DTSTART:{start}\r\n")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_early_is_cancelled_until_its_date_has_passed() {
+        let filled = "filled: true\ncloses: 2021-09-03\nupdated: 2021-09-01";
+        let cancelled = text(filled, "2021-09-02T08:00:00Z").unwrap();
+        assert!(cancelled.contains("STATUS:CANCELLED") && !cancelled.contains("VALARM"));
+        assert_eq!(text(filled, "2021-09-04T08:00:00Z"), None);
+        assert_eq!(text("status: draft\ncloses: 2021-09-03", "2021-09-02T08:00:00Z"), None);
+        assert_eq!(text("opens: 2021-09-01", "2021-09-02T08:00:00Z"), None);
+        assert_eq!(text("closes: 2021-09-01", "2021-09-02T08:00:00Z"), None);
+    }
+
+    #[test]
+    fn an_event_changes_when_its_posting_does_and_only_then() {
+        let of = |updated: &str, now| {
+            text(&format!("closes: 2021-09-30\nupdated: {updated}"), now).unwrap()
+        };
+        let before = of("2021-09-01", "2021-09-02T08:00:00Z");
+        assert_eq!(before, of("2021-09-01", "2021-09-29T08:00:00Z"));
+        let number = |text: &str| -> u32 {
+            let line = text.lines().find_map(|line| line.strip_prefix("SEQUENCE:"));
+            line.unwrap().parse().unwrap()
+        };
+        let after = of("2021-09-02", "2021-09-29T08:00:00Z");
+        assert!(number(&after) > number(&before));
+    }
+}

@@ -16,6 +16,7 @@ pub mod diagnostics;
 pub mod dispatch;
 pub mod feeds;
 pub mod history;
+pub mod job_posting;
 pub mod ledger;
 pub mod mail;
 pub mod pages;

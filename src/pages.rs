@@ -1,15 +1,25 @@
-//! Pages: the list of open postings, and one page for each posting that has been shown.
+//! Pages: the lists of open postings, one page for each posting that has been shown, and what a site
+//! needs beside them. They link to each other by relative addresses, so that they can be looked at
+//! wherever they lie.
 
+use chrono::{DateTime, Utc};
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::Serialize;
 
-use crate::feeds::Feed;
-use crate::posting::State;
-use crate::site::Site;
+use crate::calendar;
+use crate::feeds::{Category, Entry, Feed, facet_path};
+use crate::job_posting;
+use crate::posting::moment::rfc3339;
+use crate::posting::{Posting, State};
+use crate::site::{Facet, Site};
 use crate::templates::{Error, Templates};
-use crate::view::View;
+use crate::text;
+use crate::view::{View, page_path};
 
 /// Within how many days a closing date is said in relative words, too.
 const SOON: i64 = 7;
+/// How many other postings of a team a page names.
+const RELATED: usize = 5;
 
 /// What templates know of a site.
 #[derive(Serialize)]
@@ -18,100 +28,305 @@ struct SiteView<'a> {
     description: Option<&'a str>,
     url: &'a str,
     language: String,
+    rtl: bool,
 }
 
 impl<'a> SiteView<'a> {
     fn new(site: &'a Site) -> Self {
+        let language = site.language.to_string();
         Self {
             title: &site.title,
             description: site.description.as_deref(),
             url: site.url.as_str(),
-            language: site.language.to_string(),
+            rtl: text::is_right_to_left(&language),
+            language,
         }
     }
+}
+
+/// A posting that is open, in a list.
+pub struct Listed<'a> {
+    /// The posting.
+    pub posting: &'a Posting,
+    /// Its entry in the feeds.
+    pub entry: &'a Entry,
+    /// Calendar days to its last day.
+    pub days_left: Option<i64>,
+}
+
+/// A posting that has been shown, and its state now.
+pub struct Shown<'a> {
+    /// The posting.
+    pub posting: &'a Posting,
+    /// Its entry in the feeds.
+    pub entry: &'a Entry,
+    /// Its state.
+    pub state: State,
+    /// Whether it has a calendar of its own.
+    pub in_calendar: bool,
 }
 
 /// What `posting.html` knows.
 #[derive(Serialize)]
 struct PostingContext<'a> {
     site: SiteView<'a>,
+    root: &'static str,
     posting: &'a View,
+    /// The text, with headings that come after the page's own.
+    body: String,
+    /// The content of the feeds' entry.
     content: &'a str,
     state: State,
+    rtl: bool,
+    calendar: Option<String>,
+    json_ld: Option<String>,
+    related: Vec<Link<'a>>,
 }
 
-/// What `index.html` knows.
 #[derive(Serialize)]
-struct IndexContext<'a> {
-    site: SiteView<'a>,
-    postings: Vec<Line<'a>>,
-    feeds: Vec<FeedLink<'a>>,
+struct Link<'a> {
+    path: String,
+    title: &'a str,
 }
 
-/// A posting's page. `content` is its entry's content, which feeds share.
+/// A posting's page. `open` is what a reader may want to see instead.
 ///
 /// # Errors
 /// When the template cannot be rendered.
 pub fn posting(
     of: &Site,
-    view: &View,
-    content: &str,
-    state: State,
+    shown: &Shown<'_>,
+    open: &[Listed<'_>],
     templates: &Templates,
 ) -> Result<Vec<u8>, Error> {
-    let site = SiteView::new(of);
-    templates
-        .render("posting.html", PostingContext { site, posting: view, content, state })
-        .map(String::into_bytes)
+    let Shown { posting, entry, state, .. } = *shown;
+    let view = &entry.view;
+    let is_open = state == State::Open;
+    let team = posting.team.as_deref().map(text::term);
+    let related = open.iter().filter(|other| {
+        other.posting.id != posting.id
+            && team.is_some()
+            && other.posting.team.as_deref().map(text::term) == team
+    });
+    let context = PostingContext {
+        site: SiteView::new(of),
+        root: "../",
+        posting: view,
+        body: text::headings_lowered(&view.body),
+        content: &entry.content,
+        state,
+        rtl: view.language.as_deref().is_some_and(text::is_right_to_left),
+        calendar: shown.in_calendar.then(|| calendar::event_path(&posting.slug)),
+        json_ld: is_open.then(|| job_posting::json_ld(posting, view, &entry.content, of)),
+        related: related
+            .take(RELATED)
+            .map(|other| Link {
+                path: page_path(&other.posting.slug),
+                title: &other.entry.view.title,
+            })
+            .collect(),
+    };
+    page(templates, "posting.html", &context)
+}
+
+/// What `index.html` knows: of everything, or of one value of a facet.
+#[derive(Serialize)]
+struct IndexContext<'a> {
+    site: SiteView<'a>,
+    root: &'static str,
+    url: String,
+    title: &'a str,
+    facet: Option<&'a Category>,
+    postings: Vec<Line<'a>>,
+    facets: Vec<Group<'a>>,
+    /// Every feed that readers of this page may want.
+    feeds: Vec<Source<'a>>,
+    /// Those of this page itself.
+    own_feeds: Vec<Source<'a>>,
+    mail: Option<String>,
 }
 
 /// A line of the list.
 #[derive(Serialize)]
 struct Line<'a> {
-    url: &'a str,
+    path: String,
     title: &'a str,
-    employer: Option<&'a str>,
+    /// Role, who hires, where, and by which contract.
+    details: Vec<&'a str>,
     deadline: Option<&'a str>,
     days_left: Option<i64>,
     closes_soon: bool,
+    language: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct FeedLink<'a> {
+struct Source<'a> {
     title: &'a str,
-    url: String,
+    path: &'a str,
+}
+
+/// The values of a facet, to choose from.
+#[derive(Serialize)]
+struct Group<'a> {
+    name: &'static str,
+    values: Vec<Choice<'a>>,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    label: &'a str,
+    path: String,
+    count: usize,
 }
 
 /// The list of open postings, in the order in which they close; those without a closing date
-/// follow, newest first.
+/// follow, newest first. With `category`, those of one value of a facet.
 ///
 /// # Errors
 /// When the template cannot be rendered.
-pub fn index(
-    site: &Site,
-    open: &[(&View, Option<i64>)],
-    feeds: &[Feed<'_>],
+pub fn index<'a>(
+    site: &'a Site,
+    open: &'a [Listed<'a>],
+    feeds: &'a [Feed<'a>],
+    category: Option<&'a Category>,
     templates: &Templates,
 ) -> Result<Vec<u8>, Error> {
-    let mut open = open.to_vec();
-    open.sort_by_key(|(view, days_left)| {
-        (days_left.is_none(), *days_left, std::cmp::Reverse(view.published), view.slug.clone())
-    });
-    let postings: Vec<Line<'_>> = open
-        .iter()
-        .map(|(view, days_left)| Line {
-            url: &view.url,
-            title: &view.title,
-            employer: view.employer.as_deref(),
-            deadline: view.deadline.as_deref(),
-            days_left: *days_left,
-            closes_soon: days_left.is_some_and(|days| days <= SOON),
+    let is_listed = |listed: &&Listed<'a>| {
+        category.is_none_or(|category| {
+            let of = &listed.entry.categories;
+            of.iter().any(|c| c.facet == category.facet && c.term == category.term)
         })
-        .collect();
-    let feeds: Vec<FeedLink<'_>> = feeds
-        .iter()
-        .map(|feed| FeedLink { title: &feed.title, url: feed.address("atom").into() })
-        .collect();
-    let context = IndexContext { site: SiteView::new(site), postings, feeds };
-    templates.render("index.html", context).map(String::into_bytes)
+    };
+    let mut listed: Vec<&Listed<'a>> = open.iter().filter(is_listed).collect();
+    listed.sort_by_key(|listed| {
+        let published = std::cmp::Reverse(listed.entry.view.published);
+        (listed.days_left.is_none(), listed.days_left, published, &listed.posting.slug)
+    });
+    let is_own = |feed: &&Feed<'_>| match (&feed.category, category) {
+        (Some(of), Some(category)) => of.facet == category.facet && of.term == category.term,
+        (None, None) => true,
+        _ => false,
+    };
+    let source = |feed: &'a Feed<'_>| Source { title: &feed.title, path: &feed.path };
+    let own_feeds: Vec<Source<'a>> = feeds.iter().filter(is_own).map(source).collect();
+    let title = own_feeds.first().map_or(site.title.as_str(), |feed| feed.title);
+    let path = category.map(facet_path);
+    let context = IndexContext {
+        site: SiteView::new(site),
+        root: if category.is_some() { "../" } else { "" },
+        url: path.map_or(site.url.clone(), |path| site.address(&path)).into(),
+        title,
+        facet: category,
+        postings: listed.into_iter().map(line).collect(),
+        facets: if category.is_some() { Vec::new() } else { groups(feeds) },
+        feeds: feeds.iter().filter(|feed| category.is_none() || is_own(feed)).map(source).collect(),
+        own_feeds,
+        mail: site.mail.reply_to.as_ref().map(|mailbox| mailbox.email.to_string()),
+    };
+    page(templates, "index.html", &context)
+}
+
+fn line<'a>(listed: &'a Listed<'a>) -> Line<'a> {
+    let view = &listed.entry.view;
+    let role = view.role.as_deref().filter(|role| *role != view.title);
+    let details =
+        [role, view.employer.as_deref(), view.location.as_deref(), view.contract.as_deref()];
+    Line {
+        path: page_path(&view.slug),
+        title: &view.title,
+        details: details.into_iter().flatten().collect(),
+        deadline: view.deadline.as_deref(),
+        days_left: listed.days_left,
+        closes_soon: listed.days_left.is_some_and(|days| days <= SOON),
+        language: view.language.as_deref(),
+    }
+}
+
+/// The facets with the values that an open posting has.
+fn groups<'a>(feeds: &'a [Feed<'_>]) -> Vec<Group<'a>> {
+    let of = |facet: Facet| -> Vec<Choice<'a>> {
+        let choices = feeds.iter().filter_map(|feed| {
+            let category = feed.category.as_ref().filter(|category| category.facet == facet)?;
+            Some(Choice {
+                label: &category.label,
+                path: facet_path(category),
+                count: feed.entries.len(),
+            })
+        });
+        choices.collect()
+    };
+    Facet::ALL
+        .into_iter()
+        .map(|facet| Group { name: facet.as_str(), values: of(facet) })
+        .filter(|group| !group.values.is_empty())
+        .collect()
+}
+
+/// The page for addresses that lead nowhere. It is shown at any of them, so its own links begin at
+/// the site's root.
+///
+/// # Errors
+/// When the template cannot be rendered.
+pub fn not_found(site: &Site, templates: &Templates) -> Result<Vec<u8>, Error> {
+    #[derive(Serialize)]
+    struct Context<'a> {
+        site: SiteView<'a>,
+        root: &'a str,
+    }
+    page(templates, "404.html", &Context { site: SiteView::new(site), root: site.url.path() })
+}
+
+/// The page at an address where a posting was before.
+///
+/// # Errors
+/// When the template cannot be rendered.
+pub fn moved(site: &Site, view: &View, templates: &Templates) -> Result<Vec<u8>, Error> {
+    #[derive(Serialize)]
+    struct Context<'a> {
+        site: SiteView<'a>,
+        posting: &'a View,
+    }
+    page(templates, "moved.html", &Context { site: SiteView::new(site), posting: view })
+}
+
+/// The file in `out/` of an address where a posting was before, if there can be one.
+pub fn moved_path(address: &str) -> Option<String> {
+    let path = address.trim_start_matches('/');
+    let is_sound = !path.is_empty()
+        && path.split('/').all(|part| !matches!(part, "." | "..") && !part.starts_with(".crieur"))
+        && !path.contains(['\\', '?', '#', '%', ':', '\0'])
+        && !path.contains("//");
+    let extension = std::path::Path::new(path).extension();
+    let is_file = extension.is_some_and(|extension| extension == "html" || extension == "htm");
+    is_sound.then(|| match path.strip_suffix('/') {
+        Some(folder) => format!("{folder}/index.html"),
+        None if is_file => path.to_owned(),
+        None => format!("{path}/index.html"),
+    })
+}
+
+/// Brings the text of a page into the form that the web wants (Unicode's NFC), whatever keyboards
+/// it was typed on.
+fn page(templates: &Templates, name: &str, context: impl Serialize) -> Result<Vec<u8>, Error> {
+    let page = templates.render(name, context)?;
+    Ok(ComposingNormalizerBorrowed::new_nfc().normalize(&page).into_owned().into_bytes())
+}
+
+/// The pages for search engines, with the time of their last change: a site's map
+/// (sitemaps.org, 0.9).
+pub fn sitemap(pages: impl IntoIterator<Item = (String, DateTime<Utc>)>) -> Vec<u8> {
+    let mut map = String::from(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n",
+    );
+    for (address, changed) in pages {
+        let changed = changed.timestamp();
+        let changed = DateTime::from_timestamp(changed, 0).unwrap_or_default();
+        map.push_str(&format!(
+            "<url><loc>{}</loc><lastmod>{}</lastmod></url>\n",
+            html_escape::encode_text(&address),
+            rfc3339(&changed)
+        ));
+    }
+    map.push_str("</urlset>\n");
+    map.into_bytes()
 }

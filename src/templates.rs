@@ -13,10 +13,19 @@ use crate::catalog::Catalog;
 /// The templates that are compiled into the program, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("entry.html", include_str!("../templates/entry.html")),
+    ("base.html", include_str!("../templates/base.html")),
+    ("404.html", include_str!("../templates/404.html")),
+    ("moved.html", include_str!("../templates/moved.html")),
     ("index.html", include_str!("../templates/index.html")),
     ("posting.html", include_str!("../templates/posting.html")),
     ("digest.html", include_str!("../templates/digest.html")),
     ("digest.txt", include_str!("../templates/digest.txt")),
+];
+
+/// The files that are published as they are, by name. A site's own of the same name replace them.
+pub const STATIC: &[(&str, &str)] = &[
+    ("style.css", include_str!("../templates/style.css")),
+    ("icon.svg", include_str!("../templates/icon.svg")),
 ];
 
 /// How much work one rendering may be, in instructions of the template engine. A page of a
@@ -73,6 +82,9 @@ impl Templates {
         }
         // Parts that the site's own templates include.
         for (name, text) in own {
+            if STATIC.iter().any(|(file, _)| file == name) {
+                continue;
+            }
             if !BUILT_IN.iter().any(|(built_in, _)| built_in == name) {
                 environment
                     .add_template_owned(name.clone(), text.clone())

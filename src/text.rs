@@ -208,6 +208,29 @@ pub fn is_address(text: &str) -> bool {
         && !text.contains(['?', '&', '#', '%', '"', ' '])
 }
 
+/// Whether a language is written from right to left, by its tag.
+pub fn is_right_to_left(language: &str) -> bool {
+    let name = language.split('-').next().unwrap_or_default();
+    matches!(
+        name,
+        "ar" | "arc" | "ckb" | "dv" | "fa" | "he" | "ks" | "ps" | "sd" | "ug" | "ur" | "yi"
+    )
+}
+
+/// HTML that was sanitised, with its headings one level lower, where it uses the highest: a page
+/// has its title there.
+pub fn headings_lowered(html: &str) -> String {
+    if !html.contains("<h1") {
+        return html.to_owned();
+    }
+    // From the lowest on, so that none is lowered twice.
+    (1..6).rev().fold(html.to_owned(), |html, level| {
+        html.replace(&format!("<h{level}>"), &format!("<h{}>", level + 1))
+            .replace(&format!("<h{level} "), &format!("<h{} ", level + 1))
+            .replace(&format!("</h{level}>"), &format!("</h{}>", level + 1))
+    })
+}
+
 /// Whether a mail can be addressed to it.
 pub fn is_deliverable(text: &str) -> bool {
     is_address(text) && text.parse::<lettre::Address>().is_ok()
@@ -304,6 +327,15 @@ mod tests {
         ] {
             assert!(!is_address(text), "{text}");
         }
+    }
+
+    #[test]
+    fn headings_are_lowered_once() {
+        assert_eq!(
+            headings_lowered("<h1 id=\"a\">A</h1><h2>B</h2><h6>C</h6><hr>"),
+            "<h2 id=\"a\">A</h2><h3>B</h3><h6>C</h6><hr>"
+        );
+        assert_eq!(headings_lowered("<h2>B</h2>"), "<h2>B</h2>");
     }
 
     #[test]

@@ -70,6 +70,21 @@ none-open = Nothing is open at the moment. Subscribe to a feed to hear of the ne
 subscribe = Subscribe
 see-open-postings = See the open postings
 
+skip-to-content = Skip to content
+by-domain = By domain
+by-team = By team
+by-contract = By contract
+by-organisation = By organisation
+subscribe-mail = Get a message before postings close
+subscribe-calendar = Calendar of closing dates
+subscribe-feed = Feed:
+subscribe-opml = All feeds, to import into a reader (OPML)
+how-to-apply = How to apply
+related-postings = Other postings of the team
+not-found = Page not found
+not-found-why = This address leads nowhere, or no longer does. The open postings are on the front page.
+moved-here = This posting is here now.
+
 ## Calendar
 
 calendar-name = Closing dates – { $site }

@@ -74,6 +74,21 @@ none-open = Aucune offre n’est ouverte en ce moment. Abonnez-vous à un flux p
 subscribe = S’abonner
 see-open-postings = Voir les offres ouvertes
 
+skip-to-content = Aller au contenu
+by-domain = Par domaine
+by-team = Par équipe
+by-contract = Par contrat
+by-organisation = Par organisation
+subscribe-mail = Recevoir un message avant les clôtures
+subscribe-calendar = Agenda des dates de clôture
+subscribe-feed = Flux :
+subscribe-opml = Tous les flux, à importer dans un lecteur (OPML)
+how-to-apply = Comment postuler
+related-postings = Autres offres de l’équipe
+not-found = Page introuvable
+not-found-why = Cette adresse ne mène à rien, ou plus à rien. Les offres ouvertes sont sur la page d’accueil.
+moved-here = Cette offre est maintenant ici.
+
 ## Calendar
 
 calendar-name = Dates de clôture – { $site }

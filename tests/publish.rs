@@ -38,7 +38,8 @@ fn building_twice_touches_nothing_and_a_change_touches_what_depends_on_it() {
             "feeds/team/y.json",
             "feeds/team/y.rss",
             "index.html",
-            "postings/b.html"
+            "postings/b.html",
+            "team/y.html"
         ]
     );
 }

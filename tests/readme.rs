@@ -114,6 +114,15 @@ fn the_list_of_a_spreadsheet_and_the_settings_of_mail_are_understood() {
 }
 
 #[test]
+fn the_template_that_is_shown_is_used() {
+    let site = Site::new();
+    site.write("templates/404.html", block("html", "extends"));
+    site.run(&["build"]).exits(0);
+    let page = site.read("out/404.html");
+    assert!(page.contains("01 23 45 67 89") && page.contains("/style.css"), "{page}");
+}
+
+#[test]
 fn every_command_is_in_the_readme() {
     let readme = readme();
     let help = Site::new().run(&["help"]).exits(0).stdout;

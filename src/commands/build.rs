@@ -10,8 +10,8 @@ use super::{Failure, Opened, Outcome, Result, Shell, configuration, outcome, tem
 use crate::calendar;
 use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
-use crate::feeds::{self, Candidate, EXTENSIONS, Entry};
-use crate::pages;
+use crate::feeds::{self, Candidate, EXTENSIONS, Entry, Feed};
+use crate::pages::{self, Listed, Shown};
 use crate::posting::Posting;
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::publish::{self, Tree};
@@ -142,12 +142,12 @@ fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
 }
 
 /// The calendar of everything, and one for each of its postings.
-fn calendars(opened: &Opened, ready: &[(&Posting, State, Entry)]) -> Vec<(String, Vec<u8>)> {
+fn calendars(opened: &Opened, shown: &[Shown<'_>]) -> Vec<(String, Vec<u8>)> {
     let Opened { site, catalog, now, .. } = opened;
     let rules = Rules::of(site);
     let mut events = Vec::new();
     let mut files = Vec::new();
-    for (posting, _, entry) in ready {
+    for Shown { posting, entry, .. } in shown {
         let event = calendar::entry(posting, *now, &rules)
             .and_then(|kind| calendar::event(posting, &entry.view, kind, site, catalog));
         let Some(event) = event else { continue };
@@ -178,7 +178,6 @@ struct Published {
 fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
     let Opened { site, catalog, templates, now, .. } = opened;
     let rules = Rules::of(site);
-    let template = |error: templates::Error| configuration(error);
 
     // A page stays when its posting closes; drafts and what opens later have none yet.
     let shown: Vec<(&Posting, State)> = postings
@@ -186,16 +185,10 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
         .map(|posting| (posting, lifecycle::state(posting, *now, &rules)))
         .filter(|(posting, _)| lifecycle::was_shown(posting, *now, rules.zone))
         .collect();
-    let mut rendered: Vec<std::result::Result<_, templates::Error>> = shown
+    let mut rendered: Vec<std::result::Result<Entry, templates::Error>> = shown
         .par_iter()
-        .map(|(posting, state)| {
-            let entry = Entry::new(posting, site, catalog, templates)?;
-            let page = pages::posting(site, &entry.view, &entry.content, *state, templates)?;
-            Ok((entry, page))
-        })
+        .map(|(posting, _)| Entry::new(posting, site, catalog, templates))
         .collect();
-    // A template that fails for one posting must not keep the others from being published; one
-    // that fails for all is to be mended.
     if rendered.iter().all(std::result::Result::is_err)
         && let Some(Err(error)) = rendered.pop()
     {
@@ -205,30 +198,35 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
     let mut ready: Vec<(&Posting, State, Entry)> = Vec::with_capacity(shown.len());
     for ((posting, state), rendered) in shown.into_iter().zip(rendered) {
         match rendered {
-            Ok((entry, page)) => {
-                published.tree.insert(page_path(&posting.slug), page);
-                ready.push((posting, state, entry));
-            }
-            Err(error) => published.diagnostics.push(
-                Diagnostic::new(
-                    Severity::Error,
-                    Code::Template,
-                    posting.source.path.clone(),
-                    error.to_string(),
-                )
-                .help("the posting was left out: let the template ask whether it has the value"),
-            ),
+            Ok(entry) => ready.push((posting, state, entry)),
+            Err(error) => published.diagnostics.push(left_out(posting, &error)),
         }
     }
-    let mut candidates = Vec::with_capacity(ready.len());
-    let mut open = Vec::new();
-    for (posting, state, entry) in &ready {
-        let is_open = *state == State::Open;
-        candidates.push(Candidate { posting, entry: is_open.then_some(entry) });
-        if is_open {
-            open.push((&entry.view, lifecycle::days_left(posting, *now, site.timezone)));
-        }
-    }
+    let shown: Vec<Shown<'_>> = ready
+        .iter()
+        .map(|(posting, state, entry)| Shown {
+            posting,
+            entry,
+            state: *state,
+            in_calendar: calendar::entry(posting, *now, &rules).is_some(),
+        })
+        .collect();
+    let open: Vec<Listed<'_>> = shown
+        .iter()
+        .filter(|shown| shown.state == State::Open)
+        .map(|Shown { posting, entry, .. }| Listed {
+            posting,
+            entry,
+            days_left: lifecycle::days_left(posting, *now, site.timezone),
+        })
+        .collect();
+    let candidates: Vec<Candidate<'_>> = shown
+        .iter()
+        .map(|Shown { posting, entry, state, .. }| Candidate {
+            posting,
+            entry: (*state == State::Open).then_some(*entry),
+        })
+        .collect();
     let feeds = feeds::feeds(site, &candidates, catalog, *now);
     let written: Vec<(String, Vec<u8>)> = feeds
         .par_iter()
@@ -237,15 +235,81 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
         .collect::<std::result::Result<_, feeds::Error>>()
         .map_err(|error| Failure::Temporary(error.into()))?;
     published.tree.extend(written);
-    published.tree.extend(calendars(opened, &ready));
+    published.tree.extend(calendars(opened, &shown));
     let opml = feeds::opml::write(site, &feeds)
         .map_err(|message| temporary(anyhow!("feeds.opml: {message}")))?;
     published.tree.insert("feeds.opml".to_owned(), opml);
-    published.tree.insert(
-        "index.html".to_owned(),
-        pages::index(site, &open, &feeds, templates).map_err(template)?,
-    );
+    pages(opened, &shown, &open, &feeds, &mut published)?;
     published.open = open.len();
     published.feeds = feeds.len();
     Ok(published)
+}
+
+fn left_out(posting: &Posting, error: &templates::Error) -> Diagnostic {
+    let (severity, code) = (Severity::Error, Code::Template);
+    Diagnostic::new(severity, code, posting.source.path.clone(), error.to_string())
+        .help("the posting was left out: let the template ask whether it has the value")
+}
+
+/// The pages, and what belongs to them.
+fn pages(
+    opened: &Opened,
+    shown: &[Shown<'_>],
+    open: &[Listed<'_>],
+    feeds: &[Feed<'_>],
+    published: &mut Published,
+) -> Result<()> {
+    let Opened { site, templates, files, .. } = opened;
+    let template = |error: templates::Error| configuration(error);
+    let mut rendered: Vec<std::result::Result<Vec<u8>, templates::Error>> =
+        shown.par_iter().map(|shown| pages::posting(site, shown, open, templates)).collect();
+    // A template that fails for one posting must not keep the others from being published; one
+    // that fails for all is to be mended.
+    if rendered.iter().all(std::result::Result::is_err)
+        && let Some(Err(error)) = rendered.pop()
+    {
+        return Err(configuration(error));
+    }
+    for (Shown { posting, .. }, page) in shown.iter().zip(rendered) {
+        match page {
+            Ok(page) => drop(published.tree.insert(page_path(&posting.slug), page)),
+            Err(error) => published.diagnostics.push(left_out(posting, &error)),
+        }
+    }
+    let lists: Vec<(String, Vec<u8>)> = feeds
+        .par_iter()
+        .map(|feed| {
+            let category = feed.category.as_ref();
+            let path = category.map_or_else(|| "index.html".to_owned(), feeds::facet_path);
+            Ok((path, pages::index(site, open, feeds, category, templates)?))
+        })
+        .collect::<std::result::Result<_, templates::Error>>()
+        .map_err(template)?;
+    published.tree.extend(lists);
+    let not_found = pages::not_found(site, templates).map_err(template)?;
+    published.tree.insert("404.html".to_owned(), not_found);
+    for (name, text) in files {
+        published.tree.insert((*name).to_owned(), text.clone().into_bytes());
+    }
+    let lists = feeds.iter().map(|feed| (feed.home.to_string(), feed.updated));
+    let postings = open.iter().map(|listed| &listed.entry.view);
+    let postings = postings.map(|view| (view.url.clone(), view.updated));
+    published.tree.insert("sitemap.xml".to_owned(), pages::sitemap(lists.chain(postings)));
+    for Shown { posting, entry, .. } in shown {
+        for address in &posting.redirect_from {
+            let page = pages::moved(site, &entry.view, templates).map_err(template)?;
+            let path = pages::moved_path(address).filter(|path| !published.tree.contains_key(path));
+            if let Some(path) = path {
+                published.tree.insert(path, page);
+            } else {
+                let message = format!("`redirect_from`: there is another page at `{address}`");
+                let (severity, code) = (Severity::Warning, Code::InvalidAddress);
+                published.diagnostics.push(
+                    Diagnostic::new(severity, code, posting.source.path.clone(), message)
+                        .help("delete the line, or one of the two"),
+                );
+            }
+        }
+    }
+    Ok(())
 }

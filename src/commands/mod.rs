@@ -19,7 +19,7 @@ use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Loaded};
 use crate::posting::moment::rfc3339;
 use crate::site::{Layout, POSTINGS, SETTINGS, Site};
-use crate::templates::Templates;
+use crate::templates::{self, Templates};
 
 mod build;
 mod check;
@@ -270,6 +270,8 @@ struct Opened {
     site: Site,
     catalog: Arc<Catalog>,
     templates: Templates,
+    /// The files that are published as they are.
+    files: Vec<(&'static str, String)>,
     now: DateTime<Utc>,
 }
 
@@ -312,7 +314,11 @@ fn open(layout: &Layout) -> std::result::Result<Opened, Unopened> {
     let templates = Templates::new(&own, catalog.clone())
         .map_err(|error| refused(format!("templates/{}", error.name), error.to_string()))?;
     let now = DateTime::UNIX_EPOCH;
-    Ok(Opened { layout: layout.clone(), site, catalog, templates, now })
+    let files = templates::STATIC
+        .iter()
+        .map(|(name, text)| (*name, own.get(*name).map_or(*text, String::as_str).to_owned()))
+        .collect();
+    Ok(Opened { layout: layout.clone(), site, catalog, templates, files, now })
 }
 
 /// The files in the site's `templates/`, by name.
@@ -329,7 +335,7 @@ fn own_templates(layout: &Layout) -> anyhow::Result<BTreeMap<String, String>> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read `{}`", folder.display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if [".html", ".txt", ".ftl"].iter().any(|end| name.ends_with(end)) {
+        if [".html", ".txt", ".ftl", ".css", ".svg"].iter().any(|end| name.ends_with(end)) {
             let path = entry.path();
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read `{}`", path.display()))?;

@@ -45,7 +45,7 @@ struct EntryContext<'a> {
 }
 
 /// A value of a facet.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Category {
     /// The facet.
     pub facet: Facet,
@@ -68,6 +68,8 @@ pub struct Feed<'a> {
     pub path: String,
     /// The page that it belongs to.
     pub home: Url,
+    /// The value of a facet that it is about; `None` for that of everything.
+    pub category: Option<Category>,
     /// When it last changed: an entry, or which entries there are.
     pub updated: DateTime<Utc>,
     /// Newest first.
@@ -141,6 +143,11 @@ impl Entry {
     }
 }
 
+/// The path of the page of a facet's value in `out/`.
+pub fn facet_path(category: &Category) -> String {
+    format!("{}/{}.html", category.facet.as_str(), category.term)
+}
+
 /// The values of all facets of a posting; values that make no address are left out.
 pub fn categories(posting: &Posting) -> Vec<Category> {
     let mut categories: Vec<Category> = Vec::new();
@@ -171,16 +178,8 @@ pub fn feeds<'a>(
     catalog: &Catalog,
     now: DateTime<Utc>,
 ) -> Vec<Feed<'a>> {
-    let description = site.description.clone().unwrap_or_else(|| site.title.clone());
-    let mut feeds = vec![feed(
-        site,
-        site.tag("feeds/all"),
-        site.title.clone(),
-        description.clone(),
-        "feed".to_owned(),
-        candidates.iter(),
-        now,
-    )];
+    let title = site.title.clone();
+    let mut feeds = vec![feed(site, title, "feed".to_owned(), None, candidates.iter(), now)];
     let mut values: BTreeMap<(Facet, String), Vec<(String, &Candidate<'a>)>> = BTreeMap::new();
     for candidate in candidates {
         for Category { facet, term, label } in categories(candidate.posting) {
@@ -194,11 +193,12 @@ pub fn feeds<'a>(
             continue;
         }
         let value = usual_label(&members);
+        let category = Category { facet, term: term.clone(), label: value.to_owned() };
         let title = catalog
             .with("feed-title", [("site", site.title.as_str().into()), ("value", value.into())]);
         let path = format!("feeds/{}/{term}", facet.as_str());
         let members = members.iter().map(|(_, member)| *member);
-        feeds.push(feed(site, site.tag(&path), title, description.clone(), path, members, now));
+        feeds.push(feed(site, title, path, Some(category), members, now));
     }
     feeds
 }
@@ -220,10 +220,9 @@ fn usual_label<'m>(members: &'m [(String, &Candidate<'_>)]) -> &'m str {
 
 fn feed<'a, 'c>(
     site: &'a Site,
-    id: String,
     title: String,
-    description: String,
     path: String,
+    category: Option<Category>,
     members: impl Iterator<Item = &'c Candidate<'a>> + Clone,
     now: DateTime<Utc>,
 ) -> Feed<'a>
@@ -238,12 +237,14 @@ where
         let key = |entry: &Entry| (entry.published(), entry.view.updated);
         key(b).cmp(&key(a)).then_with(|| a.view.slug.cmp(&b.view.slug))
     });
+    let page = category.as_ref().map(facet_path);
     Feed {
-        id,
+        id: site.tag(if category.is_some() { &path } else { "feeds/all" }),
         title,
-        description,
+        description: site.description.clone().unwrap_or_else(|| site.title.clone()),
         path,
-        home: site.url.clone(),
+        home: page.map_or_else(|| site.url.clone(), |page| site.address(&page)),
+        category,
         updated: updated.unwrap_or_else(|| site.ids.since_day().and_time(NaiveTime::MIN).and_utc()),
         entries,
         site,

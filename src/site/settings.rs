@@ -1,0 +1,530 @@
+//! Reading `site.yaml`: what stands there, what is missing, and what is wrong with it.
+
+use std::path::PathBuf;
+
+use chrono::NaiveTime;
+use chrono_tz::Tz;
+use serde::Deserialize;
+use unic_langid::LanguageIdentifier;
+use url::Url;
+
+use super::{
+    Author, Feeds, Ids, Mail, Reminders, SETTINGS, Security, Site, Unsubscribe, first_day,
+};
+use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
+use crate::text;
+use crate::yaml::{self, Node};
+
+impl Site {
+    /// Reads the settings from their text.
+    ///
+    /// # Errors
+    /// Every problem that can be found, when there is one.
+    pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
+        let text = text.trim_start_matches('\u{FEFF}');
+        let source = Source::new(SETTINGS, text);
+        let tree = match yaml::parse(text) {
+            Ok(tree) => tree,
+            Err(error) => {
+                let span = error.span.start..error.span.end.max(error.span.start + 1);
+                let message = format!("the settings cannot be read: {}", error.message);
+                let help = "write one `key: value` on each line";
+                return Err(vec![problem(Code::YamlSyntax, message).at(&source, &span).help(help)]);
+            }
+        };
+        let mut problems = Vec::new();
+        let settings = read_settings(text, &source, tree.as_ref(), &mut problems);
+        let site =
+            settings.and_then(|settings| settings.checked(&source, tree.as_ref(), &mut problems));
+        match site {
+            Some(site) if problems.is_empty() => Ok(site),
+            _ => Err(problems),
+        }
+    }
+}
+
+/// The file as it stands, before what is missing is filled in.
+#[derive(Debug, Deserialize)]
+struct Settings {
+    title: String,
+    url: Url,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default = "french")]
+    language: LanguageTag,
+    #[serde(default = "paris", deserialize_with = "zone")]
+    timezone: Tz,
+    #[serde(default)]
+    author: Option<Author>,
+    #[serde(default)]
+    ids: IdSettings,
+    #[serde(default)]
+    feeds: Feeds,
+    #[serde(default)]
+    reminders: Reminders,
+    #[serde(default)]
+    mail: Mail,
+    #[serde(default)]
+    unsubscribe: Unsubscribe,
+    #[serde(default)]
+    recipients: Option<PathBuf>,
+    #[serde(default)]
+    stale_after_days: Option<u32>,
+    #[serde(default)]
+    hub: Option<Url>,
+    #[serde(default)]
+    country: Option<String>,
+    /// Known, so that a site that names the default engine is not refused.
+    #[serde(default)]
+    ledger: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct IdSettings {
+    authority: Option<String>,
+    since: Option<Since>,
+}
+
+/// A year is a number in YAML, a day is a text.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Since {
+    Year(u16),
+    Text(String),
+}
+
+#[derive(Debug)]
+struct LanguageTag(LanguageIdentifier);
+
+impl<'de> Deserialize<'de> for LanguageTag {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known =
+            text.parse::<LanguageIdentifier>().ok().filter(|l| l.language.as_str() != "und");
+        let message = || format!("`{text}` is no language tag; write a tag like `fr` or `en`");
+        known.map(Self).ok_or_else(|| serde::de::Error::custom(message()))
+    }
+}
+
+fn french() -> LanguageTag {
+    LanguageTag(unic_langid::langid!("fr"))
+}
+
+fn paris() -> Tz {
+    Tz::Europe__Paris
+}
+
+fn zone<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        let near = nearest(&text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
+        let hint = near.map_or("write a name like `Europe/Paris`".to_owned(), |near| {
+            format!("did you mean `{near}`?")
+        });
+        serde::de::Error::custom(format!("`{text}` is no time zone; {hint}"))
+    })
+}
+
+pub(super) fn time_of_day<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<NaiveTime, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    NaiveTime::parse_from_str(&text, "%H:%M").map_err(|_| {
+        serde::de::Error::custom(format!(
+            "`{text}` is no time of day; write hours and minutes, like \"08:00\""
+        ))
+    })
+}
+
+/// Every key, by the mapping that it stands in, to suggest one and to refuse the rest.
+pub const KEYS: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "title",
+            "description",
+            "url",
+            "language",
+            "timezone",
+            "author",
+            "ids",
+            "feeds",
+            "reminders",
+            "mail",
+            "unsubscribe",
+            "recipients",
+            "stale_after_days",
+            "hub",
+            "country",
+            "ledger",
+        ],
+    ),
+    ("author", &["name", "email"]),
+    ("ids", &["authority", "since"]),
+    ("feeds", &["by"]),
+    ("reminders", &["lead_days", "send_after", "owners", "in_doubt"]),
+    ("mail", &["from", "reply_to", "list_id", "transport", "smtp", "sendmail", "dkim"]),
+    (
+        "mail.smtp",
+        &[
+            "host",
+            "port",
+            "security",
+            "connections",
+            "rate_per_second",
+            "timeout_seconds",
+            "retry_after",
+            "ca_file",
+            "user",
+            "auth",
+            "password_env",
+            "password_file",
+        ],
+    ),
+    ("mail.dkim", &["domain", "selector", "key_file"]),
+    ("unsubscribe", &["mailto", "url"]),
+];
+
+fn problem(code: Code, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::new(Severity::Error, code, SETTINGS, message)
+}
+
+/// Where a path through the document stands: the value, or as much of the way as there is.
+fn locate<'a>(tree: Option<&'a Node>, path: &str) -> Option<&'a Node> {
+    let mut node = tree?;
+    for step in path.split('.').filter(|step| !step.is_empty()) {
+        let step = step.trim_start_matches('[').trim_end_matches(']');
+        let next = match step.parse::<usize>() {
+            Ok(index) => node.item(index),
+            Err(_) => node.entry(step).map(|(_, value)| value),
+        };
+        match next {
+            Some(next) => node = next,
+            None => break,
+        }
+    }
+    Some(node)
+}
+
+fn unknown_keys(source: &Source, tree: &Node, problems: &mut Vec<Diagnostic>) {
+    for (path, keys) in KEYS {
+        let mapping = path
+            .split('.')
+            .filter(|step| !step.is_empty())
+            .try_fold(tree, |node, step| node.entry(step).map(|(_, value)| value));
+        let Some(Node { value: yaml::Value::Mapping(entries), .. }) = mapping else { continue };
+        for (key, _) in entries {
+            let name = key.as_text().unwrap_or_default();
+            if keys.contains(&name) {
+                continue;
+            }
+            let place = if path.is_empty() { String::new() } else { format!(" of `{path}`") };
+            let help = nearest(name, keys.iter().copied()).map_or_else(
+                || format!("the keys{place} are: {}", keys.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let unknown = problem(Code::UnknownKey, format!("`{name}` is not a setting{place}"));
+            problems.push(if ["password", "secret", "token"].iter().any(|word| name.contains(word)) {
+                // What stands there is not shown to whoever reads a log.
+                let line = source.text[..key.span.start.min(source.text.len())].matches('\n').count();
+                let help = "secrets do not stand here: name where it is with `password_file` or `password_env`";
+                unknown.at_line(line + 1, name, &(0..name.len())).help(help)
+            } else {
+                unknown.at(source, &key.span).help(help)
+            });
+        }
+    }
+}
+
+fn read_settings(
+    text: &str,
+    source: &Source,
+    tree: Option<&Node>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Settings> {
+    if let Some(tree) = tree {
+        unknown_keys(source, tree, problems);
+    }
+    // A key without a value is not there.
+    let value: serde_yaml::Value = match serde_yaml::from_str(text) {
+        Ok(value) => without_nulls(value),
+        Err(error) => {
+            let at = error.location().map_or(0, |location| location.index());
+            problems.push(
+                problem(Code::YamlSyntax, format!("the settings cannot be read: {error}"))
+                    .at(source, &(at..at + 1)),
+            );
+            return None;
+        }
+    };
+    match serde_path_to_error::deserialize(value) {
+        Ok(settings) => Some(settings),
+        Err(error) => {
+            let path = error.path().to_string();
+            let span = locate(tree, &path).map_or(0..0, |node| node.span.clone());
+            let inner = error.into_inner().to_string();
+            let inner = inner.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
+            let (message, help) = match inner.strip_prefix("missing field ") {
+                Some(field) => {
+                    let field = field.trim_matches('`');
+                    (format!("`{field}` is missing"), format!("add a line `{field}: …`"))
+                }
+                None if path == "." => {
+                    (inner.to_owned(), "write one `key: value` on each line".to_owned())
+                }
+                None => (format!("`{path}`: {inner}"), "correct the value".to_owned()),
+            };
+            let span = if span.len() > 200 { 0..0 } else { span };
+            problems.push(problem(Code::InvalidValue, message).at(source, &span).help(help));
+            None
+        }
+    }
+}
+
+fn without_nulls(value: serde_yaml::Value) -> serde_yaml::Value {
+    match value {
+        serde_yaml::Value::Mapping(mapping) => serde_yaml::Value::Mapping(
+            mapping
+                .into_iter()
+                .filter(|(_, v)| !v.is_null())
+                .map(|(k, v)| (k, without_nulls(v)))
+                .collect(),
+        ),
+        serde_yaml::Value::Null => serde_yaml::Value::Mapping(serde_yaml::Mapping::new()),
+        other => other,
+    }
+}
+
+impl IdSettings {
+    fn checked(self, host: String, refuse: &mut impl FnMut(&str, String, &str)) -> Ids {
+        let given = self.authority.is_some();
+        let authority = self.authority.unwrap_or(host);
+        let is_domain = authority.split('.').all(|label| {
+            !label.is_empty()
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        });
+        let is_address = authority.is_ascii() && text::is_address(&authority);
+        if given && !is_domain && !is_address {
+            refuse(
+                "ids.authority",
+                format!("`ids.authority`: `{authority}` is neither a domain nor a mail address"),
+                "write a domain in lower case, like `jobs.example.org` (RFC 4151)",
+            );
+        }
+        let since = match self.since {
+            None => "2021".to_owned(),
+            Some(Since::Year(year)) => format!("{year:04}"),
+            Some(Since::Text(text)) => text,
+        };
+        let ids = Ids { authority, since };
+        if first_day(&ids.since).is_none() {
+            refuse(
+                "ids.since",
+                format!("`ids.since`: `{}` is no date", ids.since),
+                "write a year, like `2021`, and never change it (RFC 4151)",
+            );
+        }
+        ids
+    }
+}
+
+impl Mail {
+    /// What cannot work: key, what is wrong, what to do.
+    fn problems(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let smtp = &self.smtp;
+        let is_domain = |name: &str| {
+            name.is_ascii() && url::Host::parse(name).is_ok_and(|host| host.to_string() == name)
+        };
+        [
+            (
+                smtp.security == Some(Security::None) && !smtp.is_loopback(),
+                "mail.smtp.security",
+                "`mail.smtp.security`: mail does not leave this machine unencrypted",
+                "write `starttls` or `tls`, or the host `127.0.0.1`",
+            ),
+            (
+                !(1..=100).contains(&smtp.connections),
+                "mail.smtp.connections",
+                "`mail.smtp.connections` needs a number from 1 to 100",
+                "write for example `4`",
+            ),
+            (
+                smtp.rate_per_second == Some(0),
+                "mail.smtp.rate_per_second",
+                "`mail.smtp.rate_per_second` needs a number from 1 on",
+                "write how many messages may leave in a second, or delete the line",
+            ),
+            (
+                smtp.timeout_seconds == 0,
+                "mail.smtp.timeout_seconds",
+                "`mail.smtp.timeout_seconds` needs a number from 1 on",
+                "write for example `60`",
+            ),
+            (
+                smtp.user.is_some()
+                    != (smtp.password_env.is_some() || smtp.password_file.is_some()),
+                "mail.smtp.user",
+                "`mail.smtp`: `user` and a password belong together",
+                "name where the password is with `password_file` or `password_env`",
+            ),
+            (
+                smtp.password_env.is_some() && smtp.password_file.is_some(),
+                "mail.smtp.password_env",
+                "`mail.smtp`: there are two passwords",
+                "keep one of `password_env` and `password_file`",
+            ),
+            (
+                self.reply_to.as_ref().is_some_and(|mailbox| !mailbox.email.user().is_ascii()),
+                "mail.reply_to",
+                "`mail.reply_to`: not everybody can write to an address beyond ASCII",
+                "write an address in ASCII letters",
+            ),
+            (
+                self.list_id.as_deref().is_some_and(|id| !is_domain(id)),
+                "mail.list_id",
+                "`mail.list_id` is not a name like that of a host (RFC 2919)",
+                "write for example `jobs.example.org`",
+            ),
+            (
+                self.dkim
+                    .as_ref()
+                    .is_some_and(|dkim| !is_domain(&dkim.domain) || !is_domain(&dkim.selector)),
+                "mail.dkim",
+                "`mail.dkim`: `domain` and `selector` are names in lower case",
+                "write for example `domain: example.org` and `selector: crieur`",
+            ),
+        ]
+        .into_iter()
+        .filter(|(wrong, ..)| *wrong)
+        .map(|(_, path, message, help)| (path, message, help))
+        .collect()
+    }
+}
+
+impl Settings {
+    fn checked(
+        self,
+        source: &Source,
+        tree: Option<&Node>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<Site> {
+        let mut refuse = |path: &str, message: String, help: &str| {
+            let span = locate(tree, path).map_or(0..0, |node| node.span.clone());
+            problems.push(problem(Code::InvalidValue, message).at(source, &span).help(help));
+        };
+        let mut url = self.url;
+        url.set_query(None);
+        url.set_fragment(None);
+        if !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        let Some(host) =
+            url.host_str().map(str::to_owned).filter(|_| matches!(url.scheme(), "http" | "https"))
+        else {
+            refuse(
+                "url",
+                "`url` is not an address of the web".to_owned(),
+                "write the address where out/ is served, like `https://jobs.example.org/`",
+            );
+            return None;
+        };
+        let line = |text: &str| text::one_line(&text::without_markup(text));
+        let title = line(&self.title);
+        if title.is_empty() {
+            refuse("title", "`title` is empty".to_owned(), "write what the site is called");
+        }
+        let ids = self.ids.checked(host, &mut refuse);
+        for (path, address) in [
+            ("author.email", self.author.as_ref().and_then(|author| author.email.as_ref())),
+            ("unsubscribe.mailto", self.unsubscribe.mailto.as_ref()),
+        ] {
+            if let Some(address) = address
+                && !(text::is_address(address) && address.is_ascii())
+            {
+                refuse(
+                    path,
+                    format!("`{path}`: `{address}` is not a mail address"),
+                    "write an address like `jobs@example.org`",
+                );
+            }
+        }
+        if self.reminders.lead_days.is_empty()
+            || self.reminders.lead_days.iter().any(|days| *days > 365)
+        {
+            refuse(
+                "reminders.lead_days",
+                "`reminders.lead_days` needs numbers of days from 0 to 365".to_owned(),
+                "write for example `[7, 3, 1]`",
+            );
+        }
+        for (path, message, help) in self.mail.problems() {
+            refuse(path, message.to_owned(), help);
+        }
+        if self.ledger.as_deref().is_some_and(|ledger| ledger != "sqlite") {
+            refuse(
+                "ledger",
+                "`ledger`: this version keeps its ledger in SQLite only".to_owned(),
+                "write `ledger: sqlite`, or delete the line",
+            );
+        }
+        for (path, address) in [("unsubscribe.url", &self.unsubscribe.url), ("hub", &self.hub)] {
+            if address.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
+                refuse(
+                    path,
+                    format!("`{path}` is not an address of the web"),
+                    "write an address that begins with `https://`",
+                );
+            }
+        }
+        let country = self.country.or_else(|| country_of(self.timezone).map(str::to_owned));
+        if let Some(country) = &country
+            && !(country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase()))
+        {
+            refuse(
+                "country",
+                "`country` is not the code of a country (ISO 3166-1)".to_owned(),
+                "write two capital letters, like `FR`",
+            );
+        }
+        Some(Site {
+            country,
+            title,
+            description: self.description.map(|text| line(&text)).filter(|text| !text.is_empty()),
+            url,
+            language: self.language.0,
+            timezone: self.timezone,
+            author: self
+                .author
+                .map(|author| Author { name: line(&author.name), ..author })
+                .filter(|author| !author.name.is_empty()),
+            ids,
+            feeds: self.feeds,
+            reminders: self.reminders,
+            mail: self.mail,
+            unsubscribe: self.unsubscribe,
+            recipients: self.recipients,
+            stale_after_days: self.stale_after_days,
+            hub: self.hub,
+        })
+    }
+}
+
+/// The country that a zone's clocks are those of, for the zones where that is told by the name.
+fn country_of(zone: Tz) -> Option<&'static str> {
+    match zone {
+        Tz::Europe__Paris => Some("FR"),
+        Tz::Europe__Brussels => Some("BE"),
+        Tz::Europe__Zurich => Some("CH"),
+        Tz::Europe__Luxembourg => Some("LU"),
+        Tz::Europe__London => Some("GB"),
+        Tz::Europe__Dublin => Some("IE"),
+        Tz::Europe__Berlin => Some("DE"),
+        Tz::Europe__Madrid => Some("ES"),
+        Tz::Europe__Rome => Some("IT"),
+        Tz::America__Montreal | Tz::America__Toronto => Some("CA"),
+        Tz::America__New_York | Tz::America__Chicago | Tz::America__Los_Angeles => Some("US"),
+        _ => None,
+    }
+}

@@ -1,0 +1,132 @@
+//! What people look at, and what search engines read of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::Site;
+
+const NOW: &str = "--now=2021-08-31";
+
+fn built(postings: &[(&str, &str)]) -> Site {
+    let site = Site::new();
+    for (name, yaml) in postings {
+        site.posting(&format!("{name}.md"), yaml);
+    }
+    site.run(&[NOW, "build"]).exits(0);
+    site
+}
+
+/// The JSON-LD of a page.
+fn job(page: &str) -> Option<serde_json::Value> {
+    let start = page.split("<script type=\"application/ld+json\">").nth(1)?;
+    Some(serde_json::from_str(start.split("</script>").next()?).unwrap())
+}
+
+#[test]
+fn an_open_posting_is_a_job_and_a_closed_one_is_kept_with_a_note() {
+    let site = built(&[
+        ("open", "title: A </script><b>x</b>\nequipe: E\ncloses: 2021-09-03"),
+        ("closed", "title: B\ncloses: 2021-08-01"),
+        ("filled", "title: C\nfilled: true\ncloses: 2021-09-03"),
+        ("draft", "title: D\nstatus: draft"),
+    ]);
+    let open = site.read("out/postings/open.html");
+    let job = job(&open).unwrap();
+    assert_eq!(job["title"], "A x");
+    assert_eq!(job["validThrough"], "2021-09-03T23:59:59+02:00");
+    assert!(!open.contains("noindex") && open.contains("open.ics"));
+    for (name, note) in [("closed", "Cette offre est fermée"), ("filled", "Ce poste est pourvu")] {
+        let page = site.read(&format!("out/postings/{name}.html"));
+        assert!(page.contains(note) && page.contains("noindex"), "{page}");
+        assert!(self::job(&page).is_none() && page.contains("../index.html"));
+    }
+    assert!(!site.exists("out/postings/draft.html"));
+    let map = site.read("out/sitemap.xml");
+    assert!(map.contains("postings/open.html") && !map.contains("closed.html"), "{map}");
+}
+
+#[test]
+fn lists_say_what_closes_soonest_first_and_lead_to_their_facets() {
+    let site = built(&[
+        ("a", "title: Later\ndomaines: Dev\ncloses: 2021-10-03"),
+        ("b", "title: Tomorrow\ndomaines: [Dev, Design]\ncloses: 2021-09-01"),
+        ("c", "title: Endless\nopens: 2021-08-01"),
+    ]);
+    let index = site.read("out/index.html");
+    let places: Vec<usize> =
+        ["Tomorrow", "Later", "Endless"].iter().map(|title| index.find(title).unwrap()).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    assert!(index.contains("ferme demain") && !index.contains("ferme dans 33"));
+    assert!(index.contains("<a href=\"domain/dev.html\">Dev</a> (2)"), "{index}");
+    let design = site.read("out/domain/design.html");
+    assert!(design.contains("../postings/b.html") && !design.contains("Later"));
+    assert!(design.contains("../feeds/domain/design.atom"));
+}
+
+#[test]
+fn a_page_has_one_heading_of_its_own_and_nothing_from_elsewhere() {
+    let site = Site::new();
+    site.write(
+        "content/postings/a.md",
+        "---\ntitle: A\n---\n\n# Premier\n\n## Second\n\ne\u{301}te\u{301}\n",
+    );
+    site.run(&[NOW, "build"]).exits(0);
+    let page = site.read("out/postings/a.html");
+    assert_eq!(page.matches("<h1").count(), 1);
+    assert!(page.contains("<h2>Premier") || page.contains("<h2 id"), "{page}");
+    assert!(page.contains("été"), "{page}");
+    for (name, bytes) in site.files("out") {
+        let text = String::from_utf8(bytes).unwrap();
+        if text.starts_with("<!DOCTYPE html>") {
+            assert!(text.len() < 60_000 && !text.contains("<script src"), "{name}");
+            for attribute in ["src=\"http", "rel=\"stylesheet\" href=\"http"] {
+                assert!(!text.contains(attribute), "{name}: {attribute}");
+            }
+        }
+    }
+}
+
+#[test]
+fn old_addresses_lead_to_the_posting_and_take_nobodys_place() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\nredirect_from: [/old/a.html, /older/a/, /oldest/a]");
+    site.posting("b.md", "title: B\nredirect_from: /postings/a.html");
+    let build = site.run(&[NOW, "-v", "build"]).exits(0);
+    for path in ["old/a.html", "older/a/index.html", "oldest/a/index.html"] {
+        let page = site.read(&format!("out/{path}"));
+        assert!(page.contains("0; url=https://jobs.example.org/postings/a.html"), "{page}");
+    }
+    assert!(site.read("out/postings/a.html").contains("<h1>A</h1>"));
+    assert!(build.stderr.contains("there is another page"), "{}", build.stderr);
+}
+
+#[test]
+fn without_postings_a_site_says_so_and_has_everything_else() {
+    let site = built(&[]);
+    assert!(
+        site.read("out/index.html").contains("Aucune")
+            || site.read("out/index.html").contains("n’est ouverte")
+    );
+    for name in
+        ["404.html", "style.css", "icon.svg", "sitemap.xml", "closing-dates.ics", "feed.atom"]
+    {
+        assert!(site.exists(&format!("out/{name}")), "{name}");
+    }
+}
+
+#[test]
+fn a_sites_own_style_and_templates_are_used() {
+    let site = Site::new();
+    site.write("templates/style.css", "body { color: red }");
+    site.write(
+        "templates/posting.html",
+        "{% extends \"base.html\" %}{% block main %}mine{% endblock %}",
+    );
+    site.posting("a.md", "title: A");
+    site.run(&[NOW, "build"]).exits(0);
+    assert_eq!(site.read("out/style.css"), "body { color: red }");
+    assert!(site.read("out/postings/a.html").contains("mine"));
+    site.write("templates/posting.html", "a\n\n{{ posting.nothing.more }}");
+    let failed = site.run(&[NOW, "build"]).exits(78);
+    assert!(failed.stderr.contains("`templates/posting.html`, line 3"), "{}", failed.stderr);
+}

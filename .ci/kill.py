@@ -10,6 +10,7 @@ random.seed(recipients * 1000 + kills)
 site = pathlib.Path(tempfile.mkdtemp())
 (site / "content/postings").mkdir(parents=True)
 log = site / "server.jsonl"
+log.touch()
 server = subprocess.Popen([sink, "--port", "0", "--pipelining", "on", "--log", log, "--for", "900"],
                           stdout=subprocess.PIPE, text=True)
 port = next(line.split()[1] for line in server.stdout if line.startswith("LISTENING"))
@@ -26,14 +27,26 @@ with open(site / "content/recipients.csv", "w") as f:
 
 command = [crieur, "--site", site, "--now", "2021-08-31T09:00:00+02:00", "remind"]
 killed, ends = 0, []
-# The moments are spread over the start, the planning and the sending.
-longest = 0.3
+begin = time.monotonic()
+subprocess.run([*command, "--dry-run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+start = time.monotonic() - begin
+
+
+def moment(run):
+    """Waits for a random moment: of the start and the planning, or, mostly, of the sending."""
+    if random.random() < 0.3:
+        time.sleep(random.uniform(0, 1.2 * start))
+        return
+    before, wanted = log.stat().st_size, random.uniform(0, 12_000)
+    while run.poll() is None and log.stat().st_size < before + wanted:
+        time.sleep(0.001)
+
+
 while True:
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     if killed < kills:
-        try:
-            run.wait(random.uniform(0.005, longest))
-        except subprocess.TimeoutExpired:
+        moment(run)
+        if run.poll() is None:
             run.kill()
             run.wait()
             killed += 1
@@ -69,4 +82,4 @@ print(f"{recipients} recipients, {killed} kills, {len(ends)} runs that ended; "
 for what, count in problems:
     if count:
         print(f"FAIL: {what}: {count}")
-sys.exit(any(count for _, count in problems) or killed < kills)
+sys.exit(any(count for _, count in problems) or killed < kills or not doubts)

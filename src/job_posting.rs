@@ -3,6 +3,7 @@
 use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Map, Value, json};
 
+use crate::posting::lifecycle::{self, Rules};
 use crate::posting::{Moment, Posting, values};
 use crate::site::Site;
 use crate::text;
@@ -26,11 +27,11 @@ pub fn json_ld(posting: &Posting, view: &View, content: &str, site: &Site) -> St
         json!({ "@type": "PropertyValue", "name": site.ids.authority, "value": view.id }),
     );
     set("datePosted", json!(published.date_naive().to_string()));
-    if let Some(closes) = posting.closes {
+    if let Some(closing) = lifecycle::closing(posting, &Rules::of(site)) {
         // The last moment: what closes with a day is open until its last second.
-        let end = match closes {
-            Moment::Day(_) => closes.end(zone) - TimeDelta::seconds(1),
-            Moment::Instant(instant) => instant.to_utc(),
+        let end = match posting.closes {
+            Some(Moment::Instant(instant)) => instant.to_utc(),
+            _ => closing - TimeDelta::seconds(1),
         };
         let end = end.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false);
         set("validThrough", json!(end));

@@ -112,7 +112,7 @@ pub fn posting(
         site: SiteView::new(of),
         root: "../",
         posting: view,
-        body: text::headings_lowered(&view.body),
+        body: text::headings_below_title(&view.body),
         content: &entry.content,
         state,
         rtl: view.language.as_deref().is_some_and(text::is_right_to_left),

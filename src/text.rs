@@ -217,18 +217,39 @@ pub fn is_right_to_left(language: &str) -> bool {
     )
 }
 
-/// HTML that was sanitised, with its headings one level lower, where it uses the highest: a page
-/// has its title there.
-pub fn headings_lowered(html: &str) -> String {
-    if !html.contains("<h1") {
-        return html.to_owned();
+/// HTML that was sanitised, with headings that fit below a page's own and skip no level, whichever
+/// levels their author took for their size.
+pub fn headings_below_title(html: &str) -> String {
+    let mut out = String::with_capacity(html.len());
+    // The levels, as they were written, that the present place is below.
+    let mut above: Vec<u8> = Vec::new();
+    let mut rest = html;
+    while let Some(at) = rest.find('<') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let (closes, name) = match rest.strip_prefix("</") {
+            Some(name) => (true, name),
+            None => (false, &rest[1..]),
+        };
+        let level = if let [b'h', level @ b'1'..=b'6', b'>' | b' ', ..] = name.as_bytes() {
+            level - b'0'
+        } else {
+            out.push('<');
+            rest = &rest[1..];
+            continue;
+        };
+        if !closes {
+            while above.last().is_some_and(|last| *last >= level) {
+                above.pop();
+            }
+            above.push(level);
+        }
+        out.push_str(if closes { "</h" } else { "<h" });
+        out.push_str(&(above.len() + 1).clamp(2, 6).to_string());
+        rest = &name[2..];
     }
-    // From the lowest on, so that none is lowered twice.
-    (1..6).rev().fold(html.to_owned(), |html, level| {
-        html.replace(&format!("<h{level}>"), &format!("<h{}>", level + 1))
-            .replace(&format!("<h{level} "), &format!("<h{} ", level + 1))
-            .replace(&format!("</h{level}>"), &format!("</h{}>", level + 1))
-    })
+    out.push_str(rest);
+    out
 }
 
 /// Whether a mail can be addressed to it.
@@ -330,12 +351,15 @@ mod tests {
     }
 
     #[test]
-    fn headings_are_lowered_once() {
-        assert_eq!(
-            headings_lowered("<h1 id=\"a\">A</h1><h2>B</h2><h6>C</h6><hr>"),
-            "<h2 id=\"a\">A</h2><h3>B</h3><h6>C</h6><hr>"
-        );
-        assert_eq!(headings_lowered("<h2>B</h2>"), "<h2>B</h2>");
+    fn headings_begin_below_the_title_and_skip_no_level() {
+        for (html, expected) in [
+            ("<h1 id=\"a\">A</h1><h2>B</h2><hr>", "<h2 id=\"a\">A</h2><h3>B</h3><hr>"),
+            ("<h3>A</h3><h5>B</h5><h3>C</h3>", "<h2>A</h2><h3>B</h3><h2>C</h2>"),
+            ("<h4>A</h4><h2>B</h2><h6>C</h6>", "<h2>A</h2><h2>B</h2><h3>C</h3>"),
+            ("1 < 2 <hr> <header>", "1 < 2 <hr> <header>"),
+        ] {
+            assert_eq!(headings_below_title(html), expected);
+        }
     }
 
     #[test]

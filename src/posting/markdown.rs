@@ -109,7 +109,23 @@ comrak::create_formatter!(Formatter, {
 /// and those within the text (`#place`) to `page`, the posting's own.
 pub fn to_html(markdown: &str, base: &Url, page: &Url) -> String {
     // Character references can name what a document may not contain.
-    text::allowed(sanitise(&unsafe_html(markdown), base, page).trim()).into_owned()
+    let html = sanitise(&unsafe_html(markdown), base, page);
+    text::allowed(named_links(&html).trim()).into_owned()
+}
+
+/// Links without a text, which nobody can see or hear, say where they lead.
+fn named_links(html: &str) -> Cow<'_, str> {
+    let mut named = Cow::Borrowed(html);
+    let mut from = 0;
+    while let Some(at) = named[from..].find("></a>").map(|at| from + at) {
+        from = at + 1;
+        let tag = named[..at].rfind('<').map_or("", |start| &named[start..at]);
+        let address = tag.strip_prefix("<a ").and_then(|tag| tag.split("href=\"").nth(1));
+        let Some(address) = address.and_then(|rest| rest.split('"').next()) else { continue };
+        let address = address.trim_start_matches("mailto:").to_owned();
+        named.to_mut().insert_str(from, &address);
+    }
+    named
 }
 
 /// What the Markdown says, with all of its raw HTML.
@@ -339,6 +355,15 @@ mod tests {
         let base = "https://emplois.example.org/jobs/".parse().unwrap();
         let page = "https://emplois.example.org/jobs/postings/a.html".parse().unwrap();
         to_html(markdown, &base, &page).trim_end().to_owned()
+    }
+
+    #[test]
+    fn a_link_without_a_text_says_where_it_leads() {
+        let text = html(
+            "[](https://a.org/x) <a href=\"mailto:a@b.org\"></a> <a href=\"https://c.org\">c</a>",
+        );
+        assert!(text.contains(">https://a.org/x</a>") && text.contains(">a@b.org</a>"), "{text}");
+        assert!(text.contains(">c</a>"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! needs beside them. They link to each other by relative addresses, so that they can be looked at
 //! wherever they lie.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::Serialize;
@@ -54,6 +56,29 @@ pub struct Listed<'a> {
     pub days_left: Option<i64>,
 }
 
+/// The open postings of each team.
+pub struct Teams<'a>(HashMap<String, Vec<&'a Listed<'a>>>);
+
+impl<'a> Teams<'a> {
+    /// Sorts the open postings by team.
+    pub fn new(open: &'a [Listed<'a>]) -> Self {
+        let mut teams: HashMap<String, Vec<&'a Listed<'a>>> = HashMap::new();
+        for listed in open {
+            if let Some(team) = &listed.posting.team {
+                teams.entry(text::term(team)).or_default().push(listed);
+            }
+        }
+        Self(teams)
+    }
+
+    /// The other open postings of a posting's team.
+    fn beside(&self, posting: &Posting) -> impl Iterator<Item = &'a Listed<'a>> {
+        let team = posting.team.as_deref().and_then(|team| self.0.get(&text::term(team)));
+        let all = team.into_iter().flatten().copied();
+        all.filter(move |listed| listed.posting.id != posting.id)
+    }
+}
+
 /// A posting that has been shown, and its state now.
 pub struct Shown<'a> {
     /// The posting.
@@ -89,25 +114,19 @@ struct Link<'a> {
     title: &'a str,
 }
 
-/// A posting's page. `open` is what a reader may want to see instead.
+/// A posting's page. `teams` is what a reader may want to see, too.
 ///
 /// # Errors
 /// When the template cannot be rendered.
 pub fn posting(
     of: &Site,
     shown: &Shown<'_>,
-    open: &[Listed<'_>],
+    teams: &Teams<'_>,
     templates: &Templates,
 ) -> Result<Vec<u8>, Error> {
     let Shown { posting, entry, state, .. } = *shown;
     let view = &entry.view;
     let is_open = state == State::Open;
-    let team = posting.team.as_deref().map(text::term);
-    let related = open.iter().filter(|other| {
-        other.posting.id != posting.id
-            && team.is_some()
-            && other.posting.team.as_deref().map(text::term) == team
-    });
     let context = PostingContext {
         site: SiteView::new(of),
         root: "../",
@@ -118,7 +137,8 @@ pub fn posting(
         rtl: view.language.as_deref().is_some_and(text::is_right_to_left),
         calendar: shown.in_calendar.then(|| calendar::event_path(&posting.slug)),
         json_ld: is_open.then(|| job_posting::json_ld(posting, view, &entry.content, of)),
-        related: related
+        related: teams
+            .beside(posting)
             .take(RELATED)
             .map(|other| Link {
                 path: page_path(&other.posting.slug),

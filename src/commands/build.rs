@@ -11,7 +11,7 @@ use crate::calendar;
 use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
 use crate::feeds::{self, Candidate, EXTENSIONS, Entry, Feed};
-use crate::pages::{self, Listed, Shown};
+use crate::pages::{self, Listed, Shown, Teams};
 use crate::posting::Posting;
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::publish::{self, Tree};
@@ -261,8 +261,9 @@ fn pages(
 ) -> Result<()> {
     let Opened { site, templates, files, .. } = opened;
     let template = |error: templates::Error| configuration(error);
+    let teams = Teams::new(open);
     let mut rendered: Vec<std::result::Result<Vec<u8>, templates::Error>> =
-        shown.par_iter().map(|shown| pages::posting(site, shown, open, templates)).collect();
+        shown.par_iter().map(|shown| pages::posting(site, shown, &teams, templates)).collect();
     // A template that fails for one posting must not keep the others from being published; one
     // that fails for all is to be mended.
     if rendered.iter().all(std::result::Result::is_err)

@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 
 /// The headers that are signed, where a message has them (RFC 6376 section 5.4.1; the last two of
 /// the list are needed for one-click unsubscription, RFC 8058 section 4).

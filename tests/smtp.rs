@@ -219,6 +219,20 @@ fn a_server_that_is_away_is_a_reason_to_try_later() {
 }
 
 #[test]
+fn what_a_server_says_gives_no_address_away() {
+    for said in ["421 4.7.0 <b@example.org> deferred", "550 5.7.1 b@example.org: no"] {
+        let step = if said.starts_with('4') { "rcpt" } else { "mail" };
+        let server = Server::start(once(step, "", 9999, Act::Say(said)));
+        let site = site(&server, 2, "connections: 1, retry_after: []");
+        let run = site.run(&[NOW, "-v", "remind"]);
+        assert!(run.stderr.contains("b…@example.org"), "{}", run.stderr);
+        assert!(!run.stderr.contains("b@example.org"), "{}", run.stderr);
+        let status = status(&site);
+        assert!(!status["runs"].to_string().contains("b@example.org"), "{status}");
+    }
+}
+
+#[test]
 fn a_sick_server_is_left_alone() {
     let dropping = Server::start(once("rcpt", "", 9999, Act::Drop));
     let site = site(&dropping, 26, "connections: 1, retry_after: []");

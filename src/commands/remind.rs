@@ -318,9 +318,11 @@ fn finished(shell: &Shell, opened: &Opened, report: &Report) -> Result<(Outcome,
     }
     let waits = report.deferred > 0
         || (report.in_doubt > 0 && opened.site.reminders.in_doubt == InDoubt::Resend);
+    let why = report.stopped.as_ref().map(ToString::to_string).unwrap_or_default();
+    let why = without_addresses(&why);
     match &report.stopped {
-        Some(Unavailable::Misconfigured(why)) => Err(configuration(anyhow!("{line}; {why}"))),
-        Some(Unavailable::Away(why)) if waits => {
+        Some(Unavailable::Misconfigured(_)) => Err(configuration(anyhow!("{line}; {why}"))),
+        Some(Unavailable::Away(_)) if waits => {
             Err(temporary(anyhow!("{line}; {why}; the next run tries again")))
         }
         _ if waits => Err(temporary(anyhow!("{line}; the next run tries again"))),

@@ -9,6 +9,7 @@ use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior};
 use serde::Serialize;
 
 use crate::catalog::Catalog;
+use crate::text;
 
 /// The templates that are compiled into the program, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -28,6 +29,8 @@ pub const STATIC: &[(&str, &str)] = &[
     ("icon.svg", include_str!("../templates/icon.svg")),
 ];
 
+/// How much of a template a message quotes, in characters.
+const MAX_QUOTED: usize = 60;
 /// How much work one rendering may be, in instructions of the template engine. A page of a
 /// thousand postings takes a few hundred thousand; a template that loops for ever is stopped.
 const FUEL: u64 = 50_000_000;
@@ -56,6 +59,16 @@ impl Error {
             None => error.kind().to_string(),
         };
         Self { name: error.name().unwrap_or(name).to_owned(), line: error.line(), message }
+    }
+
+    /// The same, with what stands at the place.
+    fn quoting(mut self, source: &str, place: Option<std::ops::Range<usize>>) -> Self {
+        let quoted = place.and_then(|place| source.get(place)).unwrap_or_default();
+        let quoted = text::shortened(&text::one_line(quoted), MAX_QUOTED);
+        if !quoted.is_empty() {
+            self.message.push_str(&format!(" at `{quoted}`"));
+        }
+        self
     }
 }
 
@@ -102,7 +115,12 @@ impl Templates {
         let template = self.environment.get_template(name);
         template
             .and_then(|template| template.render(Value::from(Serde(context))))
-            .map_err(|error| Error::new(name, &error))
+            .map_err(|error| {
+                let found = Error::new(name, &error);
+                let template = self.environment.get_template(&found.name);
+                let source = template.as_ref().map_or("", |template| template.source()).to_owned();
+                found.quoting(&source, error.range())
+            })
     }
 }
 
@@ -172,6 +190,7 @@ mod tests {
         let error =
             templates.render("index.html", serde_json::json!({ "posting": 1 })).unwrap_err();
         assert_eq!((error.name.as_str(), error.line), ("index.html", Some(3)));
+        assert!(error.message.contains("`posting.nothing"), "{error}");
     }
 
     #[test]

@@ -113,14 +113,14 @@ impl Templates {
     /// When the template uses what is not there.
     pub fn render(&self, name: &str, context: impl Serialize) -> Result<String, Error> {
         let template = self.environment.get_template(name);
-        template
-            .and_then(|template| template.render(Value::from(Serde(context))))
-            .map_err(|error| {
+        template.and_then(|template| template.render(Value::from(Serde(context)))).map_err(
+            |error| {
                 let found = Error::new(name, &error);
                 let template = self.environment.get_template(&found.name);
                 let source = template.as_ref().map_or("", |template| template.source()).to_owned();
                 found.quoting(&source, error.range())
-            })
+            },
+        )
     }
 }
 

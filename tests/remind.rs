@@ -280,6 +280,16 @@ fn a_damaged_ledger_has_a_way_out() {
 }
 
 #[test]
+fn what_stands_in_the_ledgers_place_is_for_a_person_to_move() {
+    let site = site();
+    site.write(".crieur/ledger.sqlite3/file", "in the way");
+    site.run(&["--now=2021-08-31", "remind"]).exits(78);
+    std::fs::remove_dir_all(site.path(".crieur")).unwrap();
+    site.write(".crieur", "in the way");
+    site.run(&["--now=2021-08-31", "remind"]).exits(78);
+}
+
+#[test]
 fn dry_runs_write_nothing_even_beside_a_ledger() {
     let site = site();
     site.run(&["--now=2021-08-29", "remind"]).exits(1);

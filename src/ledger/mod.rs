@@ -150,7 +150,14 @@ pub enum Error {
 impl Error {
     /// Whether the next run may succeed without anybody doing anything.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::Database(_))
+        match self {
+            // Something else is where it should be.
+            Self::Io(error) => {
+                !matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
+            }
+            Self::Database(_) => true,
+            Self::Damaged(_) | Self::Missing | Self::TooNew { .. } => false,
+        }
     }
 }
 

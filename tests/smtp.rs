@@ -420,6 +420,14 @@ fn servers_that_want_to_know_who_we_are_are_told() {
     let output = site.command().args([NOW, "remind"]).env("CRIEUR_SECRET", "secret").output();
     let stderr = String::from_utf8(output.unwrap().stderr).unwrap();
     assert!(stderr.contains("none of the ways to log in"), "{stderr}");
+    // As systemd hands it over.
+    let server = Server::start(Options::new(|_| None).offers(&["AUTH PLAIN"]));
+    let site = self::site(&server, 1, "user: user, password_file: smtp-password");
+    site.write("credentials/smtp-password", "secret");
+    let mut command = site.command();
+    let output = command.args([NOW, "remind"]).env("CREDENTIALS_DIRECTORY", "credentials").output();
+    assert!(output.unwrap().status.success());
+    assert_eq!(server.accepted().len(), 1);
     let later =
         Server::start(once("auth", "", 1, Act::Say("454 4.7.0 later")).offers(&["AUTH PLAIN"]));
     let site = self::site(&later, 2, "user: user, password_file: secret");

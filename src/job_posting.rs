@@ -1,6 +1,6 @@
 //! An open posting for search engines: schema.org's `JobPosting` in JSON-LD, with what Google wants.
 
-use chrono::{SecondsFormat, TimeDelta};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::posting::lifecycle::{self, Rules};
@@ -8,6 +8,16 @@ use crate::posting::{Moment, Posting, values};
 use crate::site::Site;
 use crate::text;
 use crate::view::View;
+
+/// How long a posting without a closing date is offered to search engines after its last change: they
+/// want to know an end, and what nobody has touched for a year is what readers complain of.
+const UNTOUCHED: TimeDelta = TimeDelta::days(365);
+
+/// Until when a posting is offered to search engines: until it closes, or, where nothing closes it,
+/// for a while after its last change.
+pub fn offered_until(posting: &Posting, view: &View, site: &Site) -> DateTime<Utc> {
+    lifecycle::closing(posting, &Rules::of(site)).unwrap_or(view.updated + UNTOUCHED)
+}
 
 /// The posting in JSON-LD, safe to stand in a `script` element. `content` is its text in HTML.
 pub fn json_ld(posting: &Posting, view: &View, content: &str, site: &Site) -> String {
@@ -27,15 +37,13 @@ pub fn json_ld(posting: &Posting, view: &View, content: &str, site: &Site) -> St
         json!({ "@type": "PropertyValue", "name": site.ids.authority, "value": view.id }),
     );
     set("datePosted", json!(published.date_naive().to_string()));
-    if let Some(closing) = lifecycle::closing(posting, &Rules::of(site)) {
-        // The last moment: what closes with a day is open until its last second.
-        let end = match posting.closes {
-            Some(Moment::Instant(instant)) => instant.to_utc(),
-            _ => closing - TimeDelta::seconds(1),
-        };
-        let end = end.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false);
-        set("validThrough", json!(end));
-    }
+    // The last moment: what closes with a day is open until its last second.
+    let end = match posting.closes {
+        Some(Moment::Instant(instant)) => instant.to_utc(),
+        _ => offered_until(posting, view, site) - TimeDelta::seconds(1),
+    };
+    let end = end.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false);
+    set("validThrough", json!(end));
     let author = site.author.as_ref().map(|author| author.name.as_str());
     let employer = view.employer.as_deref().or(author).unwrap_or(&site.title);
     let mut organisation = json!({ "@type": "Organization", "name": employer });
@@ -138,6 +146,12 @@ mod tests {
         assert_eq!(job["applicantLocationRequirements"]["name"], "FR");
         assert_eq!(job["jobLocation"], Value::Null);
         assert_eq!(job["validThrough"], "2021-09-03T14:00:00+02:00");
+    }
+
+    #[test]
+    fn what_nothing_closes_is_offered_for_a_year_after_its_last_change() {
+        let job = job("title: A\nopens: 2021-08-01\nupdated: 2021-08-05T10:00:00Z");
+        assert_eq!(job["validThrough"].as_str().map(|end| &end[..10]), Some("2022-08-05"));
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub struct Shown<'a> {
     pub state: State,
     /// Whether it has a calendar of its own.
     pub in_calendar: bool,
+    /// Whether it is offered to search engines as a job.
+    pub is_job: bool,
 }
 
 /// What `posting.html` knows.
@@ -126,7 +128,6 @@ pub fn posting(
 ) -> Result<Vec<u8>, Error> {
     let Shown { posting, entry, state, .. } = *shown;
     let view = &entry.view;
-    let is_open = state == State::Open;
     let context = PostingContext {
         site: SiteView::new(of),
         root: "../",
@@ -136,7 +137,7 @@ pub fn posting(
         state,
         rtl: view.language.as_deref().is_some_and(text::is_right_to_left),
         calendar: shown.in_calendar.then(|| calendar::event_path(&posting.slug)),
-        json_ld: is_open.then(|| job_posting::json_ld(posting, view, &entry.content, of)),
+        json_ld: shown.is_job.then(|| job_posting::json_ld(posting, view, &entry.content, of)),
         related: teams
             .beside(posting)
             .take(RELATED)

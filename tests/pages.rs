@@ -29,7 +29,13 @@ fn an_open_posting_is_a_job_and_a_closed_one_is_kept_with_a_note() {
         ("closed", "title: B\ncloses: 2021-08-01"),
         ("filled", "title: C\nfilled: true\ncloses: 2021-09-03"),
         ("draft", "title: D\nstatus: draft"),
+        ("endless", "title: E\nopens: 2021-01-01"),
+        ("forgotten", "title: F\nopens: 2019-01-01"),
     ]);
+    // Nobody has touched it for years: its page stays, search engines forget it.
+    let page = |name: &str| site.read(&format!("out/postings/{name}.html"));
+    assert!(self::job(&page("endless")).is_some() && self::job(&page("forgotten")).is_none());
+    assert!(!page("forgotten").contains("noindex"));
     let open = site.read("out/postings/open.html");
     let job = job(&open).unwrap();
     assert_eq!(job["title"], "A x");

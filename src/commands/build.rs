@@ -11,6 +11,7 @@ use crate::calendar;
 use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
 use crate::feeds::{self, Candidate, EXTENSIONS, Entry, Feed};
+use crate::job_posting;
 use crate::pages::{self, Listed, Shown, Teams};
 use crate::posting::Posting;
 use crate::posting::lifecycle::{self, Rules, State};
@@ -209,6 +210,8 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
             entry,
             state: *state,
             in_calendar: calendar::entry(posting, *now, &rules).is_some(),
+            is_job: *state == State::Open
+                && job_posting::offered_until(posting, &entry.view, site) > *now,
         })
         .collect();
     let open: Vec<Listed<'_>> = shown

@@ -313,10 +313,13 @@ pub fn moved(site: &Site, view: &View, templates: &Templates) -> Result<Vec<u8>,
 /// The file in `out/` of an address where a posting was before, if there can be one.
 pub fn moved_path(address: &str) -> Option<String> {
     let path = address.trim_start_matches('/');
-    let is_sound = !path.is_empty()
-        && path.split('/').all(|part| !matches!(part, "." | "..") && !part.starts_with(".crieur"))
-        && !path.contains(['\\', '?', '#', '%', ':', '\0'])
-        && !path.contains("//");
+    // What begins with a dot is hidden, ours, or a way upwards; and names have an end.
+    let is_name = |part: &str| {
+        !part.is_empty() && !part.starts_with('.') && part.len() <= text::MAX_SLUG + ".html".len()
+    };
+    let is_sound = path.strip_suffix('/').unwrap_or(path).split('/').all(is_name)
+        && !path.contains(['\\', '?', '#', '%', ':'])
+        && !path.contains(char::is_control);
     let extension = std::path::Path::new(path).extension();
     let is_file = extension.is_some_and(|extension| extension == "html" || extension == "htm");
     is_sound.then(|| match path.strip_suffix('/') {

@@ -14,6 +14,15 @@ use std::path::{Path, PathBuf};
 /// The files to publish, by their path in the output folder, with forward slashes.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
+/// Whether a file can stand at a path beside all others: neither is it one of them, nor does it lie
+/// below one, nor one below it.
+pub fn has_room(tree: &Tree, path: &str) -> bool {
+    let below = format!("{path}/");
+    let is_folder = tree.range(below.clone()..).next().is_some_and(|(p, _)| p.starts_with(&below));
+    let mut above = path.match_indices('/').map(|(at, _)| &path[..at]);
+    !is_folder && !tree.contains_key(path) && !above.any(|folder| tree.contains_key(folder))
+}
+
 /// The list of our files, in the output folder: a path a line, after a line that says so.
 const MANIFEST: &str = ".published";
 /// How the list begins. A file of that name without it is somebody else's.

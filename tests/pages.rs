@@ -103,7 +103,32 @@ fn old_addresses_lead_to_the_posting_and_take_nobodys_place() {
         assert!(page.contains("0; url=https://jobs.example.org/postings/a.html"), "{page}");
     }
     assert!(site.read("out/postings/a.html").contains("<h1>A</h1>"));
-    assert!(build.stderr.contains("there is another page"), "{}", build.stderr);
+    assert!(build.stderr.contains("there can be no page"), "{}", build.stderr);
+}
+
+#[test]
+fn no_old_address_keeps_a_site_from_being_published() {
+    let long = format!("/{}.html", "x".repeat(300));
+    for address in [
+        "/feed.atom/x",
+        "/index.html/y",
+        "/.published",
+        "/.published/a",
+        "/style.css",
+        "/a/.b",
+        "/con\\u0001x",
+        "/old.html, /old.html/b",
+        "/old/b, /old/b/index.html",
+        &long,
+    ] {
+        let site = Site::new();
+        let list = address.replace(", ", "\", \"");
+        site.posting("a.md", &format!("title: A\nredirect_from: [\"{list}\"]"));
+        site.posting("b.md", "title: B");
+        site.run(&[NOW, "build"]).exits(0);
+        assert!(site.exists("out/postings/b.html") && site.exists("out/feed.atom"), "{address}");
+        site.run(&[NOW, "build"]).exits(0);
+    }
 }
 
 #[test]

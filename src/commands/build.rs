@@ -302,15 +302,16 @@ fn pages(
     for Shown { posting, entry, .. } in shown {
         for address in &posting.redirect_from {
             let page = pages::moved(site, &entry.view, templates).map_err(template)?;
-            let path = pages::moved_path(address).filter(|path| !published.tree.contains_key(path));
+            let path =
+                pages::moved_path(address).filter(|path| publish::has_room(&published.tree, path));
             if let Some(path) = path {
                 published.tree.insert(path, page);
             } else {
-                let message = format!("`redirect_from`: there is another page at `{address}`");
+                let message = format!("`redirect_from`: there can be no page at `{address}`");
                 let (severity, code) = (Severity::Warning, Code::InvalidAddress);
                 published.diagnostics.push(
                     Diagnostic::new(severity, code, posting.source.path.clone(), message)
-                        .help("delete the line, or one of the two"),
+                        .help("name an address where nothing else is"),
                 );
             }
         }

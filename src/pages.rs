@@ -80,6 +80,7 @@ impl<'a> Teams<'a> {
 }
 
 /// A posting that has been shown, and its state now.
+#[derive(Clone, Copy)]
 pub struct Shown<'a> {
     /// The posting.
     pub posting: &'a Posting,
@@ -215,7 +216,7 @@ pub fn index<'a>(
     let is_listed = |listed: &&Listed<'a>| {
         category.is_none_or(|category| {
             let of = &listed.entry.categories;
-            of.iter().any(|c| c.facet == category.facet && c.term == category.term)
+            of.iter().any(|of| of.is_same(category))
         })
     };
     let mut listed: Vec<&Listed<'a>> = open.iter().filter(is_listed).collect();
@@ -224,7 +225,7 @@ pub fn index<'a>(
         (listed.days_left.is_none(), listed.days_left, published, &listed.posting.slug)
     });
     let is_own = |feed: &&Feed<'_>| match (&feed.category, category) {
-        (Some(of), Some(category)) => of.facet == category.facet && of.term == category.term,
+        (Some(of), Some(category)) => of.is_same(category),
         (None, None) => true,
         _ => false,
     };

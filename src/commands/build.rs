@@ -180,32 +180,20 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
     let Opened { site, catalog, templates, now, .. } = opened;
     let rules = Rules::of(site);
 
+    let mut published = Published::default();
     // A page stays when its posting closes; drafts and what opens later have none yet.
     let shown: Vec<(&Posting, State)> = postings
         .iter()
         .map(|posting| (posting, lifecycle::state(posting, *now, &rules)))
         .filter(|(posting, _)| lifecycle::was_shown(posting, *now, rules.zone))
         .collect();
-    let mut rendered: Vec<std::result::Result<Entry, templates::Error>> = shown
-        .par_iter()
-        .map(|(posting, _)| Entry::new(posting, site, catalog, templates))
-        .collect();
-    if rendered.iter().all(std::result::Result::is_err)
-        && let Some(Err(error)) = rendered.pop()
-    {
-        return Err(configuration(error));
-    }
-    let mut published = Published::default();
-    let mut ready: Vec<(&Posting, State, Entry)> = Vec::with_capacity(shown.len());
-    for ((posting, state), rendered) in shown.into_iter().zip(rendered) {
-        match rendered {
-            Ok(entry) => ready.push((posting, state, entry)),
-            Err(error) => published.diagnostics.push(left_out(posting, &error)),
-        }
-    }
+    let entries =
+        shown.par_iter().map(|(posting, _)| Entry::new(posting, site, catalog, templates));
+    let ready =
+        kept(&shown, |(posting, _)| posting, entries.collect(), &mut published.diagnostics)?;
     let shown: Vec<Shown<'_>> = ready
         .iter()
-        .map(|(posting, state, entry)| Shown {
+        .map(|((posting, state), entry)| Shown {
             posting,
             entry,
             state: *state,
@@ -214,15 +202,18 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
                 && job_posting::offered_until(posting, &entry.view, site) > *now,
         })
         .collect();
-    let open: Vec<Listed<'_>> = shown
-        .iter()
-        .filter(|shown| shown.state == State::Open)
-        .map(|Shown { posting, entry, .. }| Listed {
-            posting,
-            entry,
-            days_left: lifecycle::days_left(posting, *now, site.timezone),
-        })
-        .collect();
+    let rendered = {
+        let open = listed(opened, &shown);
+        let teams = Teams::new(&open);
+        shown.par_iter().map(|shown| pages::posting(site, shown, &teams, templates)).collect()
+    };
+    let ready = kept(&shown, |shown| shown.posting, rendered, &mut published.diagnostics)?;
+    let mut shown = Vec::with_capacity(ready.len());
+    for (one, page) in ready {
+        published.tree.insert(page_path(&one.posting.slug), page);
+        shown.push(one);
+    }
+    let open = listed(opened, &shown);
     let candidates: Vec<Candidate<'_>> = shown
         .iter()
         .map(|Shown { posting, entry, state, .. }| Candidate {
@@ -248,13 +239,48 @@ fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
     Ok(published)
 }
 
-fn left_out(posting: &Posting, error: &templates::Error) -> Diagnostic {
-    let (severity, code) = (Severity::Error, Code::Template);
-    Diagnostic::new(severity, code, posting.source.path.clone(), error.to_string())
-        .help("the posting was left out: let the template ask whether it has the value")
+/// What could be rendered. A template that fails for one posting must not keep the others from being
+/// published; one that fails for all is to be mended.
+fn kept<P: Copy, T>(
+    all: &[P],
+    posting: impl Fn(&P) -> &Posting,
+    mut rendered: Vec<std::result::Result<T, templates::Error>>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Result<Vec<(P, T)>> {
+    if rendered.iter().all(std::result::Result::is_err)
+        && let Some(Err(error)) = rendered.pop()
+    {
+        return Err(configuration(error));
+    }
+    let mut kept = Vec::with_capacity(rendered.len());
+    for (one, rendered) in all.iter().zip(rendered) {
+        match rendered {
+            Ok(rendered) => kept.push((*one, rendered)),
+            Err(error) => {
+                let path = posting(one).source.path.clone();
+                diagnostics.push(
+                    Diagnostic::new(Severity::Error, Code::Template, path, error.to_string()).help(
+                        "the posting was left out: let the template ask whether it has the value",
+                    ),
+                );
+            }
+        }
+    }
+    Ok(kept)
 }
 
-/// The pages, and what belongs to them.
+/// The open postings.
+fn listed<'a>(opened: &Opened, shown: &[Shown<'a>]) -> Vec<Listed<'a>> {
+    let open = shown.iter().filter(|shown| shown.state == State::Open);
+    open.map(|Shown { posting, entry, .. }| Listed {
+        posting,
+        entry,
+        days_left: lifecycle::days_left(posting, opened.now, opened.site.timezone),
+    })
+    .collect()
+}
+
+/// The lists, and what belongs to a site of pages.
 fn pages(
     opened: &Opened,
     shown: &[Shown<'_>],
@@ -262,24 +288,8 @@ fn pages(
     feeds: &[Feed<'_>],
     published: &mut Published,
 ) -> Result<()> {
-    let Opened { site, templates, files, .. } = opened;
+    let Opened { site, templates, own, .. } = opened;
     let template = |error: templates::Error| configuration(error);
-    let teams = Teams::new(open);
-    let mut rendered: Vec<std::result::Result<Vec<u8>, templates::Error>> =
-        shown.par_iter().map(|shown| pages::posting(site, shown, &teams, templates)).collect();
-    // A template that fails for one posting must not keep the others from being published; one
-    // that fails for all is to be mended.
-    if rendered.iter().all(std::result::Result::is_err)
-        && let Some(Err(error)) = rendered.pop()
-    {
-        return Err(configuration(error));
-    }
-    for (Shown { posting, .. }, page) in shown.iter().zip(rendered) {
-        match page {
-            Ok(page) => drop(published.tree.insert(page_path(&posting.slug), page)),
-            Err(error) => published.diagnostics.push(left_out(posting, &error)),
-        }
-    }
     let lists: Vec<(String, Vec<u8>)> = feeds
         .par_iter()
         .map(|feed| {
@@ -292,8 +302,9 @@ fn pages(
     published.tree.extend(lists);
     let not_found = pages::not_found(site, templates).map_err(template)?;
     published.tree.insert("404.html".to_owned(), not_found);
-    for (name, text) in files {
-        published.tree.insert((*name).to_owned(), text.clone().into_bytes());
+    for (name, built_in) in templates::STATIC {
+        let text = own.get(*name).map_or(*built_in, String::as_str);
+        published.tree.insert((*name).to_owned(), text.as_bytes().to_vec());
     }
     let lists = feeds.iter().map(|feed| (feed.home.to_string(), feed.updated));
     let postings = open.iter().map(|listed| &listed.entry.view);

@@ -12,7 +12,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::{Failure, Opened, Result, configuration, own_templates, temporary};
+use super::{Failure, Opened, Result, configuration, temporary};
 use crate::catalog::{self, Catalog};
 use crate::diagnostics::Diagnostic;
 use crate::ledger::{self, Ledger, Suppressions};
@@ -127,7 +127,7 @@ pub(super) struct Languages {
 
 impl Languages {
     pub(super) fn new(opened: &Opened, recipients: &[Recipient]) -> Result<Self> {
-        let own = own_templates(&opened.layout).map_err(Failure::Configuration)?;
+        let own = &opened.own;
         let (mut all, mut problems) = (HashMap::new(), Vec::new());
         let wanted: HashSet<_> =
             recipients.iter().filter_map(|recipient| recipient.language.clone()).collect();
@@ -143,7 +143,7 @@ impl Languages {
                 }
             };
             let catalog = Arc::new(catalog);
-            let templates = Templates::new(&own, catalog.clone()).map_err(configuration)?;
+            let templates = Templates::new(own, catalog.clone()).map_err(configuration)?;
             all.insert(language.to_string(), (catalog, templates));
         }
         Ok(Self { site: opened.site.language.to_string(), all, problems })
@@ -196,16 +196,8 @@ pub(super) fn transport(opened: &Opened) -> Result<Box<dyn transport::Transport>
     Ok(match mail.transport {
         Transport::File => Box::new(outbox(&opened.layout)),
         Transport::Sendmail => {
-            // A name is looked for on the path, like a shell would; a path is the site's.
-            let command = mail.sendmail.as_ref().map(|command| {
-                if command.components().count() > 1 {
-                    opened.layout.root.join(command)
-                } else {
-                    command.clone()
-                }
-            });
             let timeout = Duration::from_secs(mail.smtp.timeout_seconds.into());
-            Box::new(Sendmail::new(command.as_deref(), timeout))
+            Box::new(Sendmail::new(mail.sendmail.as_deref(), &opened.layout.root, timeout))
         }
         Transport::Smtp => Box::new(smtp::Smtp {
             host: mail.smtp.host.clone(),

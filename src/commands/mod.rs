@@ -19,7 +19,7 @@ use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Loaded};
 use crate::posting::moment::rfc3339;
 use crate::site::{Layout, POSTINGS, SETTINGS, Site};
-use crate::templates::{self, Templates};
+use crate::templates::Templates;
 
 mod build;
 mod check;
@@ -270,8 +270,8 @@ struct Opened {
     site: Site,
     catalog: Arc<Catalog>,
     templates: Templates,
-    /// The files that are published as they are.
-    files: Vec<(&'static str, String)>,
+    /// The site's own templates, catalogs and other files that replace the built-in ones.
+    own: BTreeMap<String, String>,
     now: DateTime<Utc>,
 }
 
@@ -314,11 +314,7 @@ fn open(layout: &Layout) -> std::result::Result<Opened, Unopened> {
     let templates = Templates::new(&own, catalog.clone())
         .map_err(|error| refused(format!("templates/{}", error.name), error.to_string()))?;
     let now = DateTime::UNIX_EPOCH;
-    let files = templates::STATIC
-        .iter()
-        .map(|(name, text)| (*name, own.get(*name).map_or(*text, String::as_str).to_owned()))
-        .collect();
-    Ok(Opened { layout: layout.clone(), site, catalog, templates, files, now })
+    Ok(Opened { layout: layout.clone(), site, catalog, templates, own, now })
 }
 
 /// The files in the site's `templates/`, by name.

@@ -55,6 +55,13 @@ pub struct Category {
     pub label: String,
 }
 
+impl Category {
+    /// Whether it is the same value, however it was written.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.facet, &self.term) == (other.facet, &other.term)
+    }
+}
+
 /// A feed, whatever the format.
 #[derive(Debug, Clone)]
 pub struct Feed<'a> {

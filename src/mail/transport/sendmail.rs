@@ -27,17 +27,19 @@ pub struct Sendmail {
 }
 
 impl Sendmail {
-    /// The command of this name, or the machine's own.
-    pub fn new(command: Option<&Path>, timeout: Duration) -> Self {
+    /// The command of this name, or the machine's own. A name alone is looked for on the path, as a
+    /// shell would; a path begins at `root`.
+    pub fn new(command: Option<&Path>, root: &Path, timeout: Duration) -> Self {
         let usual = || USUAL.iter().map(Path::new).find(|path| path.exists());
         let given = command.filter(|command| !command.as_os_str().is_empty());
         let command = given.or_else(usual).unwrap_or_else(|| Path::new("sendmail"));
-        Self { command: command.to_owned(), timeout: timeout * PATIENCE }
+        let command = if is_name(command) { command.to_owned() } else { root.join(command) };
+        Self { command, timeout: timeout * PATIENCE }
     }
 
     /// Whether there is such a command: at its place, or on the path.
     fn exists(&self) -> bool {
-        if self.command.components().count() > 1 {
+        if !is_name(&self.command) {
             return self.command.exists();
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -110,6 +112,10 @@ impl Sendmail {
             None => Delivery::Broken(format!("`{name}` was killed: {said}")),
         }
     }
+}
+
+fn is_name(command: &Path) -> bool {
+    command.components().count() == 1
 }
 
 impl Transport for Sendmail {

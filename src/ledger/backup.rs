@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, types::Value};
 
-use super::{Error, FILE, Ledger, Result, is_absent, version};
+use super::schema::{self, version};
+use super::{Error, FILE, Ledger, Result, is_absent};
 use crate::private;
 
 /// How many backups are kept.
@@ -126,13 +127,13 @@ pub fn restore(folder: &Path) -> Result<Restored> {
     } else {
         private::file(&unfinished)?;
     }
-    let ledger = Ledger::migrated(Connection::open(&unfinished)?)?;
-    ledger.connection.pragma_update(None, "journal_mode", "DELETE")?;
-    ledger.connection.pragma_update(None, "synchronous", "FULL")?;
-    let incomplete = is_there && !salvage(&path, &ledger.connection)?;
+    let restored = schema::migrated(Connection::open(&unfinished)?)?;
+    restored.pragma_update(None, "journal_mode", "DELETE")?;
+    restored.pragma_update(None, "synchronous", "FULL")?;
+    let incomplete = is_there && !salvage(&path, &restored)?;
     let count = "SELECT count(*) FROM digests";
-    let digests = ledger.connection.query_row(count, [], |row| row.get(0))?;
-    drop(ledger);
+    let digests = restored.query_row(count, [], |row| row.get(0))?;
+    drop(restored);
     private::file(&unfinished)?.sync_all()?;
     // Its log belongs to the damaged file; what could be read of it was.
     remove(&folder.join(format!("{FILE}-wal")))?;

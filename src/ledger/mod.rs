@@ -12,109 +12,26 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use ring::digest::{SHA256, digest};
-use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
 use crate::private;
 use crate::reminders::{Entry, Sent};
 
 mod backup;
+mod schema;
 mod status;
+mod suppressions;
 
 pub use backup::{Restored, check, restore};
 pub use status::{Run, Status, Trouble, Unsent};
+pub use suppressions::{Reason, Suppressions};
+
+use schema::{known_version, version};
 
 /// The name of the file, in the site's private folder.
 const FILE: &str = "ledger.sqlite3";
-/// After how many days of refusals in a row nobody writes to an address any more.
-const REFUSALS: u32 = 3;
 /// How long digests are remembered: longer than the longest lead, so that no plan needs older ones.
 const KEPT_DAYS: u64 = 400;
-
-/// The statements that bring a ledger from each version to the next.
-const MIGRATIONS: &[&str] = &[
-    "
-    CREATE TABLE digests (
-        id INTEGER PRIMARY KEY,
-        recipient TEXT NOT NULL,
-        day TEXT NOT NULL,
-        message_id TEXT NOT NULL,
-        message BLOB NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('planned', 'sending', 'sent')),
-        planned_at TEXT NOT NULL,
-        sent_at TEXT,
-        UNIQUE (recipient, day)
-    ) STRICT;
-    CREATE TABLE items (
-        digest INTEGER NOT NULL REFERENCES digests (id) ON DELETE CASCADE,
-        posting TEXT NOT NULL,
-        closes TEXT NOT NULL,
-        stage INTEGER NOT NULL,
-        PRIMARY KEY (digest, posting)
-    ) STRICT;
-    ",
-    "
-    CREATE TABLE new_digests (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        recipient TEXT NOT NULL,
-        day TEXT NOT NULL,
-        state TEXT NOT NULL CHECK (state IN
-            ('planned', 'sending', 'sent', 'deferred', 'refused', 'in_doubt', 'held', 'abandoned')),
-        message_id TEXT,
-        message BLOB,
-        attempts INTEGER NOT NULL DEFAULT 0,
-        doubts INTEGER NOT NULL DEFAULT 0,
-        counts INTEGER NOT NULL DEFAULT 0,
-        reason TEXT,
-        planned_at TEXT NOT NULL,
-        settled_at TEXT,
-        UNIQUE (recipient, day)
-    ) STRICT;
-    INSERT INTO new_digests (id, recipient, day, state, message_id, message, planned_at, settled_at)
-        SELECT id, recipient, day, state, message_id,
-            CASE state WHEN 'sent' THEN NULL ELSE message END, planned_at, sent_at
-        FROM digests;
-    CREATE TABLE new_items (
-        digest INTEGER NOT NULL REFERENCES digests (id) ON DELETE CASCADE,
-        posting TEXT NOT NULL,
-        section TEXT NOT NULL,
-        what TEXT,
-        closes TEXT,
-        stage INTEGER,
-        PRIMARY KEY (digest, posting, section)
-    ) STRICT;
-    INSERT INTO new_items (digest, posting, section, closes, stage)
-        SELECT digest, posting, 'closing', closes, stage FROM items;
-    DROP TABLE items;
-    DROP TABLE digests;
-    ALTER TABLE new_digests RENAME TO digests;
-    ALTER TABLE new_items RENAME TO items;
-    CREATE INDEX digests_by_state ON digests (state) WHERE state <> 'sent';
-    CREATE TABLE suppressions (
-        recipient TEXT PRIMARY KEY,
-        reason TEXT NOT NULL CHECK (reason IN ('unsubscribed', 'refused', 'forgotten')),
-        since TEXT NOT NULL
-    ) STRICT;
-    CREATE TABLE runs (
-        id INTEGER PRIMARY KEY,
-        started_at TEXT NOT NULL,
-        ended_at TEXT,
-        planned INTEGER NOT NULL DEFAULT 0,
-        sent INTEGER NOT NULL DEFAULT 0,
-        deferred INTEGER NOT NULL DEFAULT 0,
-        refused INTEGER NOT NULL DEFAULT 0,
-        in_doubt INTEGER NOT NULL DEFAULT 0,
-        error TEXT
-    ) STRICT;
-    CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
-    ",
-];
-
-/// The version of the ledgers that we write.
-fn known_version() -> u32 {
-    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
-}
 
 /// Why the ledger cannot be used. Nothing is sent then.
 #[derive(Debug, thiserror::Error)]
@@ -257,51 +174,6 @@ pub struct Doubtful {
     pub doubts: u32,
 }
 
-/// Why nobody writes to an address any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The person said so.
-    Unsubscribed,
-    /// It was refused too often.
-    Refused,
-    /// The person asked to be forgotten.
-    Forgotten,
-}
-
-impl Reason {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unsubscribed => "unsubscribed",
-            Self::Refused => "refused",
-            Self::Forgotten => "forgotten",
-        }
-    }
-}
-
-/// The addresses that nobody writes to any more.
-#[derive(Debug, Clone, Default)]
-pub struct Suppressions {
-    recipients: HashSet<String>,
-    secret: Vec<u8>,
-}
-
-impl Suppressions {
-    /// Whether nobody writes to the recipient with this key.
-    pub fn contains(&self, recipient: &str) -> bool {
-        !self.recipients.is_empty()
-            && (self.recipients.contains(recipient)
-                || self.recipients.contains(&pseudonym(&self.secret, recipient)))
-    }
-}
-
-/// What stands for somebody who was forgotten: it tells whether an address is theirs, and not what
-/// the address is.
-fn pseudonym(secret: &[u8], recipient: &str) -> String {
-    let hash = digest(&SHA256, &[secret, b"\nforgotten\n", recipient.as_bytes()].concat());
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Ledger {
     /// Opens the ledger, makes it where there is none, and brings one of an earlier version up to
     /// date, after a backup.
@@ -328,7 +200,7 @@ impl Ledger {
         if (1..known_version()).contains(&version) {
             backup::make(&connection, folder, &format!("version-{version}"))?;
         }
-        Self::migrated(connection)
+        Ok(Self { connection: schema::migrated(connection)? })
     }
 
     /// The ledger as it stands, for what must write nothing. `None` where there is none yet.
@@ -362,7 +234,7 @@ impl Ledger {
                     std::time::Duration::ZERO,
                     None,
                 )?;
-                Self::migrated(copy).map(Some)
+                Ok(Some(Self { connection: schema::migrated(copy)? }))
             }
         }
     }
@@ -372,35 +244,7 @@ impl Ledger {
     /// # Errors
     /// When `SQLite` refuses.
     pub fn in_memory() -> Result<Self> {
-        Self::migrated(Connection::open_in_memory()?)
-    }
-
-    fn migrated(mut connection: Connection) -> Result<Self> {
-        let found = version(&connection)?;
-        let known = known_version();
-        if found > known {
-            return Err(Error::TooNew { found, known });
-        }
-        // Tables are made anew, and what refers to them must not be lost on the way.
-        connection.pragma_update(None, "foreign_keys", "OFF")?;
-        for (version, migration) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(migration)?;
-            transaction.pragma_update(None, "user_version", version)?;
-            if version == known {
-                let mut secret = [0; 32];
-                SystemRandom::new()
-                    .fill(&mut secret)
-                    .map_err(|_| io::Error::other("the machine has no random numbers"))?;
-                transaction.execute(
-                    "INSERT OR IGNORE INTO secrets (name, value) VALUES ('addresses', ?1)",
-                    [&secret[..]],
-                )?;
-            }
-            transaction.commit()?;
-        }
-        connection.pragma_update(None, "foreign_keys", "ON")?;
-        Ok(Self { connection })
+        Ok(Self { connection: schema::migrated(Connection::open_in_memory()?)? })
     }
 
     /// A random number of the site's own, from which tokens and pseudonyms of addresses are made.
@@ -544,46 +388,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Leaves alone the addresses that were refused time and again and took nothing in between.
-    /// Returns their keys. Refusals of a run in which nobody was accepted say nothing about the
-    /// addresses, and are not counted.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub fn suppress_refused(
-        &mut self,
-        somebody_was_accepted: bool,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<String>> {
-        let transaction = self.connection.transaction()?;
-        if !somebody_was_accepted {
-            transaction.execute(
-                "UPDATE digests SET counts = 0 WHERE state = 'refused' AND settled_at = ?1",
-                [now],
-            )?;
-        }
-        let recipients: Vec<String> = transaction
-            .prepare(
-                "SELECT recipient FROM digests AS refused
-                 WHERE state = 'refused' AND counts = 1
-                     AND recipient NOT IN (SELECT recipient FROM suppressions)
-                     AND day > coalesce((
-                         SELECT max(day) FROM digests AS sent
-                         WHERE sent.recipient = refused.recipient AND sent.state = 'sent'), '')
-                 GROUP BY recipient HAVING count(*) >= ?1",
-            )?
-            .query_map([REFUSALS], |row| row.get(0))?
-            .collect::<std::result::Result<_, _>>()?;
-        for recipient in &recipients {
-            transaction.execute(
-                "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
-                params![recipient, Reason::Refused.as_str(), now],
-            )?;
-        }
-        transaction.commit()?;
-        Ok(recipients)
-    }
-
     /// Removes what is so old that it changes no plan any more.
     ///
     /// # Errors
@@ -596,96 +400,6 @@ impl Ledger {
             [oldest],
         )?;
         Ok(())
-    }
-
-    /// The addresses that nobody writes to any more.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn suppressions(&self) -> Result<Suppressions> {
-        let mut statement = self.connection.prepare("SELECT recipient FROM suppressions")?;
-        let recipients = statement.query_map([], |row| row.get(0))?;
-        let recipients = recipients.collect::<std::result::Result<_, _>>()?;
-        Ok(Suppressions { recipients, secret: self.secret()? })
-    }
-
-    /// From now on nobody writes to a recipient. `false` when that was so already.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub fn suppress(
-        &mut self,
-        recipient: &str,
-        reason: Reason,
-        now: DateTime<Utc>,
-    ) -> Result<bool> {
-        let transaction = self.connection.transaction()?;
-        let new = transaction.execute(
-            "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
-            params![recipient, reason.as_str(), now],
-        )?;
-        transaction.execute(
-            "DELETE FROM digests WHERE recipient = ?1 AND state IN ('planned', 'deferred')",
-            [recipient],
-        )?;
-        transaction.commit()?;
-        Ok(new > 0)
-    }
-
-    /// Takes that back. `false` when there is nothing to take back.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub fn release(&mut self, recipient: &str) -> Result<bool> {
-        let pseudonym = pseudonym(&self.secret()?, recipient);
-        // The slate is clean.
-        let query = "UPDATE digests SET counts = 0 WHERE recipient = ?1";
-        self.connection.execute(query, [recipient])?;
-        let query = "DELETE FROM suppressions WHERE recipient IN (?1, ?2)";
-        Ok(self.connection.execute(query, [recipient, &pseudonym])? > 0)
-    }
-
-    /// Erases a recipient: every digest, and every backup, which hold the address, too. What is
-    /// left is a number that tells the address when it is met again, so that nobody writes to it.
-    /// Returns the days and ids of the messages that were sent.
-    ///
-    /// # Errors
-    /// When the ledger or its backups cannot be written.
-    pub fn forget(
-        &mut self,
-        folder: &Path,
-        recipient: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<(NaiveDate, String)>> {
-        let pseudonym = pseudonym(&self.secret()?, recipient);
-        self.connection.pragma_update(None, "secure_delete", "ON")?;
-        let transaction = self.connection.transaction()?;
-        let messages = transaction
-            .prepare("SELECT day, message_id FROM digests WHERE recipient = ?1")?
-            .query_map([recipient], |row| {
-                Ok((row.get(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default()))
-            })?
-            .collect::<std::result::Result<_, _>>()?;
-        transaction.execute("DELETE FROM digests WHERE recipient = ?1", [recipient])?;
-        transaction.execute("DELETE FROM suppressions WHERE recipient = ?1", [recipient])?;
-        transaction.execute(
-            "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
-            params![pseudonym, Reason::Forgotten.as_str(), now],
-        )?;
-        transaction.commit()?;
-        // Neither free pages nor the log remember.
-        self.connection.execute_batch("VACUUM")?;
-        let busy: bool =
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if busy {
-            let why = "somebody reads it, and its log still holds the address; try again";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why).into());
-        }
-        for old in backup::all(folder)?.into_iter().chain(backup::leftovers(folder)?) {
-            fs::remove_file(old)?;
-        }
-        self.back_up(folder, now)?;
-        Ok(messages)
     }
 
     /// Makes the backup of the day, in place of an earlier one, and removes old ones.
@@ -706,10 +420,6 @@ fn entry(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<Entry> {
         closes: row.get(from + 3)?,
         stage: row.get(from + 4)?,
     })
-}
-
-fn version(connection: &Connection) -> Result<u32> {
-    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
 fn enter(transaction: &Transaction<'_>, digest: &Planned, now: DateTime<Utc>) -> Result<i64> {

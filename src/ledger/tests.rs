@@ -262,7 +262,7 @@ fn reading_writes_nothing() {
 /// A ledger as the first version wrote it.
 fn first_version(folder: &Path) {
     let connection = Connection::open(folder.join(FILE)).unwrap();
-    connection.execute_batch(MIGRATIONS[0]).unwrap();
+    connection.execute_batch(schema::MIGRATIONS[0]).unwrap();
     connection.pragma_update(None, "user_version", 1).unwrap();
     connection
         .execute_batch(

@@ -1,0 +1,193 @@
+//! Whom nobody writes to any more, whatever the mailing list says: who left, who asked to be
+//! forgotten, and addresses that do not exist.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use ring::digest::{SHA256, digest};
+use rusqlite::params;
+
+use super::{Ledger, Result, backup};
+
+/// After how many days of refusals in a row nobody writes to an address any more.
+const REFUSALS: u32 = 3;
+
+/// Why nobody writes to an address any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The person said so.
+    Unsubscribed,
+    /// It was refused too often.
+    Refused,
+    /// The person asked to be forgotten.
+    Forgotten,
+}
+
+impl Reason {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsubscribed => "unsubscribed",
+            Self::Refused => "refused",
+            Self::Forgotten => "forgotten",
+        }
+    }
+}
+
+/// The addresses that nobody writes to any more.
+#[derive(Debug, Clone, Default)]
+pub struct Suppressions {
+    recipients: HashSet<String>,
+    secret: Vec<u8>,
+}
+
+impl Suppressions {
+    /// Whether nobody writes to the recipient with this key.
+    pub fn contains(&self, recipient: &str) -> bool {
+        !self.recipients.is_empty()
+            && (self.recipients.contains(recipient)
+                || self.recipients.contains(&pseudonym(&self.secret, recipient)))
+    }
+}
+
+/// What stands for somebody who was forgotten: it tells whether an address is theirs, and not what
+/// the address is.
+fn pseudonym(secret: &[u8], recipient: &str) -> String {
+    let hash = digest(&SHA256, &[secret, b"\nforgotten\n", recipient.as_bytes()].concat());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Ledger {
+    /// Leaves alone the addresses that were refused time and again and took nothing in between.
+    /// Returns their keys. Refusals of a run in which nobody was accepted say nothing about the
+    /// addresses, and are not counted.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn suppress_refused(
+        &mut self,
+        somebody_was_accepted: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<String>> {
+        let transaction = self.connection.transaction()?;
+        if !somebody_was_accepted {
+            transaction.execute(
+                "UPDATE digests SET counts = 0 WHERE state = 'refused' AND settled_at = ?1",
+                [now],
+            )?;
+        }
+        let recipients: Vec<String> = transaction
+            .prepare(
+                "SELECT recipient FROM digests AS refused
+                 WHERE state = 'refused' AND counts = 1
+                     AND recipient NOT IN (SELECT recipient FROM suppressions)
+                     AND day > coalesce((
+                         SELECT max(day) FROM digests AS sent
+                         WHERE sent.recipient = refused.recipient AND sent.state = 'sent'), '')
+                 GROUP BY recipient HAVING count(*) >= ?1",
+            )?
+            .query_map([REFUSALS], |row| row.get(0))?
+            .collect::<std::result::Result<_, _>>()?;
+        for recipient in &recipients {
+            transaction.execute(
+                "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
+                params![recipient, Reason::Refused.as_str(), now],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(recipients)
+    }
+
+    /// The addresses that nobody writes to any more.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn suppressions(&self) -> Result<Suppressions> {
+        let mut statement = self.connection.prepare("SELECT recipient FROM suppressions")?;
+        let recipients = statement.query_map([], |row| row.get(0))?;
+        let recipients = recipients.collect::<std::result::Result<_, _>>()?;
+        Ok(Suppressions { recipients, secret: self.secret()? })
+    }
+
+    /// From now on nobody writes to a recipient. `false` when that was so already.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn suppress(
+        &mut self,
+        recipient: &str,
+        reason: Reason,
+        now: DateTime<Utc>,
+    ) -> Result<bool> {
+        let transaction = self.connection.transaction()?;
+        let new = transaction.execute(
+            "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
+            params![recipient, reason.as_str(), now],
+        )?;
+        transaction.execute(
+            "DELETE FROM digests WHERE recipient = ?1 AND state IN ('planned', 'deferred')",
+            [recipient],
+        )?;
+        transaction.commit()?;
+        Ok(new > 0)
+    }
+
+    /// Takes that back. `false` when there is nothing to take back.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn release(&mut self, recipient: &str) -> Result<bool> {
+        let pseudonym = pseudonym(&self.secret()?, recipient);
+        // The slate is clean.
+        let query = "UPDATE digests SET counts = 0 WHERE recipient = ?1";
+        self.connection.execute(query, [recipient])?;
+        let query = "DELETE FROM suppressions WHERE recipient IN (?1, ?2)";
+        Ok(self.connection.execute(query, [recipient, &pseudonym])? > 0)
+    }
+
+    /// Erases a recipient: every digest, and every backup, which hold the address, too. What is
+    /// left is a number that tells the address when it is met again, so that nobody writes to it.
+    /// Returns the days and ids of the messages that were sent.
+    ///
+    /// # Errors
+    /// When the ledger or its backups cannot be written.
+    pub fn forget(
+        &mut self,
+        folder: &Path,
+        recipient: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<(NaiveDate, String)>> {
+        let pseudonym = pseudonym(&self.secret()?, recipient);
+        self.connection.pragma_update(None, "secure_delete", "ON")?;
+        let transaction = self.connection.transaction()?;
+        let messages = transaction
+            .prepare("SELECT day, message_id FROM digests WHERE recipient = ?1")?
+            .query_map([recipient], |row| {
+                Ok((row.get(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default()))
+            })?
+            .collect::<std::result::Result<_, _>>()?;
+        transaction.execute("DELETE FROM digests WHERE recipient = ?1", [recipient])?;
+        transaction.execute("DELETE FROM suppressions WHERE recipient = ?1", [recipient])?;
+        transaction.execute(
+            "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
+            params![pseudonym, Reason::Forgotten.as_str(), now],
+        )?;
+        transaction.commit()?;
+        // Neither free pages nor the log remember.
+        self.connection.execute_batch("VACUUM")?;
+        let busy: bool =
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy {
+            let why = "somebody reads it, and its log still holds the address; try again";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why).into());
+        }
+        for old in backup::all(folder)?.into_iter().chain(backup::leftovers(folder)?) {
+            fs::remove_file(old)?;
+        }
+        self.back_up(folder, now)?;
+        Ok(messages)
+    }
+}

@@ -279,16 +279,17 @@ pub enum Ledger {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("decision").required(true).args(["arrived", "lost"]))]
 #[allow(missing_docs, reason = "the comments are the help")]
 pub struct Settle {
     /// Whose digests; by default all of them
     #[arg(value_name = "EMAIL")]
     pub recipient: Vec<String>,
     /// They arrived
-    #[arg(long, group = "decision")]
+    #[arg(long)]
     pub arrived: bool,
     /// They did not: what they said is announced anew
-    #[arg(long, group = "decision", required_unless_present = "arrived")]
+    #[arg(long)]
     pub lost: bool,
 }
 

@@ -102,6 +102,7 @@ impl View {
     /// A posting as readers see it.
     pub fn new(posting: &Posting, site: &Site, catalog: &Catalog) -> Self {
         let page = site.address(&page_path(&posting.slug));
+        let text = markdown::render(posting.markdown(), SUMMARY, &site.url, &page);
         Self {
             id: posting.id.clone(),
             slug: posting.slug.clone(),
@@ -129,8 +130,8 @@ impl View {
             closes: posting.closes,
             deadline: posting.closes.map(|closes| catalog.deadline(closes, site.timezone)),
             facts: facts(posting, catalog),
-            summary: markdown::summary(posting.markdown(), SUMMARY),
-            body: markdown::to_html(posting.markdown(), &site.url, &page),
+            summary: text.summary,
+            body: text.html,
             language: posting
                 .language
                 .clone()

@@ -17,7 +17,9 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Reads every posting, and nothing else.
 pub fn read(site: &Path) -> io::Result<usize> {
-    let sizes = files(&site.join("content/postings")).into_par_iter().map(|path| fs::read(path).map(|bytes| bytes.len()));
+    let sizes = files(&site.join("content/postings"))
+        .into_par_iter()
+        .map(|path| fs::read(path).map(|bytes| bytes.len()));
     sizes.sum()
 }
 

@@ -81,7 +81,8 @@ const CALENDAR: &str = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:hugo\nBEGIN:VEVENT\
 /// Hugo's program, where it is installed: `HUGO`, or the one on the path.
 pub fn find() -> Option<PathBuf> {
     let program = std::env::var_os("HUGO").map_or_else(|| "hugo".into(), PathBuf::from);
-    let found = Command::new(&program).arg("version").output().is_ok_and(|out| out.status.success());
+    let found =
+        Command::new(&program).arg("version").output().is_ok_and(|out| out.status.success());
     found.then_some(program)
 }
 

@@ -46,8 +46,11 @@ fn run(arguments: Vec<String>) -> Result {
             floor::build(Path::new(site), Path::new(like), Path::new(out))?;
         }
         ["site", folder, postings, open, recipients] => {
-            let shape =
-                Shape { postings: postings.parse()?, open: open.parse()?, recipients: recipients.parse()? };
+            let shape = Shape {
+                postings: postings.parse()?,
+                open: open.parse()?,
+                recipients: recipients.parse()?,
+            };
             site::write(Path::new(folder), shape)?;
         }
         [] => {
@@ -65,9 +68,8 @@ fn run(arguments: Vec<String>) -> Result {
 fn scratch() -> Result<tempfile::TempDir> {
     let folder = std::env::var_os("CRIEUR_BENCH_DIR").map(PathBuf::from);
     let memory = Path::new("/dev/shm");
-    let folder = folder.unwrap_or_else(|| {
-        if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
-    });
+    let folder = folder
+        .unwrap_or_else(|| if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() });
     Ok(tempfile::tempdir_in(folder)?)
 }
 
@@ -93,8 +95,12 @@ fn remove(folder: &Path) -> std::result::Result<(), String> {
 fn builds(sizes: &[usize], open: usize) -> Result {
     let hugo = hugo::find();
     println!("\nBuild, {open} of 100 postings open (seconds; megabytes at most)\n");
-    println!("| postings | crieur | MB | floor | crieur ÷ floor | Hugo | MB | Hugo ÷ crieur | unchanged | reading | unchanged ÷ reading | one changed | changed ÷ full |");
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "| postings | crieur | MB | floor | crieur ÷ floor | Hugo | MB | Hugo ÷ crieur | unchanged | reading | unchanged ÷ reading | one changed | changed ÷ full |"
+    );
+    println!(
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
     for postings in sizes {
         build(Shape { postings: *postings, open, recipients: 0 }, hugo.as_deref())?;
     }
@@ -120,7 +126,8 @@ fn build(shape: Shape, hugo: Option<&Path>) -> Result {
     let touch = || {
         number += 1;
         // One that is open.
-        let open = (0..).map(|n| n + number * shape.postings / 10).find(|n| n * 37 % 100 < shape.open);
+        let open =
+            (0..).map(|n| n + number * shape.postings / 10).find(|n| n * 37 % 100 < shape.open);
         site::touch(&site, open.unwrap_or_default()).map_err(|error| error.to_string())
     };
     let changed = median(times, touch, build)?;

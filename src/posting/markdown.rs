@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use ammonia::{UrlRelative, UrlRelativeEvaluate};
-use comrak::nodes::{AstNode, NodeValue};
+use comrak::nodes::{AstNode, NodeValue, TableAlignment};
 use comrak::{Arena, Options};
 use url::Url;
 
@@ -105,12 +105,153 @@ comrak::create_formatter!(Formatter, {
     },
 });
 
-/// Renders a posting's text. Addresses become absolute: relative to `base`, the site's address,
-/// and those within the text (`#place`) to `page`, the posting's own.
-pub fn to_html(markdown: &str, base: &Url, page: &Url) -> String {
+// The same, in the spelling in which a sanitiser would write it. What it does not name has one
+// spelling only.
+comrak::create_formatter!(SafeFormatter, {
+    NodeValue::TaskItem(ref task) => |context, entering| {
+        if entering {
+            context.cr()?;
+            context.write_str(if task.symbol.is_some() { "<li>☑ " } else { "<li>☐ " })?;
+        } else {
+            context.write_str("</li>\n")?;
+        }
+    },
+    NodeValue::Text(ref words) => |context, entering| {
+        if entering {
+            write_escaped(context, words, false)?;
+        }
+    },
+    NodeValue::Code(ref code) => |context, entering| {
+        if entering {
+            context.write_str("<code>")?;
+            write_escaped(context, &code.literal, false)?;
+            context.write_str("</code>")?;
+        }
+    },
+    NodeValue::CodeBlock(ref block) => |context, entering| {
+        if entering {
+            context.cr()?;
+            context.write_str("<pre><code>")?;
+            write_escaped(context, &block.literal, false)?;
+            context.write_str("</code></pre>\n")?;
+        }
+    },
+    NodeValue::LineBreak => |context, entering| {
+        if entering {
+            context.write_str("<br>\n")?;
+        }
+    },
+    NodeValue::ThematicBreak => |context, entering| {
+        if entering {
+            context.cr()?;
+            context.write_str("<hr>\n")?;
+        }
+    },
+    NodeValue::Link(ref link) => |context, entering| {
+        if entering {
+            context.write_str("<a")?;
+            for (name, value) in [("href", &link.url), ("title", &link.title)] {
+                if !value.is_empty() {
+                    write!(context, " {name}=\"")?;
+                    write_escaped(context, value, true)?;
+                    context.write_str("\"")?;
+                }
+            }
+            context.write_str(">")?;
+        } else {
+            context.write_str("</a>")?;
+        }
+    },
+});
+
+/// Writes text or an attribute's value as HTML's own serialisation does (HTML Living Standard,
+/// section 13.3, "escaping a string").
+fn write_escaped(output: &mut impl Write, text: &str, attribute: bool) -> std::fmt::Result {
+    let mut from = 0;
+    for (at, found) in text.match_indices(['&', '<', '>', '"', '\u{A0}']) {
+        let reference = match found {
+            "&" => "&amp;",
+            "<" => "&lt;",
+            ">" => "&gt;",
+            "\"" if attribute => "&quot;",
+            "\"" => continue,
+            _ => "&nbsp;",
+        };
+        output.write_str(&text[from..at])?;
+        output.write_str(reference)?;
+        from = at + found.len();
+    }
+    output.write_str(&text[from..])
+}
+
+/// A posting's text, ready to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The text as HTML that is safe to show.
+    pub html: String,
+    /// Its words on one line, without markup, cut.
+    pub summary: String,
+}
+
+/// Renders a posting's text, with a summary of at most `max` characters. Addresses become absolute:
+/// relative to `base`, the site's address, and those within the text (`#place`) to `page`, the
+/// posting's own.
+pub fn render(markdown: &str, max: usize, base: &Url, page: &Url) -> Rendered {
+    let arena = Arena::new();
+    let options = options();
+    let root = comrak::parse_document(&arena, markdown, &options);
+    let summary = summary(root, max);
+    let absolute = Absolute { base, page };
+    let html = safe_html(root, &options, &absolute)
+        .unwrap_or_else(|| sanitise(&unsafe_html(root, &options), &absolute));
     // Character references can name what a document may not contain.
-    let html = sanitise(&unsafe_html(markdown), base, page);
-    text::allowed(named_links(&html).trim()).into_owned()
+    let html = match text::allowed(named_links(&html).trim()) {
+        Cow::Borrowed(same) if same.len() == html.len() => None,
+        changed => Some(changed.into_owned()),
+    }
+    .unwrap_or(html);
+    Rendered { html, summary }
+}
+
+/// What most texts become, without the detour through an HTML parser: text in which nothing but
+/// links could do harm. `None` where an author wrote HTML, or anything else that a parser would
+/// have to look at.
+fn safe_html<'a>(
+    root: &'a AstNode<'a>,
+    options: &Options<'_>,
+    absolute: &Absolute<'_>,
+) -> Option<String> {
+    let mut links = Vec::new();
+    for node in root.descendants() {
+        match &node.data.borrow().value {
+            NodeValue::HtmlBlock(_) | NodeValue::HtmlInline(_) | NodeValue::Image(_) => {
+                return None;
+            }
+            NodeValue::Table(table)
+                if table.alignments.iter().any(|at| *at != TableAlignment::None) =>
+            {
+                return None;
+            }
+            NodeValue::Link(_) => links.push(node),
+            _ => {}
+        }
+    }
+    let is_link = |node: &AstNode<'a>| matches!(node.data.borrow().value, NodeValue::Link(_));
+    if links.iter().any(|link| link.ancestors().skip(1).any(is_link)) {
+        // A link in a link is two links, and HTML knows where the first one ends.
+        return None;
+    }
+    let before: Vec<String> = links.iter().map(|link| absolute.rewrite(link)).collect();
+    let mut html = String::new();
+    let written = SafeFormatter::format_document(root, options, &mut html);
+    for (link, url) in links.iter().zip(before) {
+        if let NodeValue::Link(link) = &mut link.data.borrow_mut().value {
+            link.url = url;
+        }
+    }
+    // What a parser reads as something else than it is.
+    let is_odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+    (written.is_ok() && !html.contains(is_odd)).then_some(html)
 }
 
 /// Links without a text, which nobody can see or hear, say where they lead.
@@ -129,12 +270,9 @@ fn named_links(html: &str) -> Cow<'_, str> {
 }
 
 /// What the Markdown says, with all of its raw HTML.
-fn unsafe_html(markdown: &str) -> String {
-    let arena = Arena::new();
-    let options = options();
-    let root = comrak::parse_document(&arena, markdown, &options);
-    let mut html = String::with_capacity(markdown.len() * 3 / 2);
-    match Formatter::format_document(root, &options, &mut html) {
+fn unsafe_html<'a>(root: &'a AstNode<'a>, options: &Options<'_>) -> String {
+    let mut html = String::new();
+    match Formatter::format_document(root, options, &mut html) {
         Ok(()) => html,
         // Writing into a string does not fail.
         Err(_) => String::new(),
@@ -155,7 +293,11 @@ pub fn is_too_deep(markdown: &str) -> bool {
     };
     let suspicious = markdown.bytes().filter(|byte| *byte == b'<').count() > MAX_DEPTH
         || markdown.lines().any(|line| marks(line) > MAX_DEPTH);
-    suspicious && depth(&unsafe_html(markdown)) > MAX_DEPTH
+    suspicious && {
+        let (arena, options) = (Arena::new(), options());
+        let root = comrak::parse_document(&arena, markdown, &options);
+        depth(&unsafe_html(root, &options)) > MAX_DEPTH
+    }
 }
 
 /// How deep the elements of an HTML text stand in each other at most. Elements that need no end
@@ -194,7 +336,7 @@ fn depth(html: &str) -> usize {
 }
 
 /// HTML with nothing in it that could act, track, or break out of where it is put.
-fn sanitise(html: &str, base: &Url, page: &Url) -> String {
+fn sanitise(html: &str, absolute: &Absolute<'_>) -> String {
     let none = HashSet::new;
     let attributes: HashMap<&str, HashSet<&str>> = HashMap::from([
         ("a", HashSet::from(["href", "title"])),
@@ -216,7 +358,7 @@ fn sanitise(html: &str, base: &Url, page: &Url) -> String {
         .generic_attributes(HashSet::from(["lang", "dir"]))
         .generic_attribute_prefixes(none())
         .url_schemes(SCHEMES.iter().copied().collect())
-        .url_relative(UrlRelative::Custom(Box::new(Absolute { base, page })))
+        .url_relative(UrlRelative::Custom(Box::new(*absolute)))
         .attribute_filter(|element, attribute, value| match (element, attribute) {
             // An empty link is no link; an image without a file is nothing.
             ("a", "href") | ("img", "src") if value.trim().is_empty() => None,
@@ -236,6 +378,7 @@ fn sanitise(html: &str, base: &Url, page: &Url) -> String {
 }
 
 /// Makes addresses absolute.
+#[derive(Clone, Copy)]
 struct Absolute<'a> {
     base: &'a Url,
     page: &'a Url,
@@ -248,10 +391,30 @@ impl<'a> UrlRelativeEvaluate<'a> for Absolute<'a> {
     }
 }
 
-/// The words of a posting's text on one line, without markup, at most `max` characters.
-pub fn summary(markdown: &str, max: usize) -> String {
-    let arena = Arena::new();
-    let root = comrak::parse_document(&arena, markdown, &options());
+impl Absolute<'_> {
+    /// Gives a link of a document the address under which it will be found, or none where it
+    /// must not lead. Returns the one that it had.
+    fn rewrite<'a>(&self, link: &'a AstNode<'a>) -> String {
+        let NodeValue::Link(link) = &mut link.data.borrow_mut().value else { return String::new() };
+        let mut written = String::new();
+        // Writing into a string does not fail.
+        let _ = comrak::html::escape_href(&mut written, &link.url, false);
+        // An HTML parser reads these two back.
+        let written = written.replace("&#x27;", "'").replace("&amp;", "&");
+        let address = match Url::parse(&written) {
+            Ok(url) => SCHEMES.contains(&url.scheme()).then_some(written),
+            Err(url::ParseError::RelativeUrlWithoutBase) => {
+                self.evaluate(&written).map(Cow::into_owned)
+            }
+            Err(_) => None,
+        };
+        let empty = link.url.trim().is_empty();
+        std::mem::replace(&mut link.url, address.filter(|_| !empty).unwrap_or_default())
+    }
+}
+
+/// The words of a text on one line, without markup, at most `max` characters.
+fn summary<'a>(root: &'a AstNode<'a>, max: usize) -> String {
     let mut words = String::new();
     for block in root.children() {
         let is_prose = matches!(
@@ -351,10 +514,49 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn html(markdown: &str) -> String {
+    fn addresses() -> (Url, Url) {
         let base = "https://emplois.example.org/jobs/".parse().unwrap();
-        let page = "https://emplois.example.org/jobs/postings/a.html".parse().unwrap();
-        to_html(markdown, &base, &page).trim_end().to_owned()
+        (base, "https://emplois.example.org/jobs/postings/a.html".parse().unwrap())
+    }
+
+    fn html(markdown: &str) -> String {
+        let (base, page) = addresses();
+        render(markdown, 20, &base, &page).html.trim_end().to_owned()
+    }
+
+    fn summary(markdown: &str, max: usize) -> String {
+        let (base, page) = addresses();
+        render(markdown, max, &base, &page).summary
+    }
+
+    /// What comes without a sanitiser, and what it would make of the same.
+    fn both_ways(markdown: &str) -> Option<(String, String)> {
+        let (base, page) = addresses();
+        let absolute = Absolute { base: &base, page: &page };
+        let (arena, options) = (Arena::new(), options());
+        let root = comrak::parse_document(&arena, markdown, &options);
+        let safe = safe_html(root, &options, &absolute)?;
+        Some((safe, sanitise(&unsafe_html(root, &options), &absolute)))
+    }
+
+    #[test]
+    fn most_texts_need_no_sanitiser_and_come_out_as_from_one() {
+        for markdown in [
+            "# A *b* **c** ~~d~~ `e <f> & \"g\"` :wave: 'h' \"i\" & <\n\nj  \nk\\\nl\n\n---\n",
+            "- a\n- b\n\n  c\n\n1. d\n2. e\n\n7) f\n\n- [ ] g\n- [x] h\n",
+            "> a\n> > b\n\n    c <d> &amp;\n\n```rust x\n\n<e>\n```\n",
+            "| a | b |\n| - | - |\n| `c` | d\u{A0}e |\n\n| a |\n| - |\n",
+            "[a](b \"c 'd' <e> \\\" &quot;\") <https://a.fr/?b=c&d='e'> https://a.fr/ü%20%zz a@b.org",
+            "[a](javascript:b) [c]() [d](#e) [f](//g.h/i j) [k](<l m>) [n](http://[::1]/o)",
+            "[a](mailto:b@c.d?subject=e&body=f'g) [h](tel:+33) [i](ftp://j) [k](https://)",
+            "&nbsp; &#160; &copy; &lt;b&gt; &#0; www.example.org é à 日本語 😀",
+        ] {
+            let (safe, sanitised) = both_ways(markdown).expect(markdown);
+            assert_eq!(safe, sanitised, "{markdown}");
+        }
+        for markdown in ["<b>a</b>", "![a](b)", "| a |\n| :-: |\n", "&#13;", "&#7;"] {
+            assert_eq!(both_ways(markdown), None, "{markdown}");
+        }
     }
 
     #[test]
@@ -454,14 +656,97 @@ mod tests {
         assert_eq!(found, ["[a]()", "[c]( )"]);
     }
 
+    /// What texts are made of, and what a parser might see in it.
+    const PARTS: &[&str] = &[
+        " ",
+        "a",
+        "B",
+        "1",
+        "é",
+        "\u{A0}",
+        "\t",
+        "\n",
+        "\n\n",
+        "\n- ",
+        "\n1. ",
+        "\n> ",
+        "\n    ",
+        "\n# ",
+        "\n- [x] ",
+        "\n| a | b |\n| - | - |\n| ",
+        "|",
+        "*",
+        "**",
+        "_",
+        "~~",
+        "`",
+        "``",
+        "```",
+        "[",
+        "](",
+        ")",
+        "](/a \"b\")",
+        "(",
+        "]",
+        "!",
+        "<",
+        ">",
+        "&",
+        "#",
+        ";",
+        ":",
+        "=",
+        "'",
+        "\"",
+        "\\",
+        "-",
+        "+",
+        ".",
+        "%",
+        "%2",
+        "https://a.b/",
+        "www.a.b",
+        "javascript:",
+        "mailto:",
+        "@c.fr",
+        "//d",
+        "&nbsp;",
+        "&#12;",
+        "&#150;",
+        "&#x2028;",
+        "&amp;",
+        "&lt;",
+        "&quot;",
+        ":wave:",
+        "---\n",
+        "===\n",
+        "<https://e>",
+        "[f]: g\n",
+        "[f]",
+        "[^1]",
+        "\u{FEFF}",
+        "\u{85}",
+        "\u{0}",
+        "\r",
+    ];
+
     proptest! {
         #[test]
         fn any_markdown_is_rendered_safely(markdown in "[ a<>/\\[\\]()!*_`#&;:=\"'\n|~-]{0,80}") {
             let html = html(&markdown);
             prop_assert!(!html.to_lowercase().contains("<script"));
-            prop_assert_eq!(sanitise(&html, &"https://a.fr".parse().unwrap(), &"https://a.fr/b".parse().unwrap()), html);
-            summary(&markdown, 20);
+            let (base, page) = addresses();
+            prop_assert_eq!(sanitise(&html, &Absolute { base: &base, page: &page }), html);
             empty_links(&markdown);
+        }
+
+        #[test]
+        fn a_text_without_html_comes_out_as_from_a_sanitiser(
+            parts in prop::collection::vec(prop::sample::select(PARTS), 0..40),
+        ) {
+            if let Some((safe, sanitised)) = both_ways(&parts.concat()) {
+                prop_assert_eq!(safe, sanitised);
+            }
         }
     }
 }

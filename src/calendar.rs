@@ -8,6 +8,7 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Timelike, Utc};
 use icalendar::{Alarm, Calendar, Component, Event, EventLike, EventStatus, Property};
 
 use crate::catalog::Catalog;
+use crate::feeds::Frame;
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::{Moment, Posting};
 use crate::site::Site;
@@ -25,6 +26,10 @@ pub const CLOSING_DATES: &str = "closing-dates.ics";
 pub fn event_path(slug: &str) -> String {
     format!("postings/{slug}.ics")
 }
+
+/// How a calendar begins and ends (RFC 5545, section 3.4).
+const HEAD: &str = "BEGIN:VCALENDAR\r\n";
+const TAIL: &str = "END:VCALENDAR\r\n";
 
 /// What a calendar says of a posting now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +54,22 @@ pub fn entry(posting: &Posting, now: DateTime<Utc>, rules: &Rules) -> Option<Ent
     }
 }
 
-/// A posting's event. `None` without a closing date.
+/// A posting's event, written out. `None` without a closing date.
 pub fn event(
+    posting: &Posting,
+    view: &View,
+    entry: Entry,
+    site: &Site,
+    catalog: &Catalog,
+) -> Option<String> {
+    let mut calendar = Calendar::empty();
+    calendar.push(component(posting, view, entry, site, catalog)?);
+    let text = calendar.to_string();
+    let (_, event) = text.split_once(HEAD)?;
+    event.strip_suffix(TAIL).map(str::to_owned)
+}
+
+fn component(
     posting: &Posting,
     view: &View,
     entry: Entry,
@@ -134,8 +153,8 @@ fn trigger(closes: Moment, lead: u16, site: &Site) -> TimeDelta {
     }
 }
 
-/// A calendar of events, by the name of its file in `out/`.
-pub fn calendar(site: &Site, catalog: &Catalog, path: &str, events: Vec<Event>) -> Vec<u8> {
+/// What stands around the events of a calendar, by the name of its file in `out/`.
+pub fn frame(site: &Site, catalog: &Catalog, path: &str) -> Frame {
     let name = catalog.with("calendar-name", [("site", site.title.as_str().into())]);
     let mut calendar = Calendar::empty();
     for property in [
@@ -152,10 +171,9 @@ pub fn calendar(site: &Site, catalog: &Catalog, path: &str, events: Vec<Event>) 
     ] {
         calendar.append_property(property);
     }
-    for event in events {
-        calendar.push(event);
-    }
-    calendar.to_string().into_bytes()
+    let text = calendar.to_string();
+    let head = text.strip_suffix(TAIL).unwrap_or(&text).to_owned();
+    Frame { head, open: "", separator: "", close: "", tail: TAIL.to_owned() }
 }
 
 #[cfg(test)]
@@ -178,8 +196,8 @@ mod tests {
         let entry = entry(&posting, at(now), &Rules::of(&site))?;
         let view = View::new(&posting, &site, &catalog);
         let event = event(&posting, &view, entry, &site, &catalog)?;
-        let bytes = calendar(&site, &catalog, CLOSING_DATES, vec![event]);
-        Some(String::from_utf8(bytes).unwrap().replace("\r\n ", ""))
+        let text = frame(&site, &catalog, CLOSING_DATES).around(&event);
+        Some(text.replace("\r\n ", ""))
     }
 
     #[test]

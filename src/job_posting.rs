@@ -15,8 +15,8 @@ const UNTOUCHED: TimeDelta = TimeDelta::days(365);
 
 /// Until when a posting is offered to search engines: until it closes, or, where nothing closes it,
 /// for a while after its last change.
-pub fn offered_until(posting: &Posting, view: &View, site: &Site) -> DateTime<Utc> {
-    lifecycle::closing(posting, &Rules::of(site)).unwrap_or(view.updated + UNTOUCHED)
+pub fn offered_until(posting: &Posting, updated: DateTime<Utc>, site: &Site) -> DateTime<Utc> {
+    lifecycle::closing(posting, &Rules::of(site)).unwrap_or(updated + UNTOUCHED)
 }
 
 /// The posting in JSON-LD, safe to stand in a `script` element. `content` is its text in HTML.
@@ -40,7 +40,7 @@ pub fn json_ld(posting: &Posting, view: &View, content: &str, site: &Site) -> St
     // The last moment: what closes with a day is open until its last second.
     let end = match posting.closes {
         Some(Moment::Instant(instant)) => instant.to_utc(),
-        _ => offered_until(posting, view, site) - TimeDelta::seconds(1),
+        _ => offered_until(posting, view.updated, site) - TimeDelta::seconds(1),
     };
     let end = end.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false);
     set("validThrough", json!(end));

@@ -7,6 +7,7 @@
 //! ([`mail`]), which [`dispatch`] sends through the [`ledger`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod cache;
 pub mod calendar;
 pub mod catalog;
 pub mod cli;
@@ -14,11 +15,13 @@ pub mod clock;
 pub mod commands;
 pub mod diagnostics;
 pub mod dispatch;
+pub mod edition;
 pub mod feeds;
 pub mod history;
 pub mod job_posting;
 pub mod ledger;
 pub mod mail;
+pub mod outline;
 pub mod pages;
 pub mod posting;
 pub mod private;

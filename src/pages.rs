@@ -2,26 +2,28 @@
 //! needs beside them. They link to each other by relative addresses, so that they can be looked at
 //! wherever they lie.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::Serialize;
 
 use crate::calendar;
-use crate::feeds::{Category, Entry, Feed, facet_path};
+use crate::catalog::Catalog;
+use crate::feeds::{Entry, Feed, facet_path};
 use crate::job_posting;
+use crate::outline::{Category, Outline};
+use crate::posting::State;
 use crate::posting::moment::rfc3339;
-use crate::posting::{Posting, State};
 use crate::site::{Facet, Site};
 use crate::templates::{Error, Templates};
 use crate::text;
-use crate::view::{View, page_path};
+use crate::view::{self, View, page_path};
 
 /// Within how many days a closing date is said in relative words, too.
 const SOON: i64 = 7;
 /// How many other postings of a team a page names.
-const RELATED: usize = 5;
+pub const RELATED: usize = 5;
 
 /// What templates know of a site.
 #[derive(Serialize)]
@@ -44,54 +46,6 @@ impl<'a> SiteView<'a> {
             language,
         }
     }
-}
-
-/// A posting that is open, in a list.
-pub struct Listed<'a> {
-    /// The posting.
-    pub posting: &'a Posting,
-    /// Its entry in the feeds.
-    pub entry: &'a Entry,
-    /// Calendar days to its last day.
-    pub days_left: Option<i64>,
-}
-
-/// The open postings of each team.
-pub struct Teams<'a>(HashMap<String, Vec<&'a Listed<'a>>>);
-
-impl<'a> Teams<'a> {
-    /// Sorts the open postings by team.
-    pub fn new(open: &'a [Listed<'a>]) -> Self {
-        let mut teams: HashMap<String, Vec<&'a Listed<'a>>> = HashMap::new();
-        for listed in open {
-            if let Some(team) = &listed.posting.team {
-                teams.entry(text::term(team)).or_default().push(listed);
-            }
-        }
-        Self(teams)
-    }
-
-    /// The other open postings of a posting's team.
-    fn beside(&self, posting: &Posting) -> impl Iterator<Item = &'a Listed<'a>> {
-        let team = posting.team.as_deref().and_then(|team| self.0.get(&text::term(team)));
-        let all = team.into_iter().flatten().copied();
-        all.filter(move |listed| listed.posting.id != posting.id)
-    }
-}
-
-/// A posting that has been shown, and its state now.
-#[derive(Clone, Copy)]
-pub struct Shown<'a> {
-    /// The posting.
-    pub posting: &'a Posting,
-    /// Its entry in the feeds.
-    pub entry: &'a Entry,
-    /// Its state.
-    pub state: State,
-    /// Whether it has a calendar of its own.
-    pub in_calendar: bool,
-    /// Whether it is offered to search engines as a job.
-    pub is_job: bool,
 }
 
 /// What `posting.html` knows.
@@ -117,17 +71,18 @@ struct Link<'a> {
     title: &'a str,
 }
 
-/// A posting's page. `teams` is what a reader may want to see, too.
+/// A posting's page. `related` is what a reader may want to see, too.
 ///
 /// # Errors
 /// When the template cannot be rendered.
 pub fn posting(
     of: &Site,
-    shown: &Shown<'_>,
-    teams: &Teams<'_>,
+    outline: &Outline<'_>,
+    entry: &Entry,
+    related: &[&Outline<'_>],
     templates: &Templates,
 ) -> Result<Vec<u8>, Error> {
-    let Shown { posting, entry, state, .. } = *shown;
+    let posting = outline.posting;
     let view = &entry.view;
     let context = PostingContext {
         site: SiteView::new(of),
@@ -135,17 +90,13 @@ pub fn posting(
         posting: view,
         body: text::headings_below_title(&view.body),
         content: &entry.content,
-        state,
+        state: outline.state,
         rtl: view.language.as_deref().is_some_and(text::is_right_to_left),
-        calendar: shown.in_calendar.then(|| calendar::event_path(&posting.slug)),
-        json_ld: shown.is_job.then(|| job_posting::json_ld(posting, view, &entry.content, of)),
-        related: teams
-            .beside(posting)
-            .take(RELATED)
-            .map(|other| Link {
-                path: page_path(&other.posting.slug),
-                title: &other.entry.view.title,
-            })
+        calendar: outline.calendar.map(|_| calendar::event_path(&posting.slug)),
+        json_ld: outline.is_job.then(|| job_posting::json_ld(posting, view, &entry.content, of)),
+        related: related
+            .iter()
+            .map(|other| Link { path: page_path(&other.posting.slug), title: &other.posting.title })
             .collect(),
     };
     page(templates, "posting.html", &context)
@@ -175,7 +126,7 @@ struct Line<'a> {
     title: &'a str,
     /// Role, who hires, where, and by which contract.
     details: Vec<&'a str>,
-    deadline: Option<&'a str>,
+    deadline: Option<String>,
     days_left: Option<i64>,
     closes_soon: bool,
     language: Option<&'a str>,
@@ -185,6 +136,12 @@ struct Line<'a> {
 struct Source<'a> {
     title: &'a str,
     path: &'a str,
+}
+
+impl<'a> Source<'a> {
+    fn of(feed: &'a Feed<'_>) -> Self {
+        Self { title: &feed.title, path: &feed.path }
+    }
 }
 
 /// The values of a facet, to choose from.
@@ -201,66 +158,58 @@ struct Choice<'a> {
     count: usize,
 }
 
-/// The list of open postings, in the order in which they close; those without a closing date
-/// follow, newest first. With `category`, those of one value of a facet.
+/// The list of a feed's postings, in the order in which they close; those without a closing date
+/// follow, newest first. `all` is every feed of the site.
 ///
 /// # Errors
 /// When the template cannot be rendered.
-pub fn index<'a>(
-    site: &'a Site,
-    open: &'a [Listed<'a>],
-    feeds: &'a [Feed<'a>],
-    category: Option<&'a Category>,
+pub fn index(
+    site: &Site,
+    outlines: &[Outline<'_>],
+    feed: &Feed<'_>,
+    all: &[Feed<'_>],
+    catalog: &Catalog,
     templates: &Templates,
 ) -> Result<Vec<u8>, Error> {
-    let is_listed = |listed: &&Listed<'a>| {
-        category.is_none_or(|category| {
-            let of = &listed.entry.categories;
-            of.iter().any(|of| of.is_same(category))
-        })
-    };
-    let mut listed: Vec<&Listed<'a>> = open.iter().filter(is_listed).collect();
-    listed.sort_by_key(|listed| {
-        let published = std::cmp::Reverse(listed.entry.view.published);
-        (listed.days_left.is_none(), listed.days_left, published, &listed.posting.slug)
+    let mut listed: Vec<&Outline<'_>> =
+        feed.members.iter().filter_map(|at| outlines.get(*at)).collect();
+    listed.sort_by_key(|outline| {
+        let published = Reverse(outline.published);
+        (outline.days_left.is_none(), outline.days_left, published, &outline.posting.slug)
     });
-    let is_own = |feed: &&Feed<'_>| match (&feed.category, category) {
-        (Some(of), Some(category)) => of.is_same(category),
-        (None, None) => true,
-        _ => false,
-    };
-    let source = |feed: &'a Feed<'_>| Source { title: &feed.title, path: &feed.path };
-    let own_feeds: Vec<Source<'a>> = feeds.iter().filter(is_own).map(source).collect();
-    let title = own_feeds.first().map_or(site.title.as_str(), |feed| feed.title);
+    let category = feed.category.as_ref();
     let path = category.map(facet_path);
     let context = IndexContext {
         site: SiteView::new(site),
         root: if category.is_some() { "../" } else { "" },
         url: path.map_or(site.url.clone(), |path| site.address(&path)).into(),
-        title,
+        title: &feed.title,
         facet: category,
-        postings: listed.into_iter().map(line).collect(),
-        facets: if category.is_some() { Vec::new() } else { groups(feeds) },
-        feeds: feeds.iter().filter(|feed| category.is_none() || is_own(feed)).map(source).collect(),
-        own_feeds,
+        postings: listed.into_iter().map(|outline| line(outline, site, catalog)).collect(),
+        facets: if category.is_some() { Vec::new() } else { groups(all) },
+        feeds: match category {
+            Some(_) => vec![Source::of(feed)],
+            None => all.iter().map(Source::of).collect(),
+        },
+        own_feeds: vec![Source::of(feed)],
         mail: site.mail.reply_to.as_ref().map(|mailbox| mailbox.email.to_string()),
     };
     page(templates, "index.html", &context)
 }
 
-fn line<'a>(listed: &'a Listed<'a>) -> Line<'a> {
-    let view = &listed.entry.view;
-    let role = view.role.as_deref().filter(|role| *role != view.title);
+fn line<'a>(outline: &Outline<'a>, site: &Site, catalog: &Catalog) -> Line<'a> {
+    let posting = outline.posting;
+    let role = posting.role.as_deref().filter(|role| *role != posting.title);
     let details =
-        [role, view.employer.as_deref(), view.location.as_deref(), view.contract.as_deref()];
+        [role, posting.employer(), posting.location.as_deref(), posting.contract.as_deref()];
     Line {
-        path: page_path(&view.slug),
-        title: &view.title,
+        path: page_path(&posting.slug),
+        title: &posting.title,
         details: details.into_iter().flatten().collect(),
-        deadline: view.deadline.as_deref(),
-        days_left: listed.days_left,
-        closes_soon: listed.days_left.is_some_and(|days| days <= SOON),
-        language: view.language.as_deref(),
+        deadline: posting.closes.map(|closes| catalog.deadline(closes, site.timezone)),
+        days_left: outline.days_left,
+        closes_soon: outline.days_left.is_some_and(|days| days <= SOON),
+        language: view::language(posting, site),
     }
 }
 
@@ -272,7 +221,7 @@ fn groups<'a>(feeds: &'a [Feed<'_>]) -> Vec<Group<'a>> {
             Some(Choice {
                 label: &category.label,
                 path: facet_path(category),
-                count: feed.entries.len(),
+                count: feed.members.len(),
             })
         });
         choices.collect()

@@ -5,22 +5,29 @@
 //! what was ours and what will be) and again after the last, so that a build killed at any point
 //! is completed by the next. A file that is not in it and has other contents than ours is somebody
 //! else's: it is left alone and named.
+//!
+//! What every file was made from is recorded outside of the folder, with how the file looked
+//! afterwards: one that would be made from the same and looks the same is not made again.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File, Metadata, TryLockError};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The files to publish, by their path in the output folder, with forward slashes.
-pub type Tree = BTreeMap<String, Vec<u8>>;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::cache::{self, Key};
+use crate::feeds::Frame;
 
 /// Whether a file can stand at a path beside all others: neither is it one of them, nor does it lie
 /// below one, nor one below it.
-pub fn has_room(tree: &Tree, path: &str) -> bool {
+pub fn has_room(paths: &BTreeSet<String>, path: &str) -> bool {
     let below = format!("{path}/");
-    let is_folder = tree.range(below.clone()..).next().is_some_and(|(p, _)| p.starts_with(&below));
+    let is_folder = paths.range(below.clone()..).next().is_some_and(|p| p.starts_with(&below));
     let mut above = path.match_indices('/').map(|(at, _)| &path[..at]);
-    !is_folder && !tree.contains_key(path) && !above.any(|folder| tree.contains_key(folder))
+    !is_folder && !paths.contains(path) && !above.any(|folder| paths.contains(folder))
 }
 
 /// The list of our files, in the output folder: a path a line, after a line that says so.
@@ -67,68 +74,392 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |error| Error::Io { path: path.to_owned(), error }
 }
 
-/// Makes the folder hold the tree.
-///
-/// # Errors
-/// When another build is at work, or the file system refuses. What was written until then is
-/// whole, and the next build completes it.
-pub fn publish(out: &Path, tree: &Tree) -> Result<Changes, Error> {
-    fs::create_dir_all(out).map_err(failed(out))?;
-    // The folder itself is the lock: nothing in it is touched for it.
-    let lock = File::open(out).map_err(failed(out))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Error::Locked(out.to_owned())),
-        Err(TryLockError::Error(error)) => return Err(failed(out)(error)),
-    }
-    let folder = Folder { out };
-    let before = folder.manifest()?;
-    folder.sweep(before.iter().chain(tree.keys()))?;
+/// How a file looked when it was written. Whoever changes it changes this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp([i64; 6]);
 
-    let mut changes = Changes::default();
-    let mut todo: Vec<(&String, &Vec<u8>)> = Vec::new();
-    let mut ours = BTreeSet::new();
-    for (path, bytes) in tree {
-        match folder.compare(path, bytes, before.contains(path)) {
-            Found::Same => changes.unchanged += 1,
-            Found::Ours => todo.push((path, bytes)),
+impl Stamp {
+    #[cfg(unix)]
+    fn of(file: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let (size, inode) = (file.size().cast_signed(), file.ino().cast_signed());
+        Self([size, inode, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
+    }
+
+    #[cfg(not(unix))]
+    fn of(file: &Metadata) -> Self {
+        let since = |time: io::Result<std::time::SystemTime>| {
+            let time = time.ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+            time.map_or(0, |time| time.as_nanos() as i64)
+        };
+        Self([file.len() as i64, since(file.modified()), since(file.created()), 0, 0, 0])
+    }
+}
+
+/// A file that was published: what it was made from, and how it looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Made {
+    key: Key,
+    stamp: Stamp,
+}
+
+/// Where a part stands in an assembled file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    from: u64,
+    length: u64,
+}
+
+/// What the last build did.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Record {
+    files: HashMap<String, Made>,
+    /// The parts of the files that others are assembled from, in their order.
+    parts: HashMap<String, Vec<(Key, Place)>>,
+}
+
+/// An assembled file whose parts can be read again.
+pub struct Parts {
+    file: File,
+    places: HashMap<Key, Place>,
+}
+
+impl Parts {
+    /// Whether a part of this key stands in it.
+    pub fn has(&self, key: Key) -> bool {
+        self.places.contains_key(&key)
+    }
+
+    fn read(&self, key: Key, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "a part that was written is gone");
+        let place = self.places.get(&key).ok_or_else(missing)?;
+        buffer.resize(usize::try_from(place.length).map_err(|_| missing())?, 0);
+        read_at(&self.file, buffer, place.from)
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, from)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<()> {
+    let read = std::os::windows::fs::FileExt::seek_read(file, buffer, from)?;
+    if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// A file that is put together from parts, beside its place.
+pub struct Assembly {
+    path: String,
+    key: Key,
+    frame: Frame,
+    file: BufWriter<NamedTempFile>,
+    at: u64,
+    places: Vec<(Key, Place)>,
+    buffer: Vec<u8>,
+}
+
+/// How much of an assembled file is written at once, in bytes.
+const PIECE: usize = 1 << 18;
+
+impl Assembly {
+    /// Adds a part.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn add(&mut self, key: Key, part: &[u8]) -> io::Result<()> {
+        let before = if self.places.is_empty() { self.frame.open } else { self.frame.separator };
+        self.file.write_all(before.as_bytes())?;
+        self.file.write_all(part)?;
+        let place = Place { from: self.at + before.len() as u64, length: part.len() as u64 };
+        self.at = place.from + place.length;
+        self.places.push((key, place));
+        Ok(())
+    }
+
+    /// Adds a part of another assembled file.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn copy(&mut self, key: Key, from: &Parts) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let added = from.read(key, &mut buffer).and_then(|()| self.add(key, &buffer));
+        self.buffer = buffer;
+        added
+    }
+}
+
+/// A build at work in the output folder.
+pub struct Publication<'a> {
+    folder: Folder<'a>,
+    planned: &'a BTreeSet<String>,
+    /// Where the record stands.
+    record: Option<PathBuf>,
+    last: Record,
+    /// Whether there was nothing in the folder.
+    is_new: bool,
+    /// The files of the last build, where the record does not tell.
+    before: BTreeSet<String>,
+    progress: Mutex<Progress>,
+    /// Nobody else writes to the folder while this is open.
+    _lock: File,
+}
+
+#[derive(Default)]
+struct Progress {
+    announced: bool,
+    changes: Changes,
+    files: HashMap<String, Made>,
+    parts: HashMap<String, Vec<(Key, Place)>>,
+}
+
+impl<'a> Publication<'a> {
+    /// Begins to make the folder hold the files of these paths, and no others of ours. `record` is
+    /// where it is remembered what was done.
+    ///
+    /// # Errors
+    /// When another build is at work, or the file system refuses.
+    pub fn begin(
+        out: &'a Path,
+        planned: &'a BTreeSet<String>,
+        record: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        fs::create_dir_all(out).map_err(failed(out))?;
+        // The folder itself is the lock: nothing in it is touched for it.
+        let lock = File::open(out).map_err(failed(out))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked(out.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(failed(out)(error)),
+        }
+        let folder = Folder { out };
+        let is_new = fs::read_dir(out).map_err(failed(out))?.next().is_none();
+        let last: Record = record.as_deref().and_then(cache::load).unwrap_or_default();
+        // The record is that of the last build when the list of files is the one that it left.
+        let is_last = last.files.get(MANIFEST).is_some_and(|made| folder.looks(MANIFEST, made));
+        let before = if is_last { BTreeSet::new() } else { folder.manifest()? };
+        let publication = Self {
+            folder,
+            planned,
+            record,
+            last,
+            is_new,
+            before,
+            progress: Mutex::default(),
+            _lock: lock,
+        };
+        if !is_last {
+            publication.sweep()?;
+        }
+        Ok(publication)
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // Nothing in it is ever half changed.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_ours(&self, path: &str) -> bool {
+        self.last.files.contains_key(path) || self.before.contains(path)
+    }
+
+    fn sweep(&self) -> Result<(), Error> {
+        self.folder.sweep(self.planned.iter().chain(&self.before))
+    }
+
+    /// Whether a file is there already and was made from the same.
+    pub fn is_current(&self, path: &str, key: Key) -> bool {
+        let made = self.last.files.get(path).filter(|made| made.key == key);
+        let Some(made) = made.filter(|made| self.folder.looks(path, made)) else { return false };
+        let mut progress = self.progress();
+        progress.changes.unchanged += 1;
+        progress.files.insert(path.to_owned(), *made);
+        if let Some(parts) = self.last.parts.get(path) {
+            progress.parts.insert(path.to_owned(), parts.clone());
+        }
+        true
+    }
+
+    /// The parts of an assembled file of the last build, if it is still as that left it.
+    pub fn parts(&self, path: &str) -> Option<Parts> {
+        let made = self.last.files.get(path)?;
+        let places = self.last.parts.get(path)?.iter().copied().collect();
+        let file = File::open(self.folder.out.join(path)).ok()?;
+        let same = Stamp::of(&file.metadata().ok()?) == made.stamp;
+        same.then_some(Parts { file, places })
+    }
+
+    /// Makes a file hold these bytes.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn write(&self, path: &str, key: Key, bytes: &[u8]) -> Result<(), Error> {
+        let same = |target: &Path| fs::read(target).is_ok_and(|existing| existing == bytes);
+        let found = self.folder.compare(path, bytes.len() as u64, self.is_ours(path), same);
+        self.settle(path, key, found, |folder, replace| {
+            let mut file = folder.temporary(path)?;
+            file.write_all(bytes).map_err(failed(&folder.out.join(path)))?;
+            folder.put(path, file, replace)
+        })
+    }
+
+    /// Does what is to be done about what was found at a path.
+    fn settle(
+        &self,
+        path: &str,
+        key: Key,
+        found: Found,
+        write: impl FnOnce(&Folder<'_>, bool) -> Result<Option<Metadata>, Error>,
+    ) -> Result<(), Error> {
+        let is_new = !self.is_ours(path);
+        let foreign = |why: &str| {
+            self.progress().changes.foreign.push((path.to_owned(), why.to_owned()));
+        };
+        let file = match found {
             Found::Foreign(why) => {
-                changes.foreign.push((path.clone(), why.to_owned()));
-                continue;
+                foreign(why);
+                return Ok(());
+            }
+            Found::Same(metadata) => {
+                self.progress().changes.unchanged += 1;
+                metadata
+            }
+            Found::Ours => {
+                self.announce()?;
+                let Some(metadata) = write(&self.folder, !is_new)? else {
+                    // Somebody was faster than we between looking and writing.
+                    foreign("it appeared just now");
+                    return Ok(());
+                };
+                self.progress().changes.written.push(path.to_owned());
+                metadata
+            }
+        };
+        let made = Made { key, stamp: Stamp::of(&file) };
+        self.progress().files.insert(path.to_owned(), made);
+        Ok(())
+    }
+
+    /// Says, before the first change, which files will be ours.
+    fn announce(&self) -> Result<(), Error> {
+        let mut progress = self.progress();
+        if progress.announced {
+            return Ok(());
+        }
+        self.sweep()?;
+        let theirs = |path: &&String| {
+            !self.is_new
+                && !self.is_ours(path)
+                && fs::symlink_metadata(self.folder.out.join(path)).is_ok()
+        };
+        let planned = self.planned.iter().filter(|path| !theirs(path));
+        let files: BTreeSet<&String> = planned.chain(self.ours()).collect();
+        self.folder.write_manifest(files)?;
+        progress.announced = true;
+        Ok(())
+    }
+
+    /// The files of the last build.
+    fn ours(&self) -> impl Iterator<Item = &String> {
+        self.last.files.keys().filter(|path| *path != MANIFEST).chain(&self.before)
+    }
+
+    /// Begins a file that is put together from parts.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn assemble(&self, path: &str, key: Key, frame: Frame) -> Result<Assembly, Error> {
+        self.announce()?;
+        let mut file = BufWriter::with_capacity(PIECE, self.folder.temporary(path)?);
+        file.write_all(frame.head.as_bytes()).map_err(failed(&self.folder.out.join(path)))?;
+        let (path, at) = (path.to_owned(), frame.head.len() as u64);
+        Ok(Assembly { path, key, frame, file, at, places: Vec::new(), buffer: Vec::new() })
+    }
+
+    /// Puts an assembled file in its place. `lasting` when others are made from its parts, now or
+    /// in the next build.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn finish_assembly(&self, assembly: Assembly, lasting: bool) -> Result<Parts, Error> {
+        let Assembly { path, key, frame, mut file, places, .. } = assembly;
+        let target = self.folder.out.join(&path);
+        let close = if places.is_empty() { "" } else { frame.close };
+        file.write_all(close.as_bytes())
+            .and_then(|()| file.write_all(frame.tail.as_bytes()))
+            .map_err(failed(&target))?;
+        let file = file.into_inner().map_err(|error| failed(&target)(error.into_error()))?;
+        let reader = file.reopen().map_err(failed(&target))?;
+        let length = reader.metadata().map_err(failed(&target))?.len();
+        let same = |target: &Path| is_same(target, &reader).unwrap_or(false);
+        let found = self.folder.compare(&path, length, self.is_ours(&path), same);
+        self.settle(&path, key, found, |folder, replace| folder.put(&path, file, replace))?;
+        if lasting {
+            self.progress().parts.insert(path, places.clone());
+        }
+        Ok(Parts { file: reader, places: places.into_iter().collect() })
+    }
+
+    /// Removes what is ours and not to be published any more, and remembers what was done.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn finish(self) -> Result<Changes, Error> {
+        let mut stale: Vec<&String> =
+            self.ours().filter(|path| !self.planned.contains(*path)).collect();
+        stale.sort();
+        for path in stale {
+            self.announce()?;
+            if self.folder.remove(path)? {
+                self.progress().changes.removed.push(path.clone());
             }
         }
-        ours.insert(path.clone());
-    }
-    // A path that is to be published and is somebody else's is not stale.
-    let stale: Vec<&String> = before.iter().filter(|path| !tree.contains_key(*path)).collect();
-    if !todo.is_empty() || !stale.is_empty() {
-        let announced: BTreeSet<String> = before.union(&ours).cloned().collect();
-        folder.write_manifest(&announced, &before)?;
-    }
-    for (path, bytes) in todo {
-        match folder.write(path, bytes, before.contains(path)) {
-            Ok(()) => changes.written.push(path.clone()),
-            Err(Error::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Somebody was faster than we between looking and writing.
-                ours.remove(path);
-                changes.foreign.push((path.clone(), "it appeared just now".to_owned()));
-            }
-            Err(error) => return Err(error),
+        let mut progress = self.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+        progress.changes.written.sort();
+        progress.changes.foreign.sort();
+        let recorded = self.last.files.get(MANIFEST);
+        if !progress.announced
+            && recorded.is_some_and(|made| self.folder.looks(MANIFEST, made))
+            && progress.files.len() + 1 == self.last.files.len()
+        {
+            return Ok(progress.changes);
         }
-    }
-    for path in stale {
-        if folder.remove(path)? {
-            changes.removed.push(path.clone());
+        let metadata = self.folder.write_manifest(progress.files.keys().collect())?;
+        let made = Made { key: Key::of(b"manifest"), stamp: Stamp::of(&metadata) };
+        progress.files.insert(MANIFEST.to_owned(), made);
+        if let Some(path) = &self.record {
+            cache::save(path, &Record { files: progress.files, parts: progress.parts });
         }
+        Ok(progress.changes)
     }
-    folder.write_manifest(&ours, &before)?;
-    Ok(changes)
+}
+
+/// Whether two files hold the same, from beginning to end.
+fn is_same(path: &Path, other: &File) -> io::Result<bool> {
+    let mut one = BufReader::with_capacity(PIECE, File::open(path)?);
+    let mut from = 0;
+    let mut theirs = Vec::new();
+    loop {
+        let piece = io::BufRead::fill_buf(&mut one)?;
+        let length = piece.len();
+        if length == 0 {
+            return Ok(true);
+        }
+        theirs.resize(length, 0);
+        read_at(other, &mut theirs, from)?;
+        if piece != theirs {
+            return Ok(false);
+        }
+        from += length as u64;
+        io::BufRead::consume(&mut one, length);
+    }
 }
 
 /// What stands where a file is to be written.
 enum Found {
     /// The same bytes.
-    Same,
+    Same(Metadata),
     /// Nothing, or a file of ours.
     Ours,
     /// Something else, and what.
@@ -157,21 +488,29 @@ impl Folder<'_> {
         Ok(list.lines().filter(|path| is_inside(path)).map(str::to_owned).collect())
     }
 
-    fn write_manifest(
-        &self,
-        files: &BTreeSet<String>,
-        before: &BTreeSet<String>,
-    ) -> Result<(), Error> {
+    /// Writes the list of our files, unless it is there.
+    fn write_manifest(&self, files: BTreeSet<&String>) -> Result<Metadata, Error> {
         let path = self.out.join(MANIFEST);
-        let list: String = files.iter().map(|path| format!("{path}\n")).collect();
-        let text = format!("{SIGNATURE}\n{list}");
-        if files == before && fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
-            return Ok(());
+        let mut text = format!("{SIGNATURE}\n");
+        for file in files {
+            text.push_str(file);
+            text.push('\n');
         }
-        self.write(MANIFEST, text.as_bytes(), true)
+        if !fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+            let mut file = self.temporary(MANIFEST)?;
+            file.write_all(text.as_bytes()).map_err(failed(&path))?;
+            self.put(MANIFEST, file, true)?;
+        }
+        fs::symlink_metadata(&path).map_err(failed(&path))
     }
 
-    fn compare(&self, path: &str, bytes: &[u8], ours: bool) -> Found {
+    /// Whether a file looks as it did when it was made.
+    fn looks(&self, path: &str, made: &Made) -> bool {
+        fs::symlink_metadata(self.out.join(path))
+            .is_ok_and(|file| file.is_file() && Stamp::of(&file) == made.stamp)
+    }
+
+    fn compare(&self, path: &str, length: u64, ours: bool, same: impl Fn(&Path) -> bool) -> Found {
         let target = self.out.join(path);
         match fs::symlink_metadata(&target) {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
@@ -180,10 +519,8 @@ impl Folder<'_> {
             Err(_) => Found::Ours,
             Ok(metadata) if metadata.is_dir() => Found::Foreign("there is a folder of that name"),
             Ok(metadata) if metadata.is_file() => {
-                let same = metadata.len() == bytes.len() as u64
-                    && fs::read(&target).is_ok_and(|existing| existing == bytes);
-                match (same, ours) {
-                    (true, _) => Found::Same,
+                match (metadata.len() == length && same(&target), ours) {
+                    (true, _) => Found::Same(metadata),
                     (false, true) => Found::Ours,
                     (false, false) => Found::Foreign("crieur did not write it"),
                 }
@@ -193,11 +530,10 @@ impl Folder<'_> {
         }
     }
 
-    /// Writes a file beside its place and moves it there at once.
-    fn write(&self, path: &str, bytes: &[u8], replace: bool) -> Result<(), Error> {
+    /// A new file beside the place of another.
+    fn temporary(&self, path: &str) -> Result<NamedTempFile, Error> {
         let target = self.out.join(path);
         let parent = target.parent().unwrap_or(self.out);
-        fs::create_dir_all(parent).map_err(failed(parent))?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(TEMPORARY).suffix(".tmp");
         #[cfg(unix)]
@@ -206,10 +542,33 @@ impl Folder<'_> {
             // As any program would create it: the umask decides, and web servers can read it.
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let mut file = builder.tempfile_in(parent).map_err(failed(&target))?;
-        file.write_all(bytes).map_err(failed(&target))?;
+        let file = match builder.tempfile_in(parent) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(parent).map_err(failed(parent))?;
+                builder.tempfile_in(parent)
+            }
+            made => made,
+        };
+        file.map_err(failed(&target))
+    }
+
+    /// Moves a new file to its place at once. `None` when something is there that may not be
+    /// replaced.
+    fn put(
+        &self,
+        path: &str,
+        file: NamedTempFile,
+        replace: bool,
+    ) -> Result<Option<Metadata>, Error> {
+        let target = self.out.join(path);
         let moved = if replace { file.persist(&target) } else { file.persist_noclobber(&target) };
-        moved.map(|_| ()).map_err(|error| failed(&target)(error.error))
+        match moved {
+            Ok(file) => file.metadata().map(Some).map_err(failed(&target)),
+            Err(error) if !replace && error.error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(None)
+            }
+            Err(error) => Err(failed(&target)(error.error)),
+        }
     }
 
     /// Removes a file of ours and the folders that it leaves empty. `false` when it was gone.
@@ -261,6 +620,21 @@ fn is_inside(path: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    type Tree = std::collections::BTreeMap<String, Vec<u8>>;
+
+    /// Publishes a tree, with the record of the last time.
+    fn publish(out: &Path, tree: &Tree) -> Result<Changes, Error> {
+        let planned: BTreeSet<String> = tree.keys().cloned().collect();
+        let record = out.with_extension("record");
+        let publication = Publication::begin(out, &planned, Some(record))?;
+        for (path, bytes) in tree {
+            if !publication.is_current(path, Key::of(bytes)) {
+                publication.write(path, Key::of(bytes), bytes)?;
+            }
+        }
+        publication.finish()
+    }
 
     fn tree(files: &[(&str, &str)]) -> Tree {
         files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect()

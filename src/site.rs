@@ -10,6 +10,8 @@ use serde::Deserialize;
 use unic_langid::LanguageIdentifier;
 use url::Url;
 
+use crate::cache::Key;
+
 mod settings;
 
 pub use settings::KEYS;
@@ -380,6 +382,18 @@ impl Layout {
     /// What nobody else may read.
     pub fn private(&self) -> PathBuf {
         self.root.join(".crieur")
+    }
+
+    /// A cache by its name: what can be found out again.
+    pub fn cache(&self, name: &str) -> PathBuf {
+        self.private().join("cache").join(name)
+    }
+
+    /// What was written into an output folder, and from what.
+    pub fn record(&self, out: &Path) -> PathBuf {
+        let out = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+        let key = Key::of(out.as_os_str().as_encoded_bytes());
+        self.cache(&format!("output-{}", key.name()))
     }
 
     /// The mailing list: where the settings say, or beside them.

@@ -132,12 +132,9 @@ impl View {
             facts: facts(posting, catalog),
             summary: text.summary,
             body: text.html,
-            language: posting
-                .language
-                .clone()
-                .filter(|language| *language != site.language.to_string()),
+            language: language(posting, site).map(str::to_owned),
             published: posting.published(site.timezone),
-            updated: distinct(posting.updated(site.timezone, site.ids.since_day()), &posting.id),
+            updated: updated(posting, site),
             extra: posting.extra.clone(),
         }
     }
@@ -170,6 +167,18 @@ fn facts(posting: &Posting, catalog: &Catalog) -> Vec<Fact> {
     .into_iter()
     .filter_map(|(label, value)| Some(Fact { label: catalog.word(label), value: value? }))
     .collect()
+}
+
+/// When a posting last changed: an instant that no other posting of the site shares.
+pub fn updated(posting: &Posting, site: &Site) -> DateTime<Utc> {
+    distinct(posting.updated(site.timezone, site.ids.since_day()), &posting.id)
+}
+
+/// The language of a posting, where it is not the site's.
+pub fn language<'a>(posting: &'a Posting, site: &Site) -> Option<&'a str> {
+    let language = posting.language.as_deref();
+    let usual = site.language.to_string();
+    language.filter(|language| *language != usual)
 }
 
 /// An instant that differs from that of another posting changed in the same second. git and

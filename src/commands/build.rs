@@ -1,24 +1,24 @@
 //! `crieur build`: publishes feeds and pages.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use rayon::prelude::*;
 use url::Url;
 
 use super::{Failure, Opened, Outcome, Result, Shell, configuration, outcome, temporary};
+use crate::cache::Key;
 use crate::calendar;
 use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
-use crate::feeds::{self, Candidate, EXTENSIONS, Entry, Feed};
-use crate::job_posting;
-use crate::pages::{self, Listed, Shown, Teams};
+use crate::edition::{self, Edition, FileOf, Means, Rendered, list_path};
+use crate::feeds::{Feed, Format, Frame};
+use crate::outline::Outline;
 use crate::posting::Posting;
-use crate::posting::lifecycle::{self, Rules, State};
-use crate::publish::{self, Tree};
+use crate::publish::{self, Assembly, Changes, Parts, Publication};
 use crate::site::Site;
-use crate::templates;
-use crate::view::page_path;
 use crate::websub;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Build) -> Result {
@@ -60,9 +60,9 @@ pub(super) fn build(
     }
     let out = out.unwrap_or_else(|| opened.layout.out());
     refuse_private(opened, &out)?;
-    let published = tree(opened, &loaded.postings)?;
+    let published = publish_all(opened, &loaded.postings, &out)?;
     loaded.diagnostics.extend(published.diagnostics);
-    let changes = publish::publish(&out, &published.tree).map_err(refused)?;
+    let changes = published.changes;
     for (path, why) in &changes.foreign {
         loaded.diagnostics.push(
             Diagnostic::new(
@@ -90,8 +90,8 @@ pub(super) fn build(
         line.push_str(&format!(" ({tally}; see `crieur check`)"));
     }
     let is_feed = |path: &&String| {
-        let format = path.rsplit('.').next().unwrap_or_default();
-        EXTENSIONS.contains(&format)
+        let extension = path.rsplit('.').next().unwrap_or_default();
+        Format::ALL.iter().any(|format| format.extension() == extension)
     };
     Ok(Built {
         outcome: outcome(&loaded.diagnostics, false),
@@ -142,190 +142,298 @@ fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The calendar of everything, and one for each of its postings.
-fn calendars(opened: &Opened, shown: &[Shown<'_>]) -> Vec<(String, Vec<u8>)> {
-    let Opened { site, catalog, now, .. } = opened;
-    let rules = Rules::of(site);
-    let mut events = Vec::new();
-    let mut files = Vec::new();
-    for Shown { posting, entry, .. } in shown {
-        let event = calendar::entry(posting, *now, &rules)
-            .and_then(|kind| calendar::event(posting, &entry.view, kind, site, catalog));
-        let Some(event) = event else { continue };
-        let path = calendar::event_path(&posting.slug);
-        let bytes = calendar::calendar(site, catalog, &path, vec![event.clone()]);
-        files.push((path, bytes));
-        events.push((posting.closes.map(|closes| closes.end(rules.zone)), &posting.slug, event));
-    }
-    events.sort_by_key(|(ends, slug, _)| (*ends, *slug));
-    let events = events.into_iter().map(|(.., event)| event).collect();
-    files.push((
-        calendar::CLOSING_DATES.to_owned(),
-        calendar::calendar(site, catalog, calendar::CLOSING_DATES, events),
-    ));
-    files
-}
-
-/// What is to be published.
-#[derive(Default)]
+/// What was published.
 struct Published {
-    tree: Tree,
+    changes: Changes,
     open: usize,
     feeds: usize,
     diagnostics: Vec<Diagnostic>,
 }
 
-/// Renders everything: a pure function of the site, its postings and the instant.
-fn tree(opened: &Opened, postings: &[Posting]) -> Result<Published> {
-    let Opened { site, catalog, templates, now, .. } = opened;
-    let rules = Rules::of(site);
-
-    let mut published = Published::default();
-    // A page stays when its posting closes; drafts and what opens later have none yet.
-    let shown: Vec<(&Posting, State)> = postings
-        .iter()
-        .map(|posting| (posting, lifecycle::state(posting, *now, &rules)))
-        .filter(|(posting, _)| lifecycle::was_shown(posting, *now, rules.zone))
-        .collect();
-    let entries =
-        shown.par_iter().map(|(posting, _)| Entry::new(posting, site, catalog, templates));
-    let ready =
-        kept(&shown, |(posting, _)| posting, entries.collect(), &mut published.diagnostics)?;
-    let shown: Vec<Shown<'_>> = ready
-        .iter()
-        .map(|((posting, state), entry)| Shown {
-            posting,
-            entry,
-            state: *state,
-            in_calendar: calendar::entry(posting, *now, &rules).is_some(),
-            is_job: *state == State::Open
-                && job_posting::offered_until(posting, &entry.view, site) > *now,
-        })
-        .collect();
-    let rendered = {
-        let open = listed(opened, &shown);
-        let teams = Teams::new(&open);
-        shown.par_iter().map(|shown| pages::posting(site, shown, &teams, templates)).collect()
-    };
-    let ready = kept(&shown, |shown| shown.posting, rendered, &mut published.diagnostics)?;
-    let mut shown = Vec::with_capacity(ready.len());
-    for (one, page) in ready {
-        published.tree.insert(page_path(&one.posting.slug), page);
-        shown.push(one);
+/// Publishes everything: a pure function of the site, its postings and the instant. A template that
+/// fails for one posting must not keep the others from being published; one that fails for all is to
+/// be mended.
+fn publish_all(opened: &Opened, postings: &[Posting], out: &Path) -> Result<Published> {
+    let Opened { site, catalog, templates, own, .. } = opened;
+    let means = Means { site, catalog, templates, own, key: opened.key };
+    let mut kept: Vec<Posting>;
+    let mut postings = postings;
+    let mut failures: Vec<Diagnostic> = Vec::new();
+    loop {
+        let mut edition = Edition::new(means, postings, opened.now);
+        let press = Press { opened, edition: &edition, out };
+        let failed = match press.run()? {
+            Run::Done(changes) => {
+                let (open, feeds) = (edition.open(), edition.feeds.len());
+                let mut diagnostics = std::mem::take(&mut edition.diagnostics);
+                diagnostics.append(&mut failures);
+                return Ok(Published { changes, open, feeds, diagnostics });
+            }
+            Run::Failed(failed) => failed,
+        };
+        let left_out: BTreeSet<Arc<str>> = failed.keys().cloned().collect();
+        for (path, error) in failed {
+            if left_out.len() == edition.outlines.len() {
+                return Err(configuration(error));
+            }
+            failures.push(
+                Diagnostic::new(Severity::Error, Code::Template, path, error.to_string()).help(
+                    "the posting was left out: let the template ask whether it has the value",
+                ),
+            );
+        }
+        // Once more without them: other files must not speak of them.
+        kept = postings.iter().filter(|p| !left_out.contains(&p.source.path)).cloned().collect();
+        postings = &kept;
     }
-    let open = listed(opened, &shown);
-    let candidates: Vec<Candidate<'_>> = shown
-        .iter()
-        .map(|Shown { posting, entry, state, .. }| Candidate {
-            posting,
-            entry: (*state == State::Open).then_some(*entry),
-        })
-        .collect();
-    let feeds = feeds::feeds(site, &candidates, catalog, *now);
-    let written: Vec<(String, Vec<u8>)> = feeds
-        .par_iter()
-        .flat_map_iter(|feed| EXTENSIONS.iter().map(move |extension| (feed, *extension)))
-        .map(|(feed, extension)| Ok((format!("{}.{extension}", feed.path), feed.write(extension)?)))
-        .collect::<std::result::Result<_, feeds::Error>>()
-        .map_err(|error| Failure::Temporary(error.into()))?;
-    published.tree.extend(written);
-    published.tree.extend(calendars(opened, &shown));
-    let opml = feeds::opml::write(site, &feeds)
-        .map_err(|message| temporary(anyhow!("feeds.opml: {message}")))?;
-    published.tree.insert("feeds.opml".to_owned(), opml);
-    pages(opened, &shown, &open, &feeds, &mut published)?;
-    published.open = open.len();
-    published.feeds = feeds.len();
-    Ok(published)
 }
 
-/// What could be rendered. A template that fails for one posting must not keep the others from being
-/// published; one that fails for all is to be mended.
-fn kept<P: Copy, T>(
-    all: &[P],
-    posting: impl Fn(&P) -> &Posting,
-    mut rendered: Vec<std::result::Result<T, templates::Error>>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Result<Vec<(P, T)>> {
-    if rendered.iter().all(std::result::Result::is_err)
-        && let Some(Err(error)) = rendered.pop()
-    {
-        return Err(configuration(error));
+/// How a run through all files ended.
+enum Run {
+    /// Everything is published.
+    Done(Changes),
+    /// Some postings could not be rendered.
+    Failed(HashMap<Arc<str>, edition::Error>),
+}
+
+/// How many postings are rendered before what became of them is written: so much is held in memory.
+const BATCH: usize = 512;
+
+/// The files that others are assembled from: the feeds of everything, and the calendar.
+struct Assembled {
+    path: String,
+    /// What was to be assembled and is at work; nothing where the file is current.
+    assembly: Option<Assembly>,
+    /// The last version.
+    last: Option<Parts>,
+}
+
+impl Assembled {
+    fn begin(
+        publication: &Publication<'_>,
+        path: String,
+        key: Key,
+        frame: impl FnOnce() -> Result<Frame>,
+    ) -> Result<Self> {
+        let last = publication.parts(&path);
+        let assembly = if last.is_some() && publication.is_current(&path, key) {
+            None
+        } else {
+            Some(publication.assemble(&path, key, frame()?).map_err(refused)?)
+        };
+        Ok(Self { path, assembly, last })
     }
-    let mut kept = Vec::with_capacity(rendered.len());
-    for (one, rendered) in all.iter().zip(rendered) {
-        match rendered {
-            Ok(rendered) => kept.push((*one, rendered)),
-            Err(error) => {
-                let path = posting(one).source.path.clone();
-                diagnostics.push(
-                    Diagnostic::new(Severity::Error, Code::Template, path, error.to_string()).help(
-                        "the posting was left out: let the template ask whether it has the value",
-                    ),
-                );
-            }
+
+    /// Whether a part has to be rendered.
+    fn needs(&self, key: Key) -> bool {
+        self.assembly.is_some() && !self.last.as_ref().is_some_and(|last| last.has(key))
+    }
+
+    /// Adds a part that was rendered, or else that of the last version.
+    fn add(&mut self, key: Key, part: Option<&str>) -> std::io::Result<()> {
+        match (&mut self.assembly, part, &self.last) {
+            (Some(assembly), Some(part), _) => assembly.add(key, part.as_bytes()),
+            (Some(assembly), None, Some(last)) => assembly.copy(key, last),
+            _ => Ok(()),
         }
     }
-    Ok(kept)
-}
 
-/// The open postings.
-fn listed<'a>(opened: &Opened, shown: &[Shown<'a>]) -> Vec<Listed<'a>> {
-    let open = shown.iter().filter(|shown| shown.state == State::Open);
-    open.map(|Shown { posting, entry, .. }| Listed {
-        posting,
-        entry,
-        days_left: lifecycle::days_left(posting, opened.now, opened.site.timezone),
-    })
-    .collect()
-}
-
-/// The lists, and what belongs to a site of pages.
-fn pages(
-    opened: &Opened,
-    shown: &[Shown<'_>],
-    open: &[Listed<'_>],
-    feeds: &[Feed<'_>],
-    published: &mut Published,
-) -> Result<()> {
-    let Opened { site, templates, own, .. } = opened;
-    let template = |error: templates::Error| configuration(error);
-    let lists: Vec<(String, Vec<u8>)> = feeds
-        .par_iter()
-        .map(|feed| {
-            let category = feed.category.as_ref();
-            let path = category.map_or_else(|| "index.html".to_owned(), feeds::facet_path);
-            Ok((path, pages::index(site, open, feeds, category, templates)?))
-        })
-        .collect::<std::result::Result<_, templates::Error>>()
-        .map_err(template)?;
-    published.tree.extend(lists);
-    let not_found = pages::not_found(site, templates).map_err(template)?;
-    published.tree.insert("404.html".to_owned(), not_found);
-    for (name, built_in) in templates::STATIC {
-        let text = own.get(*name).map_or(*built_in, String::as_str);
-        published.tree.insert((*name).to_owned(), text.as_bytes().to_vec());
-    }
-    let lists = feeds.iter().map(|feed| (feed.home.to_string(), feed.updated));
-    let postings = open.iter().map(|listed| &listed.entry.view);
-    let postings = postings.map(|view| (view.url.clone(), view.updated));
-    published.tree.insert("sitemap.xml".to_owned(), pages::sitemap(lists.chain(postings)));
-    for Shown { posting, entry, .. } in shown {
-        for address in &posting.redirect_from {
-            let page = pages::moved(site, &entry.view, templates).map_err(template)?;
-            let path =
-                pages::moved_path(address).filter(|path| publish::has_room(&published.tree, path));
-            if let Some(path) = path {
-                published.tree.insert(path, page);
-            } else {
-                let message = format!("`redirect_from`: there can be no page at `{address}`");
-                let (severity, code) = (Severity::Warning, Code::InvalidAddress);
-                published.diagnostics.push(
-                    Diagnostic::new(severity, code, posting.source.path.clone(), message)
-                        .help("name an address where nothing else is"),
-                );
-            }
+    /// Puts the file in its place. Its parts can be read afterwards.
+    fn finish(self, publication: &Publication<'_>) -> Result<Parts> {
+        match (self.assembly, self.last) {
+            (Some(assembly), _) => publication.finish_assembly(assembly, true).map_err(refused),
+            (None, Some(last)) => Ok(last),
+            (None, None) => Err(temporary(anyhow!("`{}` is gone", self.path))),
         }
     }
-    Ok(())
+}
+
+/// Writes an edition.
+struct Press<'a> {
+    opened: &'a Opened,
+    edition: &'a Edition<'a>,
+    out: &'a Path,
+}
+
+/// What became of one posting of a batch.
+struct Fresh {
+    at: usize,
+    /// Nothing where everything of it is as it should be.
+    rendered: std::result::Result<Option<Rendered>, edition::Error>,
+}
+
+impl Press<'_> {
+    /// Writes every file that is not as it should be: pages first, then what leads to them.
+    fn run(&self) -> Result<Run> {
+        let edition = self.edition;
+        let record = self.opened.layout.record(self.out);
+        let publication =
+            Publication::begin(self.out, &edition.paths, Some(record)).map_err(refused)?;
+        let Some((everything, by_facet)) = edition.feeds.split_first() else {
+            return Err(temporary(anyhow!("a site without a feed")));
+        };
+        let key = edition.feed_key(everything);
+        let mut feeds = Vec::with_capacity(Format::ALL.len());
+        for format in Format::ALL {
+            let frame = || everything.frame(format).map_err(temporary);
+            feeds.push(Assembled::begin(&publication, everything.file(format), key, frame)?);
+        }
+        let events = edition.events();
+        let key = Key::join(
+            [self.opened.key.bytes()].into_iter().chain(events.iter().map(|(_, key)| key.bytes())),
+        );
+        let path = calendar::CLOSING_DATES.to_owned();
+        let mut calendar =
+            Assembled::begin(&publication, path, key, || Ok(edition.calendar_frame()))?;
+
+        let parts_needed = |outline: &Outline<'_>| {
+            outline.is_open() && feeds.iter().any(|feed| feed.needs(outline.key))
+        };
+        let mut needed: Vec<bool> = edition.outlines.par_iter().map(parts_needed).collect();
+        for (at, key) in &events {
+            if let Some(needed) = needed.get_mut(*at) {
+                *needed |= calendar.needs(*key);
+            }
+        }
+        // What is open in the order of the feeds, then the rest.
+        let is_closed = |at: &usize| edition.outlines.get(*at).is_some_and(|o| !o.is_open());
+        let closed = (0..edition.outlines.len()).filter(is_closed);
+        let order: Vec<usize> = everything.members.iter().copied().chain(closed).collect();
+        let mut texts: HashMap<usize, String> = HashMap::new();
+        let mut failed: HashMap<Arc<str>, edition::Error> = HashMap::new();
+        let mut batches = order.chunks(BATCH);
+        let mut batch = self.postings(&publication, &needed, batches.next())?;
+        while !batch.is_empty() {
+            // While the next batch is rendered, this one is written into the feeds.
+            let (next, added) = rayon::join(
+                || self.postings(&publication, &needed, batches.next()),
+                || self.add(&mut feeds, &batch),
+            );
+            added?;
+            for Fresh { at, rendered } in std::mem::replace(&mut batch, next?) {
+                match rendered {
+                    Ok(rendered) => {
+                        texts.extend(rendered.and_then(|r| r.event).map(|event| (at, event)));
+                    }
+                    Err(error) => {
+                        let path = edition.outlines.get(at).map(|o| o.posting.source.path.clone());
+                        failed.extend(path.map(|path| (path, error)));
+                    }
+                }
+            }
+        }
+        if !failed.is_empty() {
+            return Ok(Run::Failed(failed));
+        }
+        for (at, key) in events {
+            calendar.add(key, texts.get(&at).map(String::as_str)).map_err(temporary)?;
+        }
+        calendar.finish(&publication)?;
+        let feeds: Vec<Parts> =
+            feeds.into_iter().map(|feed| feed.finish(&publication)).collect::<Result<_>>()?;
+        self.lists(&publication, everything, by_facet, &feeds)?;
+        Ok(Run::Done(publication.finish().map_err(refused)?))
+    }
+
+    /// Renders what has to be rendered of a batch of postings, and writes their own files.
+    fn postings(
+        &self,
+        publication: &Publication<'_>,
+        needed: &[bool],
+        batch: Option<&[usize]>,
+    ) -> Result<Vec<Fresh>> {
+        let posting = |at: &usize| -> Result<Option<Fresh>> {
+            let Some(outline) = self.edition.outlines.get(*at) else { return Ok(None) };
+            let mut files = self.edition.files(*at);
+            files.retain(|(path, key, _)| !publication.is_current(path, *key));
+            if files.is_empty() && !needed.get(*at).is_some_and(|needed| *needed) {
+                return Ok(Some(Fresh { at: *at, rendered: Ok(None) }));
+            }
+            let rendered = match self.edition.render(*at, outline) {
+                Ok(rendered) => rendered,
+                Err(error) => return Ok(Some(Fresh { at: *at, rendered: Err(error) })),
+            };
+            for (path, key, file) in files {
+                let own;
+                let bytes = match (file, &rendered) {
+                    (FileOf::Page, Rendered { page, .. })
+                    | (FileOf::Moved, Rendered { moved: Some(page), .. }) => page,
+                    (FileOf::Calendar, Rendered { event: Some(event), .. }) => {
+                        own = self.edition.calendar_of(&path, event);
+                        &own
+                    }
+                    _ => continue,
+                };
+                publication.write(&path, key, bytes).map_err(refused)?;
+            }
+            let rendered = Rendered { page: Vec::new(), moved: None, ..rendered };
+            Ok(Some(Fresh { at: *at, rendered: Ok(Some(rendered)) }))
+        };
+        batch.unwrap_or_default().par_iter().filter_map(|at| posting(at).transpose()).collect()
+    }
+
+    /// Writes a batch of postings into the feeds of everything.
+    fn add(&self, feeds: &mut [Assembled], batch: &[Fresh]) -> Result<()> {
+        feeds.par_iter_mut().enumerate().try_for_each(|(format, feed)| {
+            for Fresh { at, rendered } in batch {
+                let outline = self.edition.outlines.get(*at).filter(|outline| outline.is_open());
+                let (Some(outline), Ok(rendered)) = (outline, rendered) else { continue };
+                let part = rendered.as_ref().and_then(|rendered| rendered.parts.get(format));
+                feed.add(outline.key, part.map(String::as_str)).map_err(temporary)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes the feeds by facet, which are selections of that of everything, the pages of lists,
+    /// and what belongs to the site as a whole.
+    fn lists(
+        &self,
+        publication: &Publication<'_>,
+        everything: &Feed<'_>,
+        by_facet: &[Feed<'_>],
+        parts: &[Parts],
+    ) -> Result<()> {
+        let edition = self.edition;
+        by_facet.par_iter().try_for_each(|feed| -> Result<()> {
+            let key = edition.feed_key(feed);
+            for (format, parts) in Format::ALL.into_iter().zip(parts) {
+                let path = feed.file(format);
+                if publication.is_current(&path, key) {
+                    continue;
+                }
+                let frame = feed.frame(format).map_err(temporary)?;
+                let mut assembly = publication.assemble(&path, key, frame).map_err(refused)?;
+                for at in &feed.members {
+                    if let Some(outline) = edition.outlines.get(*at) {
+                        assembly.copy(outline.key, parts).map_err(temporary)?;
+                    }
+                }
+                publication.finish_assembly(assembly, false).map_err(refused)?;
+            }
+            self.list(publication, feed)
+        })?;
+        self.list(publication, everything)?;
+        let whole = edition.whole().map_err(|error| match error {
+            edition::Error::Template(error) => configuration(error),
+            edition::Error::Feed(error) => temporary(error),
+        })?;
+        for (path, bytes) in whole {
+            let key = Key::of(&bytes);
+            if !publication.is_current(path, key) {
+                publication.write(path, key, &bytes).map_err(refused)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the page of a list.
+    fn list(&self, publication: &Publication<'_>, feed: &Feed<'_>) -> Result<()> {
+        let (path, key) = (list_path(feed), self.edition.list_key(feed));
+        if publication.is_current(&path, key) {
+            return Ok(());
+        }
+        let page = self.edition.list(feed).map_err(configuration)?;
+        publication.write(&path, key, &page).map_err(refused)
+    }
 }

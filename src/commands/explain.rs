@@ -6,7 +6,8 @@ use super::mailing::{self, ledger_failure};
 use super::{Failure, Outcome, Result, Shell, list, print};
 use crate::cli;
 use crate::diagnostics::{Diagnostic, nearest, plural};
-use crate::feeds::{EXTENSIONS, categories};
+use crate::feeds::Format;
+use crate::outline::categories;
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::vocabulary::Field;
 use crate::posting::{Posting, Status};
@@ -63,7 +64,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
         lines.push(format!(
             "in the feeds: {} (each as {})",
             feeds.join(", "),
-            EXTENSIONS.join(", ")
+            Format::ALL.map(Format::extension).join(", ")
         ));
     } else {
         lines.push("in the feeds: none".to_owned());

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde_json::json;
 
+use crate::cache::{self, Key};
 use crate::catalog::Catalog;
 use crate::cli::{Cli, Color, Command, Global, LogFormat};
 use crate::clock::Now;
@@ -272,6 +273,8 @@ struct Opened {
     templates: Templates,
     /// The site's own templates, catalogs and other files that replace the built-in ones.
     own: BTreeMap<String, String>,
+    /// Changes with the program, the settings and the templates.
+    key: Key,
     now: DateTime<Utc>,
 }
 
@@ -313,8 +316,10 @@ fn open(layout: &Layout) -> std::result::Result<Opened, Unopened> {
     let catalog = Arc::new(catalog);
     let templates = Templates::new(&own, catalog.clone())
         .map_err(|error| refused(format!("templates/{}", error.name), error.to_string()))?;
+    let parts = own.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
+    let key = Key::join([cache::program().bytes(), text.as_bytes()].into_iter().chain(parts));
     let now = DateTime::UNIX_EPOCH;
-    Ok(Opened { layout: layout.clone(), site, catalog, templates, own, now })
+    Ok(Opened { key, layout: layout.clone(), site, catalog, templates, own, now })
 }
 
 /// The files in the site's `templates/`, by name.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use atom_syndication as atom;
 use atom_syndication::extension::{Extension, ExtensionMap};
 
-use super::{Entry, Feed, GENERATOR};
+use super::{Entry, Feed, Frame, GENERATOR};
 use crate::site::Site;
 
 /// The namespace of `complete`.
@@ -13,16 +13,35 @@ pub const HISTORY: &str = "http://purl.org/syndication/history/1.0";
 /// The namespace of `valid`.
 pub const TERMS: &str = "http://purl.org/dc/terms/";
 
-/// Writes the feed.
+/// What stands around the entries of a feed.
 ///
 /// # Errors
 /// When the library cannot write it.
-pub fn write(feed: &Feed<'_>) -> Result<Vec<u8>, String> {
+pub fn frame(feed: &Feed<'_>) -> Result<Frame, String> {
+    let mut document = document(feed);
+    document.entries.push(atom::Entry::default());
+    Frame::cut(&write(&document)?, SEPARATOR, ENTRY)
+}
+
+/// An entry as it stands in any feed.
+///
+/// # Errors
+/// When the library cannot write it.
+pub fn part(of: &Entry, site: &Site) -> Result<String, String> {
+    let alone = atom::Feed { entries: vec![entry(of, site)], ..atom::Feed::default() };
+    super::cut(&write(&alone)?, ENTRY)
+}
+
+/// How an entry begins and ends.
+const ENTRY: (&str, &str) = ("<entry>", "</entry>");
+/// What stands between entries.
+const SEPARATOR: &str = "\n  ";
+
+fn write(document: &atom::Feed) -> Result<String, String> {
     let config = atom::WriteConfig { write_document_declaration: true, indent_size: Some(2) };
-    let mut bytes =
-        document(feed).write_with_config(Vec::new(), config).map_err(|error| error.to_string())?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    let bytes =
+        document.write_with_config(Vec::new(), config).map_err(|error| error.to_string())?;
+    Ok(String::from_utf8(bytes).map_err(|error| error.to_string())? + "\n")
 }
 
 fn document(feed: &Feed<'_>) -> atom::Feed {
@@ -55,7 +74,6 @@ fn document(feed: &Feed<'_>) -> atom::Feed {
         }],
         generator: Some(atom::Generator { value: GENERATOR.to_owned(), uri: None, version: None }),
         links,
-        entries: feed.entries.iter().map(|posting| entry(posting, site)).collect(),
         // "Complete": what is not in the feed is not open any more.
         extensions: extension("fh", "complete", Some(String::new())),
         namespaces: BTreeMap::from([

@@ -2,19 +2,34 @@
 
 use serde::Serialize;
 
-use super::{Entry, Feed};
+use super::{Entry, Feed, Frame};
 use crate::posting::Moment;
 use crate::posting::moment::rfc3339;
 
-/// Writes the feed.
+/// What stands around the items of a feed.
 ///
 /// # Errors
 /// Never in practice: everything in it can be JSON.
-pub fn write(feed: &Feed<'_>) -> Result<Vec<u8>, String> {
-    let mut bytes =
-        serde_json::to_vec_pretty(&document(feed)).map_err(|error| error.to_string())?;
-    bytes.push(b'\n');
-    Ok(bytes)
+pub fn frame(feed: &Feed<'_>) -> Result<Frame, String> {
+    let text = serde_json::to_string_pretty(&document(feed)).map_err(|error| error.to_string())?;
+    let (head, tail) = text.rsplit_once("[]").ok_or("a feed without a list of items")?;
+    Ok(Frame {
+        head: format!("{head}["),
+        open: "\n    ",
+        separator: ",\n    ",
+        close: "\n  ",
+        tail: format!("]{tail}\n"),
+    })
+}
+
+/// An item as it stands in any feed.
+///
+/// # Errors
+/// Never in practice: everything in it can be JSON.
+pub fn part(of: &Entry) -> Result<String, String> {
+    let text = serde_json::to_string_pretty(&item(of)).map_err(|error| error.to_string())?;
+    // The text of a value has no line breaks of its own.
+    Ok(text.replace('\n', "\n    "))
 }
 
 /// The top level of a feed.
@@ -30,7 +45,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hubs: Vec<Hub<'a>>,
     _crieur: FeedExtension,
-    items: Vec<Item<'a>>,
+    /// Written apart.
+    items: [(); 0],
 }
 
 #[derive(Serialize)]
@@ -105,7 +121,7 @@ fn document<'a>(feed: &'a Feed<'_>) -> Document<'a> {
         authors: vec![Author { name: author }],
         hubs: site.hub.iter().map(|hub| Hub { r#type: "WebSub", url: hub.as_str() }).collect(),
         _crieur: FeedExtension { complete: true, updated: rfc3339(&feed.updated) },
-        items: feed.entries.iter().map(|entry| item(entry)).collect(),
+        items: [],
     }
 }
 

@@ -1,5 +1,9 @@
 //! Feeds: one neutral form, then one module for each format.
+//!
+//! A posting's entry is the same in every feed. Each format writes it once, as a part, and what
+//! stands around the parts of one feed, as a frame: a feed is its frame with its parts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveTime, Utc};
@@ -7,11 +11,11 @@ use serde::Serialize;
 use url::Url;
 
 use crate::catalog::Catalog;
+use crate::outline::{Category, Outline};
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::{Moment, Posting};
 use crate::site::{Facet, Site};
 use crate::templates::{self, Templates};
-use crate::text;
 use crate::view::View;
 
 pub mod atom;
@@ -22,8 +26,90 @@ pub mod rss;
 /// What names crieur in a feed.
 pub const GENERATOR: &str = "crieur";
 
-/// The formats, by their file's extension.
-pub const EXTENSIONS: [&str; 3] = ["atom", "rss", "json"];
+/// A format of feeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Atom 1.0.
+    Atom,
+    /// RSS 2.0.
+    Rss,
+    /// JSON Feed 1.1.
+    Json,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Atom, Self::Rss, Self::Json];
+
+    /// The extension of its files.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Atom => "atom",
+            Self::Rss => "rss",
+            Self::Json => "json",
+        }
+    }
+
+    /// An entry as it stands in any feed of the format.
+    ///
+    /// # Errors
+    /// When the format's library cannot write it.
+    pub fn part(self, entry: &Entry, site: &Site) -> Result<String, Error> {
+        let part = match self {
+            Self::Atom => atom::part(entry, site),
+            Self::Rss => rss::part(entry, site),
+            Self::Json => json_feed::part(entry),
+        };
+        part.map_err(|message| Error { what: entry.view.url.clone(), message })
+    }
+}
+
+/// What stands around the parts of a file, and between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// From the beginning of the file.
+    pub head: String,
+    /// Before the first part, if there is one.
+    pub open: &'static str,
+    /// Before every other part.
+    pub separator: &'static str,
+    /// After the last part, if there is one.
+    pub close: &'static str,
+    /// To the end of the file.
+    pub tail: String,
+}
+
+impl Frame {
+    /// The file with one part.
+    pub fn around(&self, part: &str) -> String {
+        [&self.head, self.open, part, self.close, &self.tail].concat()
+    }
+
+    /// What stands around the one part of a text, which begins and ends as told.
+    fn cut(
+        text: &str,
+        separator: &'static str,
+        (begin, end): (&str, &str),
+    ) -> Result<Self, String> {
+        let cut = text.split_once(begin).zip(text.rsplit_once(end));
+        let ((head, _), (_, tail)) = cut.ok_or_else(|| format!("there is no `{begin}`"))?;
+        Ok(Self {
+            head: head.trim_end().to_owned(),
+            open: separator,
+            separator,
+            close: "",
+            tail: tail.to_owned(),
+        })
+    }
+}
+
+/// The one part of a text, which begins and ends as told.
+fn cut(text: &str, (begin, end): (&str, &str)) -> Result<String, String> {
+    let from = text.find(begin);
+    let to = text.rfind(end).map(|at| at + end.len());
+    let part = from.zip(to).and_then(|(from, to)| text.get(from..to));
+    part.map(str::to_owned).ok_or_else(|| format!("there is no `{begin}`"))
+}
 
 /// An entry of a feed, whatever the format: a posting with its content rendered.
 #[derive(Debug, Clone)]
@@ -44,24 +130,6 @@ struct EntryContext<'a> {
     posting: &'a View,
 }
 
-/// A value of a facet.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Category {
-    /// The facet.
-    pub facet: Facet,
-    /// The value in addresses.
-    pub term: String,
-    /// The value as it was written.
-    pub label: String,
-}
-
-impl Category {
-    /// Whether it is the same value, however it was written.
-    pub fn is_same(&self, other: &Self) -> bool {
-        (self.facet, &self.term) == (other.facet, &other.term)
-    }
-}
-
 /// A feed, whatever the format.
 #[derive(Debug, Clone)]
 pub struct Feed<'a> {
@@ -79,8 +147,8 @@ pub struct Feed<'a> {
     pub category: Option<Category>,
     /// When it last changed: an entry, or which entries there are.
     pub updated: DateTime<Utc>,
-    /// Newest first.
-    pub entries: Vec<&'a Entry>,
+    /// Its postings by their places in the list of outlines, newest first.
+    pub members: Vec<usize>,
     /// What is the same in all feeds of a site.
     pub site: &'a Site,
 }
@@ -91,25 +159,30 @@ impl Feed<'_> {
         self.site.address(&format!("{}.{extension}", self.path))
     }
 
-    /// The feed in the format with this extension.
+    /// The path of the feed in `out/` in a format.
+    pub fn file(&self, format: Format) -> String {
+        format!("{}.{}", self.path, format.extension())
+    }
+
+    /// What stands around the entries of the feed in a format.
     ///
     /// # Errors
     /// When the format's library cannot write it.
-    pub fn write(&self, extension: &str) -> Result<Vec<u8>, Error> {
-        let written = match extension {
-            "atom" => atom::write(self),
-            "rss" => rss::write(self),
-            _ => json_feed::write(self),
+    pub fn frame(&self, format: Format) -> Result<Frame, Error> {
+        let frame = match format {
+            Format::Atom => atom::frame(self),
+            Format::Rss => rss::frame(self),
+            Format::Json => json_feed::frame(self),
         };
-        written.map_err(|message| Error { feed: format!("{}.{extension}", self.path), message })
+        frame.map_err(|message| Error { what: self.file(format), message })
     }
 }
 
-/// A feed that cannot be written.
+/// A feed, or an entry of one, that cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("the feed `{feed}` cannot be written: {message}")]
+#[error("the feed cannot be written: `{what}`: {message}")]
 pub struct Error {
-    feed: String,
+    what: String,
     message: String,
 }
 
@@ -120,6 +193,7 @@ impl Entry {
     /// When the template cannot be rendered.
     pub fn new(
         posting: &Posting,
+        categories: &[Category],
         site: &Site,
         catalog: &Catalog,
         templates: &Templates,
@@ -135,7 +209,7 @@ impl Entry {
             .clone()
             .or_else(|| site.author.as_ref().map(|author| author.name.clone()))
             .unwrap_or_else(|| site.title.clone());
-        Ok(Self { view, content, authors: vec![authors], categories: categories(posting) })
+        Ok(Self { view, content, authors: vec![authors], categories: categories.to_vec() })
     }
 
     /// When it was published; where that is not known, when it last changed. Formats that need a
@@ -150,71 +224,87 @@ impl Entry {
     }
 }
 
+/// All feeds of a site at an instant: that of everything first, then by facet and value. A facet's
+/// value has a feed while a posting with it is open.
+pub fn feeds<'a>(
+    site: &'a Site,
+    outlines: &[Outline<'a>],
+    catalog: &Catalog,
+    now: DateTime<Utc>,
+) -> Vec<Feed<'a>> {
+    let rules = Rules::of(site);
+    let changed: Vec<Option<DateTime<Utc>>> =
+        outlines.iter().map(|outline| changed(outline, now, &rules)).collect();
+    // The slug is unique, so the order is the same on every machine.
+    let mut newest_first: Vec<usize> = (0..outlines.len()).collect();
+    newest_first.sort_by(|a, b| {
+        let key = |at: usize| {
+            outlines.get(at).map(|o| (Reverse((o.since(), o.updated)), &o.posting.slug))
+        };
+        key(*a).cmp(&key(*b))
+    });
+    let mut values: BTreeMap<(Facet, &str), Vec<(&str, usize)>> = BTreeMap::new();
+    for at in &newest_first {
+        for Category { facet, term, label } in outlines.get(*at).iter().flat_map(|o| &o.categories)
+        {
+            if site.feeds.by.contains(facet) {
+                values.entry((*facet, term)).or_default().push((label, *at));
+            }
+        }
+    }
+    let is_open = |at: &usize| outlines.get(*at).is_some_and(Outline::is_open);
+    let updated = |members: &mut dyn Iterator<Item = usize>| {
+        let never = site.ids.since_day().and_time(NaiveTime::MIN).and_utc();
+        members.filter_map(|at| changed.get(at).copied().flatten()).max().unwrap_or(never)
+    };
+    let description = site.description.clone().unwrap_or_else(|| site.title.clone());
+    let mut feeds = vec![Feed {
+        id: site.tag("feeds/all"),
+        title: site.title.clone(),
+        description: description.clone(),
+        path: "feed".to_owned(),
+        home: site.url.clone(),
+        category: None,
+        updated: updated(&mut newest_first.iter().copied()),
+        members: newest_first.iter().copied().filter(|at| is_open(at)).collect(),
+        site,
+    }];
+    for ((facet, term), values) in values {
+        let members: Vec<usize> =
+            values.iter().map(|(_, at)| *at).filter(|at| is_open(at)).collect();
+        if members.is_empty() {
+            continue;
+        }
+        let label = usual_label(values.iter().map(|(label, at)| (*label, is_open(at))));
+        let title = catalog
+            .with("feed-title", [("site", site.title.as_str().into()), ("value", label.into())]);
+        let path = format!("feeds/{}/{term}", facet.as_str());
+        let category = Category { facet, term: term.to_owned(), label: label.to_owned() };
+        feeds.push(Feed {
+            id: site.tag(&path),
+            title,
+            description: description.clone(),
+            path,
+            home: site.address(&facet_path(&category)),
+            category: Some(category),
+            updated: updated(&mut values.iter().map(|(_, at)| *at)),
+            members,
+            site,
+        });
+    }
+    feeds
+}
+
 /// The path of the page of a facet's value in `out/`.
 pub fn facet_path(category: &Category) -> String {
     format!("{}/{}.html", category.facet.as_str(), category.term)
 }
 
-/// The values of all facets of a posting; values that make no address are left out.
-pub fn categories(posting: &Posting) -> Vec<Category> {
-    let mut categories: Vec<Category> = Vec::new();
-    for facet in Facet::ALL {
-        for label in posting.facet(facet) {
-            let term = text::term(label);
-            if !term.is_empty() && !categories.iter().any(|c| c.facet == facet && c.term == term) {
-                categories.push(Category { facet, term, label: label.clone() });
-            }
-        }
-    }
-    categories
-}
-
-/// A posting with its entry, if it is open.
-pub struct Candidate<'a> {
-    /// The posting.
-    pub posting: &'a Posting,
-    /// Its entry, while it is open.
-    pub entry: Option<&'a Entry>,
-}
-
-/// All feeds of a site at an instant: that of everything first, then by facet and value. A facet's
-/// value has a feed while a posting with it is open.
-pub fn feeds<'a>(
-    site: &'a Site,
-    candidates: &[Candidate<'a>],
-    catalog: &Catalog,
-    now: DateTime<Utc>,
-) -> Vec<Feed<'a>> {
-    let title = site.title.clone();
-    let mut feeds = vec![feed(site, title, "feed".to_owned(), None, candidates.iter(), now)];
-    let mut values: BTreeMap<(Facet, String), Vec<(String, &Candidate<'a>)>> = BTreeMap::new();
-    for candidate in candidates {
-        for Category { facet, term, label } in categories(candidate.posting) {
-            if site.feeds.by.contains(&facet) {
-                values.entry((facet, term)).or_default().push((label, candidate));
-            }
-        }
-    }
-    for ((facet, term), members) in values {
-        if members.iter().all(|(_, member)| member.entry.is_none()) {
-            continue;
-        }
-        let value = usual_label(&members);
-        let category = Category { facet, term: term.clone(), label: value.to_owned() };
-        let title = catalog
-            .with("feed-title", [("site", site.title.as_str().into()), ("value", value.into())]);
-        let path = format!("feeds/{}/{term}", facet.as_str());
-        let members = members.iter().map(|(_, member)| *member);
-        feeds.push(feed(site, title, path, Some(category), members, now));
-    }
-    feeds
-}
-
 /// Of the ways in which a value is written, that of most open postings.
-fn usual_label<'m>(members: &'m [(String, &Candidate<'_>)]) -> &'m str {
+fn usual_label<'m>(labels: impl Iterator<Item = (&'m str, bool)>) -> &'m str {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (label, member) in members {
-        *counts.entry(label).or_default() += usize::from(member.entry.is_some());
+    for (label, is_open) in labels {
+        *counts.entry(label).or_default() += usize::from(is_open);
     }
     // The first in alphabetical order where several are as usual.
     counts
@@ -225,47 +315,14 @@ fn usual_label<'m>(members: &'m [(String, &Candidate<'_>)]) -> &'m str {
         .unwrap_or_default()
 }
 
-fn feed<'a, 'c>(
-    site: &'a Site,
-    title: String,
-    path: String,
-    category: Option<Category>,
-    members: impl Iterator<Item = &'c Candidate<'a>> + Clone,
-    now: DateTime<Utc>,
-) -> Feed<'a>
-where
-    'a: 'c,
-{
-    let rules = Rules::of(site);
-    let updated = members.clone().filter_map(|member| changed(member, now, &rules)).max();
-    let mut entries: Vec<&Entry> = members.filter_map(|member| member.entry).collect();
-    // The slug is unique, so the order is the same on every machine.
-    entries.sort_by(|a, b| {
-        let key = |entry: &Entry| (entry.published(), entry.view.updated);
-        key(b).cmp(&key(a)).then_with(|| a.view.slug.cmp(&b.view.slug))
-    });
-    let page = category.as_ref().map(facet_path);
-    Feed {
-        id: site.tag(if category.is_some() { &path } else { "feeds/all" }),
-        title,
-        description: site.description.clone().unwrap_or_else(|| site.title.clone()),
-        path,
-        home: page.map_or_else(|| site.url.clone(), |page| site.address(&page)),
-        category,
-        updated: updated.unwrap_or_else(|| site.ids.since_day().and_time(NaiveTime::MIN).and_utc()),
-        entries,
-        site,
-    }
-}
-
 /// When a posting last changed a feed: its entry, or by coming or going.
-fn changed(member: &Candidate<'_>, now: DateTime<Utc>, rules: &Rules) -> Option<DateTime<Utc>> {
-    match (member.entry, lifecycle::state(member.posting, now, rules)) {
-        (Some(entry), _) => {
-            let opened = member.posting.opens.map(|opens| opens.start(rules.zone));
-            Some(opened.map_or(entry.view.updated, |opened| opened.max(entry.view.updated)))
+fn changed(outline: &Outline<'_>, now: DateTime<Utc>, rules: &Rules) -> Option<DateTime<Utc>> {
+    match outline.state {
+        State::Open => {
+            let opened = outline.posting.opens.map(|opens| opens.start(rules.zone));
+            Some(opened.map_or(outline.updated, |opened| opened.max(outline.updated)))
         }
-        (None, State::Upcoming | State::Open) => None,
-        (None, _) => lifecycle::left(member.posting, now, rules),
+        State::Upcoming => None,
+        _ => lifecycle::left(outline.posting, now, rules),
     }
 }

@@ -2,14 +2,14 @@
 
 use opml::{Body, Head, OPML, Outline};
 
-use super::Feed;
+use super::{Error, Feed};
 use crate::site::Site;
 
 /// Writes the list of feeds, each in Atom: readers that know OPML know Atom.
 ///
 /// # Errors
 /// When the library cannot write it.
-pub fn write(site: &Site, feeds: &[Feed<'_>]) -> Result<Vec<u8>, String> {
+pub fn write(site: &Site, feeds: &[Feed<'_>]) -> Result<Vec<u8>, Error> {
     let outlines = feeds
         .iter()
         .map(|feed| Outline {
@@ -34,6 +34,8 @@ pub fn write(site: &Site, feeds: &[Feed<'_>]) -> Result<Vec<u8>, String> {
         }),
         body: Body { outlines },
     };
-    let xml = document.to_string().map_err(|error| error.to_string())?;
+    let xml = document
+        .to_string()
+        .map_err(|error| Error { what: "feeds.opml".to_owned(), message: error.to_string() })?;
     Ok(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{xml}\n").into_bytes())
 }

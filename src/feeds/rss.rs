@@ -7,18 +7,42 @@ use rss::extension::dublincore::DublinCoreExtension;
 use rss::extension::{Extension, ExtensionMap};
 
 use super::atom::{HISTORY, TERMS};
-use super::{Entry, Feed, GENERATOR};
+use super::{Entry, Feed, Frame, GENERATOR};
 use crate::site::Site;
 
-/// Writes the feed.
+/// What stands around the items of a feed.
 ///
 /// # Errors
 /// When the library cannot write it.
-pub fn write(feed: &Feed<'_>) -> Result<Vec<u8>, String> {
-    let bytes =
-        document(feed).pretty_write_to(Vec::new(), b' ', 2).map_err(|error| error.to_string())?;
+pub fn frame(feed: &Feed<'_>) -> Result<Frame, String> {
+    let mut document = document(feed);
+    // The library declares the namespaces that an item of ours needs.
+    document.items.push(rss::Item {
+        content: Some(String::new()),
+        dublin_core_ext: Some(DublinCoreExtension::default()),
+        ..rss::Item::default()
+    });
+    Frame::cut(&write(&document)?, SEPARATOR, ITEM)
+}
+
+/// An item as it stands in any feed.
+///
+/// # Errors
+/// When the library cannot write it.
+pub fn part(of: &Entry, site: &Site) -> Result<String, String> {
+    let alone = rss::Channel { items: vec![item(of, site)], ..rss::Channel::default() };
+    super::cut(&write(&alone)?, ITEM)
+}
+
+/// How an item begins and ends.
+const ITEM: (&str, &str) = ("<item>", "</item>");
+/// What stands between items.
+const SEPARATOR: &str = "\n    ";
+
+fn write(document: &rss::Channel) -> Result<String, String> {
+    let bytes = document.pretty_write_to(Vec::new(), b' ', 2).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
-    Ok((character_references(&text) + "\n").into_bytes())
+    Ok(character_references(&text) + "\n")
 }
 
 /// Plain text that contains `<` or `&` is read as HTML by some readers. The profile's
@@ -58,7 +82,6 @@ fn document(feed: &Feed<'_>) -> rss::Channel {
         last_build_date: Some(feed.updated.to_rfc2822()),
         generator: Some(GENERATOR.to_owned()),
         docs: Some("https://www.rssboard.org/rss-specification".to_owned()),
-        items: feed.entries.iter().map(|entry| item(entry, site)).collect(),
         extensions: extension("fh", "complete", Some(String::new())),
         atom_ext: Some(AtomExtension { links }),
         namespaces: BTreeMap::from([

@@ -19,6 +19,7 @@ pub mod vocabulary;
 pub use lifecycle::State;
 pub use moment::Moment;
 
+use crate::cache::Key;
 use crate::diagnostics::Source;
 use crate::site::Facet;
 use vocabulary::Field;
@@ -28,6 +29,8 @@ use vocabulary::Field;
 pub struct Posting {
     /// The file it was read from.
     pub source: Source,
+    /// The key of the file's bytes.
+    pub key: Key,
     /// The bytes of the file's text that are the posting's own text, in Markdown.
     pub body: Range<usize>,
     /// Where each field stands in the file, for messages about it.

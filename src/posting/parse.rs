@@ -12,6 +12,7 @@ use super::moment::{self, Moment, Reading};
 use super::values::{contact, is_identity, is_language, json, redirect, same, yes_or_no};
 use super::vocabulary::{self, Field, Known};
 use super::{Contact, Posting, Status, decode, markdown};
+use crate::cache::Key;
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::site::Site;
 use crate::text;
@@ -46,6 +47,7 @@ pub fn parse(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
     let mut reader = Reader {
         site,
         source: &source,
+        file: Key::of(bytes),
         diagnostics,
         values: BTreeMap::new(),
         extra: BTreeMap::new(),
@@ -90,6 +92,7 @@ impl Keyed {
 struct Reader<'a> {
     site: &'a Site,
     source: &'a Source,
+    file: Key,
     diagnostics: Vec<Diagnostic>,
     values: BTreeMap<Field, Keyed>,
     extra: BTreeMap<String, serde_json::Value>,
@@ -231,6 +234,7 @@ impl Reader<'_> {
         let partner = self.partner();
         let posting = Posting {
             source: self.source.clone(),
+            key: self.file,
             places: self
                 .values
                 .iter()

@@ -1,0 +1,111 @@
+//! What was found out before, kept so that it need not be found out again. Nothing depends on a
+//! cache: deleting it changes nothing but the time that the next run takes, and one that cannot be
+//! read or was written by another version is as good as none.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::private;
+
+/// The hash (BLAKE3) of everything that something is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// The key of a text.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(blake3::hash(bytes).into())
+    }
+
+    /// The key of several parts: where one ends and the next begins matters.
+    pub fn join<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// The bytes of the key, to make another one from.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A short name for a file.
+    pub fn name(&self) -> String {
+        self.0.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The key of the program itself: another build of it may make other things of the same input.
+pub fn program() -> Key {
+    static PROGRAM: OnceLock<Key> = OnceLock::new();
+    *PROGRAM.get_or_init(|| {
+        let file = std::env::current_exe().and_then(fs::metadata);
+        let time = file.as_ref().ok().and_then(|file| file.modified().ok());
+        let said = format!(
+            "{} {:?} {time:?}",
+            env!("CARGO_PKG_VERSION"),
+            file.map(|file| file.len()).unwrap_or_default()
+        );
+        Key::of(said.as_bytes())
+    })
+}
+
+/// Reads a cache. `None` where there is none that is whole and of this program.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let bytes = fs::read(path).ok()?;
+    let (sum, data) = bytes.split_first_chunk::<32>()?;
+    (Key::join([program().bytes(), data]).0 == *sum).then(|| postcard::from_bytes(data).ok())?
+}
+
+/// Writes a cache, at once or not at all. It holds nothing that is not elsewhere, so a failure is
+/// nobody's concern.
+pub fn save<T: Serialize>(path: &Path, value: &T) {
+    let Some(folder) = path.parent() else { return };
+    let Ok(data) = postcard::to_stdvec(value) else { return };
+    let write = || -> std::io::Result<()> {
+        if let Some(private) = folder.parent() {
+            private::folder(private)?;
+        }
+        private::folder(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(Key::join([program().bytes(), &data]).bytes())?;
+        file.write_all(&data)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    let _ = write();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_saved_is_loaded_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".crieur/cache/a");
+        assert_eq!(load::<Vec<String>>(&path), None);
+        let value = vec!["a".to_owned(), "b".to_owned()];
+        save(&path, &value);
+        assert_eq!(load(&path), Some(value));
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(load::<Vec<String>>(&path), None);
+        fs::write(&path, "x").unwrap();
+        assert_eq!(load::<Vec<String>>(&path), None);
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        assert_ne!(Key::join([&b"ab"[..], b"c"]), Key::join([&b"a"[..], b"bc"]));
+    }
+}

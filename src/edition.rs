@@ -1,0 +1,298 @@
+//! Everything that is published at an instant: which files there are, what each is made from, and
+//! how it is made. Nothing here reads or writes; whoever does asks for a file's key first, and for
+//! its contents only where they are not there already.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+use rayon::prelude::*;
+
+use crate::cache::Key;
+use crate::calendar;
+use crate::catalog::Catalog;
+use crate::diagnostics::{Code, Diagnostic, Severity};
+use crate::feeds::{self, Entry, Feed, Format, facet_path};
+use crate::outline::{Outline, Teams};
+use crate::pages;
+use crate::posting::Posting;
+use crate::posting::lifecycle::{Rules, State};
+use crate::publish;
+use crate::site::Site;
+use crate::templates::{self, Templates};
+use crate::view::page_path;
+
+/// What all files of a site are made with.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// The settings.
+    pub site: &'a Site,
+    /// The phrases.
+    pub catalog: &'a Catalog,
+    /// The templates.
+    pub templates: &'a Templates,
+    /// The site's own files that replace built-in ones, by name.
+    pub own: &'a BTreeMap<String, String>,
+    /// Changes with any of these.
+    pub key: Key,
+}
+
+/// All files of a site at an instant.
+pub struct Edition<'a> {
+    means: Means<'a>,
+    /// The postings that have been shown, in path order.
+    pub outlines: Vec<Outline<'a>>,
+    /// That of everything first.
+    pub feeds: Vec<Feed<'a>>,
+    /// The path of every file.
+    pub paths: BTreeSet<String>,
+    /// What could not be placed.
+    pub diagnostics: Vec<Diagnostic>,
+    teams: Teams,
+    /// The pages at old addresses of postings.
+    moved: HashMap<usize, Vec<String>>,
+}
+
+/// One of the files of a posting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileOf {
+    /// Its page.
+    Page,
+    /// Its calendar.
+    Calendar,
+    /// The page at an address where it was before.
+    Moved,
+}
+
+/// A posting's files, rendered.
+pub struct Rendered {
+    /// Its page.
+    pub page: Vec<u8>,
+    /// Its event, where it is in the calendar.
+    pub event: Option<String>,
+    /// Its entry in feeds, by format; nothing when it is not open.
+    pub parts: Vec<String>,
+    /// The page at its old addresses, where there are any.
+    pub moved: Option<Vec<u8>>,
+}
+
+/// Why something could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A template failed.
+    #[error(transparent)]
+    Template(#[from] templates::Error),
+    /// A format's library failed.
+    #[error(transparent)]
+    Feed(#[from] feeds::Error),
+}
+
+impl<'a> Edition<'a> {
+    /// What there is to publish.
+    pub fn new(means: Means<'a>, postings: &'a [Posting], now: DateTime<Utc>) -> Self {
+        let Means { site, catalog, key, .. } = means;
+        let outlines: Vec<Outline<'a>> = postings
+            .par_iter()
+            .filter_map(|posting| Outline::new(posting, site, now, &key))
+            .collect();
+        let feeds = feeds::feeds(site, &outlines, catalog, now);
+        let mut paths: BTreeSet<String> = ["404.html", "sitemap.xml", "feeds.opml"]
+            .into_iter()
+            .chain([calendar::CLOSING_DATES])
+            .chain(templates::STATIC.iter().map(|(name, _)| *name))
+            .map(str::to_owned)
+            .collect();
+        for feed in &feeds {
+            paths.insert(list_path(feed));
+            paths.extend(Format::ALL.map(|format| feed.file(format)));
+        }
+        for outline in &outlines {
+            paths.insert(page_path(&outline.posting.slug));
+            paths.extend(outline.calendar.map(|_| calendar::event_path(&outline.posting.slug)));
+        }
+        let teams = Teams::new(&outlines);
+        let mut edition = Self {
+            means,
+            outlines,
+            feeds,
+            paths,
+            diagnostics: Vec::new(),
+            teams,
+            moved: HashMap::new(),
+        };
+        edition.place_moved();
+        edition
+    }
+
+    /// Finds room for the pages at old addresses.
+    fn place_moved(&mut self) {
+        for (at, outline) in self.outlines.iter().enumerate() {
+            for address in &outline.posting.redirect_from {
+                let path =
+                    pages::moved_path(address).filter(|path| publish::has_room(&self.paths, path));
+                if let Some(path) = path {
+                    self.paths.insert(path.clone());
+                    self.moved.entry(at).or_default().push(path);
+                } else {
+                    let message = format!("`redirect_from`: there can be no page at `{address}`");
+                    let path = outline.posting.source.path.clone();
+                    self.diagnostics.push(
+                        Diagnostic::new(Severity::Warning, Code::InvalidAddress, path, message)
+                            .help("name an address where nothing else is"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The files of one posting, and what each is made from.
+    pub fn files(&self, at: usize) -> Vec<(String, Key, FileOf)> {
+        let Some(outline) = self.outlines.get(at) else { return Vec::new() };
+        let slug = &outline.posting.slug;
+        let mut files = vec![(page_path(slug), self.page_key(at, outline), FileOf::Page)];
+        files.extend(
+            event_key(outline).map(|key| (calendar::event_path(slug), key, FileOf::Calendar)),
+        );
+        let moved = Key::join([b"moved", outline.key.bytes()]);
+        let addresses = self.moved.get(&at).into_iter().flatten();
+        files.extend(addresses.map(|path| (path.clone(), moved, FileOf::Moved)));
+        files
+    }
+
+    fn related(&self, at: usize) -> Vec<&Outline<'a>> {
+        self.teams.beside(&self.outlines, at, pages::RELATED)
+    }
+
+    fn page_key(&self, at: usize, outline: &Outline<'a>) -> Key {
+        let state =
+            format!("{:?} {} {}", outline.state, outline.calendar.is_some(), outline.is_job);
+        let mut parts = vec![&b"page"[..], outline.key.bytes(), state.as_bytes()];
+        for other in self.related(at) {
+            parts.extend([other.posting.slug.as_bytes(), other.posting.title.as_bytes()]);
+        }
+        Key::join(parts)
+    }
+
+    /// Renders a posting: a pure function of it and its team.
+    ///
+    /// # Errors
+    /// When a template fails.
+    pub fn render(&self, at: usize, outline: &Outline<'a>) -> Result<Rendered, Error> {
+        let Means { site, catalog, templates, .. } = self.means;
+        let entry = Entry::new(outline.posting, &outline.categories, site, catalog, templates)?;
+        let event = outline
+            .calendar
+            .and_then(|kind| calendar::event(outline.posting, &entry.view, kind, site, catalog));
+        let parts = if outline.state == State::Open {
+            Format::ALL.iter().map(|format| format.part(&entry, site)).collect::<Result<_, _>>()?
+        } else {
+            Vec::new()
+        };
+        let moved = if self.moved.contains_key(&at) {
+            Some(pages::moved(site, &entry.view, templates)?)
+        } else {
+            None
+        };
+        let page = pages::posting(site, outline, &entry, &self.related(at), templates)?;
+        Ok(Rendered { page, event, parts, moved })
+    }
+
+    /// The calendar of one posting.
+    pub fn calendar_of(&self, path: &str, event: &str) -> Vec<u8> {
+        calendar::frame(self.means.site, self.means.catalog, path).around(event).into_bytes()
+    }
+
+    /// What stands around the events of the calendar of everything.
+    pub fn calendar_frame(&self) -> feeds::Frame {
+        calendar::frame(self.means.site, self.means.catalog, calendar::CLOSING_DATES)
+    }
+
+    /// The events of the calendar of everything in their order, with their keys.
+    pub fn events(&self) -> Vec<(usize, Key)> {
+        let rules = Rules::of(self.means.site);
+        let mut events: Vec<(usize, &Outline<'a>, Key)> = self
+            .outlines
+            .iter()
+            .enumerate()
+            .filter_map(|(at, outline)| Some((at, outline, event_key(outline)?)))
+            .collect();
+        events.sort_by_cached_key(|(_, Outline { posting, .. }, _)| {
+            (posting.closes.map(|closes| closes.end(rules.zone)), &posting.slug)
+        });
+        events.into_iter().map(|(at, _, key)| (at, key)).collect()
+    }
+
+    /// What a feed is made from, in any format.
+    pub fn feed_key(&self, feed: &Feed<'a>) -> Key {
+        let updated = feed.updated.to_rfc3339();
+        let head = [self.means.key.bytes(), feed.title.as_bytes(), feed.path.as_bytes()];
+        let members = feed.members.iter().filter_map(|at| self.outlines.get(*at));
+        let members = members.map(|outline| outline.key.bytes());
+        Key::join(head.into_iter().chain([updated.as_bytes()]).chain(members))
+    }
+
+    /// What a list's page is made from: what feeds are, and the day.
+    pub fn list_key(&self, feed: &Feed<'a>) -> Key {
+        let members = feed.members.iter().filter_map(|at| self.outlines.get(*at));
+        let days: String = members.map(|outline| format!("{:?}", outline.days_left)).collect();
+        let feed_key = self.feed_key(feed);
+        let own = Key::join([&b"list"[..], feed_key.bytes(), days.as_bytes()]);
+        if feed.category.is_some() {
+            return own;
+        }
+        // The front page names every other list.
+        let others = self.feeds.iter().map(|feed| {
+            format!("{:?} {} {} {}", feed.category, feed.path, feed.title, feed.members.len())
+        });
+        let others: Vec<String> = others.collect();
+        Key::join([own.bytes()].into_iter().chain(others.iter().map(String::as_bytes)))
+    }
+
+    /// The page of a list.
+    ///
+    /// # Errors
+    /// When the template fails.
+    pub fn list(&self, feed: &Feed<'a>) -> Result<Vec<u8>, templates::Error> {
+        let Means { site, catalog, templates, .. } = self.means;
+        pages::index(site, &self.outlines, feed, &self.feeds, catalog, templates)
+    }
+
+    /// The files that belong to the site as a whole.
+    ///
+    /// # Errors
+    /// When a template or a format's library fails.
+    pub fn whole(&self) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
+        let Means { site, templates, own, .. } = self.means;
+        let mut files = vec![
+            ("404.html", pages::not_found(site, templates)?),
+            ("feeds.opml", feeds::opml::write(site, &self.feeds)?),
+        ];
+        for (name, built_in) in templates::STATIC {
+            let text = own.get(*name).map_or(*built_in, String::as_str);
+            files.push((name, text.as_bytes().to_vec()));
+        }
+        let lists = self.feeds.iter().map(|feed| (feed.home.to_string(), feed.updated));
+        let open = self.outlines.iter().filter(|outline| outline.is_open());
+        let postings = open.map(|outline| {
+            (site.address(&page_path(&outline.posting.slug)).to_string(), outline.updated)
+        });
+        files.push(("sitemap.xml", pages::sitemap(lists.chain(postings))));
+        Ok(files)
+    }
+
+    /// How many postings are open.
+    pub fn open(&self) -> usize {
+        self.feeds.first().map_or(0, |all| all.members.len())
+    }
+}
+
+/// The path of the page of a list.
+pub fn list_path(feed: &Feed<'_>) -> String {
+    feed.category.as_ref().map_or_else(|| "index.html".to_owned(), facet_path)
+}
+
+/// What a posting's event is made from.
+fn event_key(outline: &Outline<'_>) -> Option<Key> {
+    let kind = outline.calendar?;
+    outline.posting.closes?;
+    Some(Key::join([b"event", outline.key.bytes(), format!("{kind:?}").as_bytes()]))
+}

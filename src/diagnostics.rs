@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// How much a problem matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Something was left out because of it; a person has to act.
@@ -24,7 +24,8 @@ pub enum Severity {
 }
 
 /// What kind of problem it is. The names are stable: people filter on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Code {
     /// A file could not be read.
     Unreadable,
@@ -162,14 +163,8 @@ impl fmt::Display for Code {
     }
 }
 
-impl Serialize for Code {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
 /// A text file as it was read, to point into.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Source {
     /// The path from the site's folder, with forward slashes.
     pub path: Arc<str>,
@@ -185,7 +180,7 @@ impl Source {
 }
 
 /// A place in a file, with the line itself to show.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
     /// Counted from 1.
     line: usize,
@@ -223,7 +218,7 @@ impl Place {
 }
 
 /// One problem in one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// What kind of problem.
     pub code: Code,
@@ -330,18 +325,29 @@ impl Diagnostic {
     }
 }
 
-impl Serialize for Diagnostic {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct;
-        let mut object = serializer.serialize_struct("Diagnostic", 7)?;
-        object.serialize_field("code", &self.code)?;
-        object.serialize_field("severity", &self.severity)?;
-        object.serialize_field("path", &*self.path)?;
-        object.serialize_field("line", &self.line())?;
-        object.serialize_field("column", &self.column())?;
-        object.serialize_field("message", &self.message)?;
-        object.serialize_field("help", &self.help)?;
-        object.end()
+/// A problem as `--format json` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report<'a> {
+    code: Code,
+    severity: Severity,
+    path: &'a str,
+    line: usize,
+    column: usize,
+    message: &'a str,
+    help: Option<&'a str>,
+}
+
+impl<'a> From<&'a Diagnostic> for Report<'a> {
+    fn from(diagnostic: &'a Diagnostic) -> Self {
+        Self {
+            code: diagnostic.code,
+            severity: diagnostic.severity,
+            path: &diagnostic.path,
+            line: diagnostic.line(),
+            column: diagnostic.column(),
+            message: &diagnostic.message,
+            help: diagnostic.help.as_deref(),
+        }
     }
 }
 

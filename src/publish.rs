@@ -112,10 +112,17 @@ struct Place {
 
 /// What the last build did.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Record {
+pub struct Record {
     files: HashMap<String, Made>,
     /// The parts of the files that others are assembled from, in their order.
     parts: HashMap<String, Vec<(Key, Place)>>,
+}
+
+impl Record {
+    /// Reads what the last build left, if it did.
+    pub fn load(path: &Path) -> Self {
+        cache::load(path).unwrap_or_default()
+    }
 }
 
 /// An assembled file whose parts can be read again.
@@ -194,9 +201,7 @@ impl Assembly {
 pub struct Publication<'a> {
     folder: Folder<'a>,
     planned: &'a BTreeSet<String>,
-    /// Where the record stands.
-    record: Option<PathBuf>,
-    last: Record,
+    last: &'a Record,
     /// Whether there was nothing in the folder.
     is_new: bool,
     /// The files of the last build, where the record does not tell.
@@ -215,15 +220,15 @@ struct Progress {
 }
 
 impl<'a> Publication<'a> {
-    /// Begins to make the folder hold the files of these paths, and no others of ours. `record` is
-    /// where it is remembered what was done.
+    /// Begins to make the folder hold the files of these paths, and no others of ours. `last` is
+    /// what the last build left.
     ///
     /// # Errors
     /// When another build is at work, or the file system refuses.
     pub fn begin(
         out: &'a Path,
         planned: &'a BTreeSet<String>,
-        record: Option<PathBuf>,
+        last: &'a Record,
     ) -> Result<Self, Error> {
         fs::create_dir_all(out).map_err(failed(out))?;
         // The folder itself is the lock: nothing in it is touched for it.
@@ -235,20 +240,11 @@ impl<'a> Publication<'a> {
         }
         let folder = Folder { out };
         let is_new = fs::read_dir(out).map_err(failed(out))?.next().is_none();
-        let last: Record = record.as_deref().and_then(cache::load).unwrap_or_default();
         // The record is that of the last build when the list of files is the one that it left.
         let is_last = last.files.get(MANIFEST).is_some_and(|made| folder.looks(MANIFEST, made));
         let before = if is_last { BTreeSet::new() } else { folder.manifest()? };
-        let publication = Self {
-            folder,
-            planned,
-            record,
-            last,
-            is_new,
-            before,
-            progress: Mutex::default(),
-            _lock: lock,
-        };
+        let publication =
+            Self { folder, planned, last, is_new, before, progress: Mutex::default(), _lock: lock };
         if !is_last {
             publication.sweep()?;
         }
@@ -401,11 +397,12 @@ impl<'a> Publication<'a> {
         Ok(Parts { file: reader, places: places.into_iter().collect() })
     }
 
-    /// Removes what is ours and not to be published any more, and remembers what was done.
+    /// Removes what is ours and not to be published any more. Returns what is to be remembered of
+    /// this build, where that is not what was remembered of the last.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn finish(self) -> Result<Changes, Error> {
+    pub fn finish(self) -> Result<(Changes, Option<Record>), Error> {
         let mut stale: Vec<&String> =
             self.ours().filter(|path| !self.planned.contains(*path)).collect();
         stale.sort();
@@ -423,15 +420,13 @@ impl<'a> Publication<'a> {
             && recorded.is_some_and(|made| self.folder.looks(MANIFEST, made))
             && progress.files.len() + 1 == self.last.files.len()
         {
-            return Ok(progress.changes);
+            return Ok((progress.changes, None));
         }
         let metadata = self.folder.write_manifest(progress.files.keys().collect())?;
         let made = Made { key: Key::of(b"manifest"), stamp: Stamp::of(&metadata) };
         progress.files.insert(MANIFEST.to_owned(), made);
-        if let Some(path) = &self.record {
-            cache::save(path, &Record { files: progress.files, parts: progress.parts });
-        }
-        Ok(progress.changes)
+        let record = Record { files: progress.files, parts: progress.parts };
+        Ok((progress.changes, Some(record)))
     }
 }
 
@@ -627,13 +622,18 @@ mod tests {
     fn publish(out: &Path, tree: &Tree) -> Result<Changes, Error> {
         let planned: BTreeSet<String> = tree.keys().cloned().collect();
         let record = out.with_extension("record");
-        let publication = Publication::begin(out, &planned, Some(record))?;
+        let last = Record::load(&record);
+        let publication = Publication::begin(out, &planned, &last)?;
         for (path, bytes) in tree {
             if !publication.is_current(path, Key::of(bytes)) {
                 publication.write(path, Key::of(bytes), bytes)?;
             }
         }
-        publication.finish()
+        let (changes, done) = publication.finish()?;
+        if let Some(done) = done {
+            cache::save(&record, &done);
+        }
+        Ok(changes)
     }
 
     fn tree(files: &[(&str, &str)]) -> Tree {

@@ -6,11 +6,28 @@ use std::borrow::Cow;
 /// ends, no noncharacters (XML 1.0 section 2.2; HTML, "parse errors"). The replacement character is
 /// none either: it stands for a letter that was lost on the way here.
 pub fn is_allowed(c: char) -> bool {
+    if c.is_ascii() {
+        return matches!(c, ' '..='~' | '\t' | '\n' | '\r');
+    }
     let code = u32::from(c);
-    (!c.is_control() || matches!(c, '\t' | '\n' | '\r'))
+    !c.is_control()
         && !(0xFDD0..=0xFDEF).contains(&code)
         && code & 0xFFFE != 0xFFFE
         && c != char::REPLACEMENT_CHARACTER
+}
+
+/// Whether a document may contain every character of a text.
+pub fn is_all_allowed(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    // Nearly every text is told by its bytes: controls are below 0x20, 0x7F, and between
+    // 0xC2 0x80 and 0xC2 0x9F; noncharacters begin with 0xEF or more.
+    let suspicious = |byte: u8| {
+        (byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')) || byte == 0x7F || byte >= 0xEF
+    };
+    let pairs = || bytes.iter().zip(bytes.iter().skip(1));
+    let told = !bytes.iter().any(|byte| suspicious(*byte))
+        && !pairs().any(|(a, b)| *a == 0xC2 && *b < 0xA0);
+    told || text.chars().all(is_allowed)
 }
 
 /// Whether a character turns the direction of what follows it. In one line of text that others
@@ -21,7 +38,7 @@ pub fn turns_direction(c: char) -> bool {
 
 /// The text without characters that no document may contain.
 pub fn allowed(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_allowed) {
+    if is_all_allowed(text) {
         Cow::Borrowed(text)
     } else {
         Cow::Owned(text.chars().filter(|c| is_allowed(*c)).collect())
@@ -30,13 +47,21 @@ pub fn allowed(text: &str) -> Cow<'_, str> {
 
 /// One line: white space collapsed, nothing that is not allowed, no turn of direction.
 pub fn one_line(text: &str) -> String {
-    let words: Vec<String> = text
+    let mut line = String::with_capacity(text.len());
+    let mut between = false;
+    for c in text.chars() {
         // A no-break space is meant to stay.
-        .split(|c: char| c.is_whitespace() && !matches!(c, '\u{A0}' | '\u{202F}'))
-        .map(|word| word.chars().filter(|c| is_allowed(*c) && !turns_direction(*c)).collect())
-        .filter(|word: &String| !word.is_empty())
-        .collect();
-    words.join(" ").trim().to_owned()
+        if c.is_whitespace() && !matches!(c, '\u{A0}' | '\u{202F}') {
+            between = true;
+        } else if is_allowed(c) && !turns_direction(c) {
+            if between && !line.is_empty() {
+                line.push(' ');
+            }
+            between = false;
+            line.push(c);
+        }
+    }
+    if line.trim().len() == line.len() { line } else { line.trim().to_owned() }
 }
 
 /// The elements that people write into lines of text.
@@ -327,6 +352,13 @@ mod tests {
             ("Ελλάδα", "ellada"),
         ] {
             assert_eq!(slug(name), expected);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn bytes_tell_what_is_allowed(text in "([a\u{1}\u{7F}é\u{80}\u{9F}\u{A0}\u{FDD0}\u{FFFD}\u{FFFE}\u{1FFFF}\n😀]|.){0,9}") {
+            proptest::prop_assert_eq!(is_all_allowed(&text), text.chars().all(is_allowed));
         }
     }
 

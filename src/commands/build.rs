@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use url::Url;
 
 use super::{Failure, Opened, Outcome, Result, Shell, configuration, outcome, temporary};
-use crate::cache::Key;
+use crate::cache::{self, Key};
 use crate::calendar;
 use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
@@ -17,7 +17,7 @@ use crate::edition::{self, Edition, FileOf, Means, Rendered, list_path};
 use crate::feeds::{Feed, Format, Frame};
 use crate::outline::Outline;
 use crate::posting::Posting;
-use crate::publish::{self, Assembly, Changes, Parts, Publication};
+use crate::publish::{self, Assembly, Changes, Parts, Publication, Record};
 use crate::site::Site;
 use crate::websub;
 
@@ -46,7 +46,11 @@ pub(super) fn build(
     out: Option<PathBuf>,
     strict: bool,
 ) -> Result<Built> {
-    let mut loaded = opened.postings()?;
+    let out = out.unwrap_or_else(|| opened.layout.out());
+    let record = opened.layout.record(&out);
+    let (loaded, last) = rayon::join(|| opened.postings(), || Record::load(&record));
+    let mut loaded = loaded?;
+    opened.remember(&mut loaded);
     let valid = outcome(&loaded.diagnostics, true) == Outcome::Done;
     if strict && !valid {
         shell.report(&loaded.diagnostics);
@@ -58,9 +62,11 @@ pub(super) fn build(
             changed: Vec::new(),
         });
     }
-    let out = out.unwrap_or_else(|| opened.layout.out());
     refuse_private(opened, &out)?;
-    let published = publish_all(opened, &loaded.postings, &out)?;
+    let published = publish_all(opened, &loaded.postings, &out, &last)?;
+    if let Some(done) = &published.record {
+        cache::save(&record, done);
+    }
     loaded.diagnostics.extend(published.diagnostics);
     let changes = published.changes;
     for (path, why) in &changes.foreign {
@@ -145,6 +151,8 @@ fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
 /// What was published.
 struct Published {
     changes: Changes,
+    /// What is to be remembered of it, if it is not what was.
+    record: Option<Record>,
     open: usize,
     feeds: usize,
     diagnostics: Vec<Diagnostic>,
@@ -153,7 +161,12 @@ struct Published {
 /// Publishes everything: a pure function of the site, its postings and the instant. A template that
 /// fails for one posting must not keep the others from being published; one that fails for all is to
 /// be mended.
-fn publish_all(opened: &Opened, postings: &[Posting], out: &Path) -> Result<Published> {
+fn publish_all(
+    opened: &Opened,
+    postings: &[Posting],
+    out: &Path,
+    last: &Record,
+) -> Result<Published> {
     let Opened { site, catalog, templates, own, .. } = opened;
     let means = Means { site, catalog, templates, own, key: opened.key };
     let mut kept: Vec<Posting>;
@@ -161,13 +174,13 @@ fn publish_all(opened: &Opened, postings: &[Posting], out: &Path) -> Result<Publ
     let mut failures: Vec<Diagnostic> = Vec::new();
     loop {
         let mut edition = Edition::new(means, postings, opened.now);
-        let press = Press { opened, edition: &edition, out };
+        let press = Press { opened, edition: &edition, out, last };
         let failed = match press.run()? {
-            Run::Done(changes) => {
+            Run::Done(changes, record) => {
                 let (open, feeds) = (edition.open(), edition.feeds.len());
                 let mut diagnostics = std::mem::take(&mut edition.diagnostics);
                 diagnostics.append(&mut failures);
-                return Ok(Published { changes, open, feeds, diagnostics });
+                return Ok(Published { changes, record, open, feeds, diagnostics });
             }
             Run::Failed(failed) => failed,
         };
@@ -191,7 +204,7 @@ fn publish_all(opened: &Opened, postings: &[Posting], out: &Path) -> Result<Publ
 /// How a run through all files ended.
 enum Run {
     /// Everything is published.
-    Done(Changes),
+    Done(Changes, Option<Record>),
     /// Some postings could not be rendered.
     Failed(HashMap<Arc<str>, edition::Error>),
 }
@@ -253,6 +266,7 @@ struct Press<'a> {
     opened: &'a Opened,
     edition: &'a Edition<'a>,
     out: &'a Path,
+    last: &'a Record,
 }
 
 /// What became of one posting of a batch.
@@ -266,9 +280,8 @@ impl Press<'_> {
     /// Writes every file that is not as it should be: pages first, then what leads to them.
     fn run(&self) -> Result<Run> {
         let edition = self.edition;
-        let record = self.opened.layout.record(self.out);
         let publication =
-            Publication::begin(self.out, &edition.paths, Some(record)).map_err(refused)?;
+            Publication::begin(self.out, &edition.paths, self.last).map_err(refused)?;
         let Some((everything, by_facet)) = edition.feeds.split_first() else {
             return Err(temporary(anyhow!("a site without a feed")));
         };
@@ -332,7 +345,8 @@ impl Press<'_> {
         let feeds: Vec<Parts> =
             feeds.into_iter().map(|feed| feed.finish(&publication)).collect::<Result<_>>()?;
         self.lists(&publication, everything, by_facet, &feeds)?;
-        Ok(Run::Done(publication.finish().map_err(refused)?))
+        let (changes, record) = publication.finish().map_err(refused)?;
+        Ok(Run::Done(changes, record))
     }
 
     /// Renders what has to be rendered of a batch of postings, and writes their own files.

@@ -2,7 +2,7 @@
 
 use super::{Failure, Opened, Result, Shell, Unopened, mailing, open, outcome, print};
 use crate::cli::{self, CheckFormat};
-use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
+use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally, plural};
 use crate::history;
 use crate::site::{RECIPIENTS, SETTINGS};
 
@@ -86,6 +86,8 @@ fn show(shell: &Shell, diagnostics: &[Diagnostic], format: CheckFormat) -> Resul
             .iter()
             .map(|diagnostic| format!("{}\n", diagnostic.github(&prefix)))
             .collect(),
-        CheckFormat::Json => super::list::json(diagnostics)?,
+        CheckFormat::Json => {
+            super::list::json(&diagnostics.iter().map(Report::from).collect::<Vec<_>>())?
+        }
     })
 }

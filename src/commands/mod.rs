@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -14,10 +15,10 @@ use crate::cache::{self, Key};
 use crate::catalog::Catalog;
 use crate::cli::{Cli, Color, Command, Global, LogFormat};
 use crate::clock::Now;
-use crate::diagnostics::{Code, Diagnostic, Severity, Tally};
+use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally};
 use crate::posting::Moment;
 use crate::posting::lifecycle::{self, Rules};
-use crate::posting::load::{self, Loaded};
+use crate::posting::load::{self, Known, Loaded};
 use crate::posting::moment::rfc3339;
 use crate::site::{Layout, POSTINGS, SETTINGS, Site};
 use crate::templates::Templates;
@@ -241,7 +242,7 @@ impl Shell {
                 self.log(level, &format!("{}\n", diagnostic.human(&self.prefix())), json!({}));
             }
             LogFormat::Json => {
-                let fields = serde_json::to_value(diagnostic).unwrap_or_default();
+                let fields = serde_json::to_value(Report::from(diagnostic)).unwrap_or_default();
                 self.log(level, &diagnostic.message, fields);
             }
         }
@@ -360,16 +361,30 @@ impl Opened {
         Ok(loaded)
     }
 
+    /// Where it is kept what files mean.
+    fn known(&self) -> PathBuf {
+        self.layout.cache("postings")
+    }
+
+    /// Keeps what was learned. Whoever only looks at a site leaves nothing behind.
+    fn remember(&self, loaded: &mut Loaded) {
+        if let Some(known) = loaded.learned.take() {
+            cache::save(&self.known(), &known);
+        }
+    }
+
     /// The same, for who looks at many days.
     fn postings_at_any_time(&self) -> Result<Loaded> {
-        let mut loaded = load::load(&self.layout, &self.site)
-            .with_context(|| {
-                format!(
-                    "cannot read the folder of postings, `{}`",
-                    self.layout.root.join(POSTINGS).display()
-                )
-            })
-            .map_err(Failure::Configuration)?;
+        let known = cache::load(&self.known()).filter(|known: &Known| known.is_for(self.key));
+        let mut loaded =
+            load::load(&self.layout, &self.site, known.unwrap_or(Known::new(self.key)))
+                .with_context(|| {
+                    format!(
+                        "cannot read the folder of postings, `{}`",
+                        self.layout.root.join(POSTINGS).display()
+                    )
+                })
+                .map_err(Failure::Configuration)?;
         let rules = Rules::of(&self.site);
         for posting in &loaded.postings {
             loaded.diagnostics.extend(lifecycle::contradictions(posting, self.now, &rules));

@@ -27,7 +27,10 @@ const MAX_DOUBTS: u32 = 10;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Remind) -> Result {
     let opened = shell.site()?;
-    let loaded = opened.postings()?;
+    let mut loaded = opened.postings()?;
+    if !arguments.dry_run {
+        opened.remember(&mut loaded);
+    }
     shell.report(&loaded.diagnostics);
     let outcome = outcome(&loaded.diagnostics, false);
     let (reminded, line) = remind(shell, &opened, &loaded.postings, arguments)?;

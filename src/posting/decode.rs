@@ -61,7 +61,18 @@ pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) 
     Some(printable(source, diagnostics))
 }
 
+/// The text of a file that was decoded before, `verbatim` when nothing in it had to be changed.
+pub fn again(path: &Arc<str>, bytes: &[u8], verbatim: bool) -> Option<Source> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if verbatim => Some(Source::new(path.clone(), text)),
+        _ => decode(path, bytes, &mut Vec::new()),
+    }
+}
+
 fn printable(source: Source, diagnostics: &mut Vec<Diagnostic>) -> Source {
+    if text::is_all_allowed(&source.text) {
+        return source;
+    }
     let mut bad = source.text.char_indices().filter(|(_, c)| !text::is_allowed(*c)).peekable();
     let Some(&(at, first)) = bad.peek() else { return source };
     let count = bad.count();

@@ -1,17 +1,19 @@
 //! Reads a site's postings: every file is read or named in a diagnostic, and none stops the others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use walkdir::{DirEntry, WalkDir};
 
 use super::parse::{self, Parsed};
 use super::vocabulary::Field;
 use super::{Posting, front_matter};
+use crate::cache::Key;
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::history::History;
 use crate::site::{Layout, POSTINGS, Site};
@@ -28,6 +30,43 @@ pub struct Loaded {
     pub postings: Vec<Posting>,
     /// In path order.
     pub diagnostics: Vec<Diagnostic>,
+    /// What is known of all files now, where that is more than before.
+    pub learned: Option<Known>,
+}
+
+/// What was found out about files before, by their paths: a file with the same bytes is not
+/// understood a second time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    settings: Key,
+    files: HashMap<String, KnownFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KnownFile {
+    /// The key of its bytes.
+    key: Key,
+    /// What they mean: a [`Parsed`] to be decoded when it is needed.
+    #[serde(with = "serde_bytes")]
+    parsed: Vec<u8>,
+}
+
+impl Known {
+    /// Nothing yet. What a file means depends on the settings.
+    pub fn new(settings: Key) -> Self {
+        Self { settings, files: HashMap::new() }
+    }
+
+    /// Whether it was found out with these settings.
+    pub fn is_for(&self, settings: Key) -> bool {
+        self.settings == settings
+    }
+
+    fn parsed(&self, path: &Arc<str>, key: Key, bytes: &[u8]) -> Option<Parsed> {
+        let file = self.files.get(&**path).filter(|file| file.key == key)?;
+        let parsed: Parsed = postcard::from_bytes(&file.parsed).ok()?;
+        Some(parsed.again(path, bytes))
+    }
 }
 
 /// Whether a file's extension is that of Markdown.
@@ -40,7 +79,7 @@ pub fn is_markdown(extension: &str) -> bool {
 /// # Errors
 /// When the folder of postings is not there or cannot be listed. A folder that vanished must not
 /// look like a site without postings.
-pub fn load(layout: &Layout, site: &Site) -> io::Result<Loaded> {
+pub fn load(layout: &Layout, site: &Site, mut known: Known) -> io::Result<Loaded> {
     let folder = layout.postings();
     let inside = folder.canonicalize()?;
     std::fs::read_dir(&folder)?;
@@ -54,15 +93,24 @@ pub fn load(layout: &Layout, site: &Site) -> io::Result<Loaded> {
             entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
         })
         .collect();
-    let files = Files { layout, site, folder: inside, root };
-    let mut read: Vec<(Arc<str>, Parsed)> =
-        found.into_par_iter().filter_map(|entry| files.read(entry)).collect();
-    read.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let files = Files { layout, site, folder: inside, root, known: &known };
+    let mut read: Vec<Read> = found.into_par_iter().filter_map(|entry| files.read(entry)).collect();
+    read.sort_by(|a, b| a.path.cmp(&b.path));
 
     let mut loaded = Loaded::default();
-    for (_, parsed) in read {
+    let paths: HashSet<Arc<str>> = read.iter().map(|read| read.path.clone()).collect();
+    let mut has_learned = false;
+    for Read { path, parsed, learned } in read {
         loaded.postings.extend(parsed.posting);
         loaded.diagnostics.extend(parsed.diagnostics);
+        if let Some(file) = learned {
+            has_learned = true;
+            known.files.insert(path.to_string(), file);
+        }
+    }
+    if has_learned {
+        known.files.retain(|path, _| paths.contains(path.as_str()));
+        loaded.learned = Some(known);
     }
     refuse_doubles(&mut loaded);
     date(&mut loaded, &folder);
@@ -74,11 +122,20 @@ struct Files<'a> {
     site: &'a Site,
     folder: PathBuf,
     root: PathBuf,
+    known: &'a Known,
+}
+
+/// One file, read.
+struct Read {
+    path: Arc<str>,
+    parsed: Parsed,
+    /// What was not known before.
+    learned: Option<KnownFile>,
 }
 
 impl Files<'_> {
     /// Reads one entry of the folder; `None` for folders and for what is nobody's business.
-    fn read(&self, entry: walkdir::Result<DirEntry>) -> Option<(Arc<str>, Parsed)> {
+    fn read(&self, entry: walkdir::Result<DirEntry>) -> Option<Read> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
@@ -148,7 +205,7 @@ impl Files<'_> {
                 "shorten it, and link to what is long",
             ));
         }
-        let bytes = match read_at_most(entry.path(), MAX_SIZE) {
+        let bytes = match read_at_most(entry.path(), size, MAX_SIZE) {
             Ok(bytes) => bytes,
             Err(error) => return Some(unreadable(path, &error)),
         };
@@ -158,7 +215,14 @@ impl Files<'_> {
         {
             return Some(ignored(path));
         }
-        let mut parsed = parse::parse(self.site, &path, &bytes);
+        let key = Key::of(&bytes);
+        let mut learned = None;
+        let mut parsed = self.known.parsed(&path, key, &bytes).unwrap_or_else(|| {
+            let parsed = parse::parse(self.site, &path, &bytes);
+            // Values of formats that cannot be written down are found out again.
+            learned = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
+            parsed
+        });
         if !markdown {
             parsed.diagnostics.insert(
                 0,
@@ -171,7 +235,7 @@ impl Files<'_> {
                 .help(format!("rename it to `{name}.md`")),
             );
         }
-        Some((path, parsed))
+        Some(Read { path, parsed, learned })
     }
 
     fn name(&self, path: &Path) -> Arc<str> {
@@ -180,7 +244,7 @@ impl Files<'_> {
     }
 
     /// A symbolic link may lead to a file inside of the site, nowhere else.
-    fn follow(&self, path: &Arc<str>, link: &Path) -> Option<(Arc<str>, Parsed)> {
+    fn follow(&self, path: &Arc<str>, link: &Path) -> Option<Read> {
         match link.canonicalize() {
             Ok(target) if !target.starts_with(&self.root) => {
                 let message = "the symbolic link leads out of the site and was not followed";
@@ -208,8 +272,9 @@ impl Files<'_> {
     }
 }
 
-fn read_at_most(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+fn read_at_most(path: &Path, usual: u64, max: u64) -> io::Result<Vec<u8>> {
+    // One more than there should be: then one look is enough to see the end.
+    let mut bytes = Vec::with_capacity(usize::try_from(usual).unwrap_or(0) + 1);
     // The file may grow while it is read.
     File::open(path)?.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -235,12 +300,13 @@ fn problem(
     code: Code,
     message: impl Into<String>,
     help: &str,
-) -> (Arc<str>, Parsed) {
+) -> Read {
     let diagnostic = Diagnostic::new(severity, code, path.clone(), message).help(help);
-    (path, Parsed { posting: None, diagnostics: vec![diagnostic] })
+    let parsed = Parsed { posting: None, diagnostics: vec![diagnostic] };
+    Read { path, parsed, learned: None }
 }
 
-fn ignored(path: Arc<str>) -> (Arc<str>, Parsed) {
+fn ignored(path: Arc<str>) -> Read {
     problem(
         path,
         Severity::Note,
@@ -250,7 +316,7 @@ fn ignored(path: Arc<str>) -> (Arc<str>, Parsed) {
     )
 }
 
-fn unreadable(path: Arc<str>, error: &io::Error) -> (Arc<str>, Parsed) {
+fn unreadable(path: Arc<str>, error: &io::Error) -> Read {
     problem(
         path,
         Severity::Error,

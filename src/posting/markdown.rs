@@ -250,8 +250,8 @@ fn safe_html<'a>(
         }
     }
     // What a parser reads as something else than it is.
-    let is_odd = |c: char| c.is_control() && c != '\n' && c != '\t';
-    (written.is_ok() && !html.contains(is_odd)).then_some(html)
+    let is_odd = html.contains('\r') || !text::is_all_allowed(&html);
+    (written.is_ok() && !is_odd).then_some(html)
 }
 
 /// Links without a text, which nobody can see or hear, say where they lead.
@@ -549,12 +549,12 @@ mod tests {
             "[a](b \"c 'd' <e> \\\" &quot;\") <https://a.fr/?b=c&d='e'> https://a.fr/ü%20%zz a@b.org",
             "[a](javascript:b) [c]() [d](#e) [f](//g.h/i j) [k](<l m>) [n](http://[::1]/o)",
             "[a](mailto:b@c.d?subject=e&body=f'g) [h](tel:+33) [i](ftp://j) [k](https://)",
-            "&nbsp; &#160; &copy; &lt;b&gt; &#0; www.example.org é à 日本語 😀",
+            "&nbsp; &#160; &copy; &lt;b&gt; www.example.org é à 日本語 😀",
         ] {
             let (safe, sanitised) = both_ways(markdown).expect(markdown);
             assert_eq!(safe, sanitised, "{markdown}");
         }
-        for markdown in ["<b>a</b>", "![a](b)", "| a |\n| :-: |\n", "&#13;", "&#7;"] {
+        for markdown in ["<b>a</b>", "![a](b)", "| a |\n| :-: |\n", "&#13;", "&#7;", "&#0;"] {
             assert_eq!(both_ways(markdown), None, "{markdown}");
         }
     }

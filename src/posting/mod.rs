@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 mod decode;
@@ -25,12 +26,15 @@ use crate::site::Facet;
 use vocabulary::Field;
 
 /// One posting. Texts are single lines without markup; empty ones are absent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Posting {
     /// The file it was read from.
+    #[serde(skip)]
     pub source: Source,
     /// The key of the file's bytes.
     pub key: Key,
+    /// Whether the source's text is the file's bytes, with nothing decoded or replaced.
+    pub is_verbatim: bool,
     /// The bytes of the file's text that are the posting's own text, in Markdown.
     pub body: Range<usize>,
     /// Where each field stands in the file, for messages about it.
@@ -88,11 +92,12 @@ pub struct Posting {
     /// The day that its file's name begins with.
     pub named_day: Option<NaiveDate>,
     /// Keys that mean nothing to crieur, for templates.
+    #[serde(with = "as_text")]
     pub extra: BTreeMap<String, serde_json::Value>,
 }
 
 /// Whom to ask: a name, an address or both.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
     /// As the author wrote it.
     pub text: String,
@@ -101,7 +106,7 @@ pub struct Contact {
 }
 
 /// What `status` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// Open.
     Open,
@@ -147,5 +152,37 @@ impl Posting {
             Facet::Contract => self.contract.as_slice(),
             Facet::Organisation => self.organisation.as_slice(),
         }
+    }
+}
+
+/// Values of any kind, for formats that must know the kind beforehand.
+mod as_text {
+    use std::collections::BTreeMap;
+
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_json::Value;
+
+    pub(super) fn serialize<S: Serializer>(
+        extra: &BTreeMap<String, Value>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = if extra.is_empty() {
+            String::new()
+        } else {
+            serde_json::to_string(extra).map_err(S::Error::custom)?
+        };
+        serializer.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, Value>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        serde_json::from_str(&text).map_err(D::Error::custom)
     }
 }

@@ -7,7 +7,8 @@ use chrono::{
     TimeDelta, TimeZone, Timelike, Utc,
 };
 use chrono_tz::Tz;
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time as its author gave it: a whole day in the site's time zone, or an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,16 @@ impl fmt::Display for Moment {
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map(Self::Day)
+            .or_else(|_| DateTime::parse_from_rfc3339(&text).map(Self::Instant))
+            .map_err(D::Error::custom)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use unic_langid::LanguageIdentifier;
 use url::Url;
 
@@ -19,12 +20,25 @@ use crate::text;
 use crate::yaml::{Node, Value};
 
 /// What became of one file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Parsed {
     /// The posting, unless something in the file could not be understood.
     pub posting: Option<Posting>,
     /// What is wrong with the file.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Parsed {
+    /// What was found out before about a file with the same bytes.
+    #[must_use]
+    pub fn again(mut self, path: &Arc<str>, bytes: &[u8]) -> Self {
+        if let Some(posting) = &mut self.posting
+            && let Some(source) = decode::again(path, bytes, posting.is_verbatim)
+        {
+            posting.source = source;
+        }
+        self
+    }
 }
 
 /// Reads one file. `path` is the file's path from the site's folder, with forward slashes.
@@ -34,6 +48,7 @@ pub fn parse(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
     let Some(source) = decode::decode(&path, bytes, &mut diagnostics) else {
         return Parsed { posting: None, diagnostics };
     };
+    let is_verbatim = source.text.as_bytes() == bytes;
     let matter = match front_matter::read(&source.text) {
         Ok(matter) => matter,
         Err(problem) => {
@@ -48,6 +63,7 @@ pub fn parse(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
         site,
         source: &source,
         file: Key::of(bytes),
+        is_verbatim,
         diagnostics,
         values: BTreeMap::new(),
         extra: BTreeMap::new(),
@@ -93,6 +109,7 @@ struct Reader<'a> {
     site: &'a Site,
     source: &'a Source,
     file: Key,
+    is_verbatim: bool,
     diagnostics: Vec<Diagnostic>,
     values: BTreeMap<Field, Keyed>,
     extra: BTreeMap<String, serde_json::Value>,
@@ -235,6 +252,7 @@ impl Reader<'_> {
         let posting = Posting {
             source: self.source.clone(),
             key: self.file,
+            is_verbatim: self.is_verbatim,
             places: self
                 .values
                 .iter()

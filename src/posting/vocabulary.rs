@@ -1,7 +1,9 @@
 //! The keys of the front matter, French and English, and what each means.
 
+use serde::{Deserialize, Serialize};
+
 /// What a key says of a posting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are those of the posting's own fields")]
 pub enum Field {
     Role,

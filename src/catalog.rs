@@ -3,6 +3,9 @@
 //! French and English are compiled in. A file `templates/{language}.ftl` of the site replaces one of
 //! them or adds a language; what it leaves out is said in English.
 
+use std::collections::HashMap;
+use std::sync::RwLock;
+
 use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
 use chrono_tz::Tz;
 use fluent_bundle::concurrent::FluentBundle;
@@ -19,7 +22,13 @@ pub struct Catalog {
     language: LanguageIdentifier,
     /// Asked in turn.
     bundles: Vec<FluentBundle<FluentResource>>,
+    /// What was said before: most of what is said is labels and dates.
+    said: RwLock<HashMap<String, String>>,
 }
+
+/// How many phrases are kept, and how long the values in them may be.
+const MAX_KEPT: usize = 10_000;
+const MAX_VALUE: usize = 40;
 
 /// A catalog that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +73,7 @@ impl Catalog {
         );
         let bundles =
             sources.map(|(language, text)| bundle(language, text)).collect::<Result<_, _>>()?;
-        Ok(Self { language: language.clone(), bundles })
+        Ok(Self { language: language.clone(), bundles, said: RwLock::default() })
     }
 
     /// The language.
@@ -74,6 +83,22 @@ impl Catalog {
 
     /// A phrase. An unknown one is its own name, which shows but breaks nothing.
     pub fn phrase(&self, name: &str, arguments: &FluentArgs<'_>) -> String {
+        let Some(key) = key(name, arguments) else { return self.say(name, arguments) };
+        if let Ok(said) = self.said.read()
+            && let Some(phrase) = said.get(&key)
+        {
+            return phrase.clone();
+        }
+        let phrase = self.say(name, arguments);
+        if let Ok(mut said) = self.said.write()
+            && said.len() < MAX_KEPT
+        {
+            said.insert(key, phrase.clone());
+        }
+        phrase
+    }
+
+    fn say(&self, name: &str, arguments: &FluentArgs<'_>) -> String {
         for bundle in &self.bundles {
             let Some(pattern) = bundle.get_message(name).and_then(|message| message.value()) else {
                 continue;
@@ -128,6 +153,24 @@ impl Catalog {
         arguments.set("minute", format!("{:02}", local.minute()));
         self.phrase("date-time", &arguments)
     }
+}
+
+/// What tells a phrase from all others; nothing for one that is hardly said twice.
+fn key(name: &str, arguments: &FluentArgs<'_>) -> Option<String> {
+    let mut key = name.to_owned();
+    for (name, value) in arguments.iter() {
+        match value {
+            FluentValue::String(text) if text.len() <= MAX_VALUE => {
+                // No value contains what stands between them.
+                key.extend(["\0", name, "\0s", text]);
+            }
+            FluentValue::Number(number) => {
+                key.extend(["\0", name, "\0n", &number.as_string()]);
+            }
+            _ => return None,
+        }
+    }
+    (key.matches('\0').count() == 2 * arguments.iter().count()).then_some(key)
 }
 
 fn bundle(language: LanguageIdentifier, text: &str) -> Result<FluentBundle<FluentResource>, Error> {

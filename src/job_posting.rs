@@ -82,7 +82,16 @@ pub fn json_ld(posting: &Posting, view: &View, content: &str, site: &Site) -> St
         set("jobLocation", json!({ "@type": "Place", "address": address }));
     }
     // Nothing in it may end the element that it stands in.
-    Value::Object(job).to_string().replace('<', "\\u003c").replace('>', "\\u003e")
+    let text = Value::Object(job).to_string();
+    let mut safe = String::with_capacity(text.len() + text.len() / 4);
+    let mut from = 0;
+    for (at, mark) in text.match_indices(['<', '>']) {
+        safe.push_str(&text[from..at]);
+        safe.push_str(if mark == "<" { "\\u003c" } else { "\\u003e" });
+        from = at + 1;
+    }
+    safe.push_str(&text[from..]);
+    safe
 }
 
 /// Whether the work is never at a place.

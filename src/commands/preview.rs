@@ -32,7 +32,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     let sent = ledger.sent_before(ids, today.day()).map_err(ledger_failure)?;
 
     let folder = opened.layout.private().join("preview");
-    let writer = Composer { site: &opened.site, signer: None, secret: &secret, now: opened.now };
+    let writer = Composer::new(&opened.site, None, &secret, opened.now);
     let mut outcome = outcome(&loaded.diagnostics, false).max(outcome(&problems, false));
     let mut paths = String::new();
     let mut count = 0;
@@ -51,7 +51,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
         let number: String = composed.message_id.chars().skip(1).take(8).collect();
         let path = folder.join(format!("{}-{number}.html", text::slug(&recipient.email)));
         private::folder(&folder)
-            .and_then(|()| fs::write(&path, &composed.html))
+            .and_then(|()| fs::write(&path, composed.html()))
             .with_context(|| format!("cannot write `{}`", path.display()))
             .map_err(Failure::Temporary)?;
         paths.push_str(&format!("{}\n", path.display()));

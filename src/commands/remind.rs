@@ -103,8 +103,7 @@ pub(super) fn remind(
         let held = ledger.unsent().map_err(ledger_failure)?.in_doubt;
         return Ok((outcome.max(attention(held)), "no digest is due".to_owned()));
     }
-    let composer =
-        Composer { site: &opened.site, signer: signer.as_ref(), secret: &secret, now: opened.now };
+    let composer = Composer::new(&opened.site, signer.as_ref(), &secret, opened.now);
     let report = send(shell, opened, &mut ledger, transport.as_ref(), jobs, &|work| {
         outgoing(work, &composer, &languages)
     })?;

@@ -1,6 +1,9 @@
 //! The message of a digest (RFC 5322, MIME): a pure function of digest, site and instant, the same
 //! to the byte whenever it is composed.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use chrono::{DateTime, NaiveDate, Utc};
 use lettre::Address;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
@@ -10,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::dkim::{self, Signer};
 use super::unsubscribe::Ways;
+use crate::cache::Key;
 use crate::catalog::Catalog;
 use crate::reminders::{Change, Digest, Duty, Item, Recipient, Section};
 use crate::site::Site;
@@ -25,20 +29,27 @@ const MAX_ITEMS: usize = 60;
 const MAX_TEXT: usize = 120;
 
 /// A complete message.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Composed {
     /// Its id, with the angle brackets.
     pub message_id: String,
     /// Its subject.
     pub subject: String,
-    /// Its part in HTML.
-    pub html: String,
     /// Its sender, for the envelope.
     pub from: Address,
     /// Its recipient, for the envelope.
     pub to: Address,
     /// The message, lines ended by CRLF.
     pub bytes: Vec<u8>,
+    letter: Arc<Letter>,
+    /// Where the recipient unsubscribes.
+    address: String,
+}
+
+impl Composed {
+    /// Its part in HTML.
+    pub fn html(&self) -> String {
+        self.letter.html.written.join(&html_escape::encode_quoted_attribute(&self.address))
+    }
 }
 
 /// Why there is no message.
@@ -60,14 +71,92 @@ pub enum Error {
 
 /// What the messages of one run have in common.
 pub struct Composer<'a> {
-    /// The site.
-    pub site: &'a Site,
-    /// What signs them.
-    pub signer: Option<&'a Signer>,
-    /// What tokens are made with.
-    pub secret: &'a [u8],
-    /// When they are sent.
-    pub now: DateTime<Utc>,
+    site: &'a Site,
+    signer: Option<&'a Signer>,
+    secret: &'a [u8],
+    now: DateTime<Utc>,
+    /// What was rendered for others.
+    letters: Mutex<HashMap<Key, Arc<Letter>>>,
+}
+
+/// How many letters are kept: a large list has a few hundred combinations of interests.
+const MAX_LETTERS: usize = 1_000;
+
+/// What all recipients of the same postings in the same language are told. Only the address under
+/// which each unsubscribes differs.
+struct Letter {
+    subject: String,
+    plain: Text,
+    html: Text,
+}
+
+/// A text with a gap wherever the recipient's own address belongs, and what stands between the gaps,
+/// encoded.
+struct Text {
+    written: Vec<String>,
+    encoded: Vec<Vec<u8>>,
+}
+
+/// What stands for the recipient's address while a text is rendered: two of them, to see that a
+/// template writes whatever it is given.
+const GAPS: [&str; 2] =
+    ["https://gap.invalid/?a=0&b=9f3c61d2", "https://gap.invalid/?a=1&b=77e0b5a4"];
+
+impl Text {
+    fn new(rendered: &str, gap: &str) -> Result<Self, Error> {
+        let written: Vec<String> = rendered.split(gap).map(str::to_owned).collect();
+        let encoded = written.iter().map(|text| encoded(text)).collect::<Result<_, _>>()?;
+        Ok(Self { written, encoded })
+    }
+
+    /// A text without a gap.
+    fn whole(text: String) -> Result<Self, Error> {
+        Ok(Self { encoded: vec![encoded(&text)?], written: vec![text] })
+    }
+
+    /// The text for the recipient with this address, encoded.
+    fn with(&self, address: &str) -> Result<Vec<u8>, Error> {
+        let Some((first, rest)) = self.encoded.split_first() else { return Ok(Vec::new()) };
+        let mut whole = first.clone();
+        if rest.is_empty() {
+            return Ok(whole);
+        }
+        let address = encoded(address)?;
+        for part in rest {
+            // Wherever the address begins, it has lines of its own: then it is encoded in the
+            // same way for everybody, and what stands around it is encoded once.
+            for next in [&address, part].into_iter().filter(|next| !next.is_empty()) {
+                soft_break(&mut whole);
+                whole.extend_from_slice(next);
+            }
+        }
+        Ok(whole)
+    }
+}
+
+/// Text in quoted-printable (RFC 2045, section 6.7): lines are short and bytes are ASCII, so that no
+/// server has to change them.
+fn encoded(text: &str) -> Result<Vec<u8>, Error> {
+    Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::QuotedPrintable)
+        .map(Body::into_vec)
+        .map_err(|_| Error::Message("the text cannot be encoded".to_owned()))
+}
+
+/// Ends a line of quoted-printable text that goes on in the next one. A line has at most 76
+/// characters, and the sign that it goes on is one of them.
+fn soft_break(text: &mut Vec<u8>) {
+    const MAX_LINE: usize = 76;
+    let start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    if text.len() == start {
+        return;
+    }
+    if text.len() - start >= MAX_LINE {
+        let is_escape = text.len() >= 3 && text.get(text.len() - 3) == Some(&b'=');
+        let last = text.split_off(text.len() - if is_escape { 3 } else { 1 });
+        text.extend_from_slice(b"=\r\n");
+        text.extend_from_slice(&last);
+    }
+    text.extend_from_slice(b"=\r\n");
 }
 
 #[derive(Serialize)]
@@ -106,7 +195,68 @@ struct ItemContext {
     relative: Option<String>,
 }
 
-impl Composer<'_> {
+impl<'a> Composer<'a> {
+    /// Composes for a site, with what signs messages and what tokens are made with. `now` is when
+    /// they are sent.
+    pub fn new(
+        site: &'a Site,
+        signer: Option<&'a Signer>,
+        secret: &'a [u8],
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self { site, signer, secret, now, letters: Mutex::default() }
+    }
+
+    /// What a digest says, from what was said to others where that is the same.
+    fn letter(
+        &self,
+        shown: usize,
+        digest: &Digest<'_>,
+        ways: &Ways,
+        catalog: &Catalog,
+        templates: &Templates,
+    ) -> Result<Arc<Letter>, Error> {
+        let language = catalog.language().to_string();
+        let about = format!("{shown} {} {}", digest.items.len(), digest.recipient.subscribed);
+        // Without a page of their own, everybody unsubscribes at the same address.
+        let address = if ways.page.is_some() { "" } else { ways.best() };
+        let items: String = digest
+            .items
+            .iter()
+            .map(|item| format!("{} {:?} {:?}\n", item.posting.id, item.section, item.days_left))
+            .collect();
+        let parts = [&language, about.as_str(), address, &items];
+        let key = Key::join(parts.map(str::as_bytes));
+        if let Some(letter) = self.kept().get(&key) {
+            return Ok(letter.clone());
+        }
+        let gap = |gap| if ways.page.is_some() { gap } else { address };
+        let [first, second] = GAPS;
+        let letter = self.render(shown, digest, gap(first), catalog, templates)?;
+        if ways.page.is_some() {
+            let other = self.render(shown, digest, second, catalog, templates)?;
+            let same = letter.plain.written == other.plain.written
+                && letter.html.written == other.html.written;
+            if !same {
+                // The template makes something else of the address: nobody can share it.
+                let own = self.render(shown, digest, ways.best(), catalog, templates)?;
+                return Ok(Arc::new(own));
+            }
+        }
+        let letter = Arc::new(letter);
+        let mut kept = self.kept();
+        if kept.len() >= MAX_LETTERS {
+            kept.clear();
+        }
+        kept.insert(key, letter.clone());
+        Ok(letter)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Key, Arc<Letter>>> {
+        // Nothing in it is ever half changed.
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Composes a digest's message, in the language of the catalog, with as many postings as fit.
     ///
     /// # Errors
@@ -140,25 +290,17 @@ impl Composer<'_> {
         let (from, to) = envelope(site, digest.recipient)?;
         let identity = identity(site, digest.recipient, digest.day);
         let message_id = format!("<{identity}@{}>", site.list_id());
-        let subject = subject(digest, catalog);
         let ways = Ways::new(site, from.as_ref(), self.secret, &digest.recipient.key());
-        let context = Context {
-            language: catalog.language().to_string(),
-            subject: &subject,
-            site: SiteContext { title: &site.title, url: site.url.as_str() },
-            sections: sections(site, &digest.items[..shown], catalog),
-            more: digest.items.len() - shown,
-            subscribed: digest.recipient.subscribed,
-            unsubscribe: ways.best(),
-        };
-        let plain = templates.render("digest.txt", &context)?;
-        let html = templates.render("digest.html", &context)?;
+        let letter = self.letter(shown, digest, &ways, catalog, templates)?;
+        let address = ways.best();
+        let plain = letter.plain.with(address)?;
+        let html = letter.html.with(&html_escape::encode_quoted_attribute(address))?;
 
         // Names are quoted or encoded by the library; none is a way into another header.
         let mut message = Message::builder()
             .from(Mailbox::new(sender.name, from.clone()))
             .to(Mailbox::new(digest.recipient.name.clone(), to.clone()))
-            .subject(subject.clone())
+            .subject(letter.subject.clone())
             .date(self.now.into())
             .message_id(Some(message_id.clone()));
         if let Some(Mailbox { name, email }) = site.mail.reply_to.clone() {
@@ -173,8 +315,8 @@ impl Composer<'_> {
                 // Clients show the last part that they understand.
                 MultiPart::alternative()
                     .boundary(format!("=_{identity}"))
-                    .singlepart(part(ContentType::TEXT_PLAIN, plain)?)
-                    .singlepart(part(ContentType::TEXT_HTML, html.clone())?),
+                    .singlepart(part(ContentType::TEXT_PLAIN, plain))
+                    .singlepart(part(ContentType::TEXT_HTML, html)),
             )
             .map_err(|error| Error::Message(error.to_string()))?;
         let mut bytes = message.formatted();
@@ -182,7 +324,40 @@ impl Composer<'_> {
             let signature = signer.sign(&bytes, self.now)?;
             bytes.splice(0..0, signature.into_bytes());
         }
-        Ok(Composed { message_id, subject, html, from, to, bytes })
+        let (subject, address) = (letter.subject.clone(), address.to_owned());
+        Ok(Composed { message_id, subject, from, to, bytes, letter, address })
+    }
+
+    /// Renders a digest with this address to unsubscribe at, and with gaps where it stands.
+    fn render(
+        &self,
+        shown: usize,
+        digest: &Digest<'_>,
+        address: &str,
+        catalog: &Catalog,
+        templates: &Templates,
+    ) -> Result<Letter, Error> {
+        let site = self.site;
+        let subject = subject(digest, catalog);
+        let context = Context {
+            language: catalog.language().to_string(),
+            subject: &subject,
+            site: SiteContext { title: &site.title, url: site.url.as_str() },
+            sections: sections(site, &digest.items[..shown], catalog),
+            more: digest.items.len() - shown,
+            subscribed: digest.recipient.subscribed,
+            unsubscribe: address,
+        };
+        let plain = templates.render("digest.txt", &context)?;
+        let html = templates.render("digest.html", &context)?;
+        let gap = GAPS.contains(&address);
+        let (plain, html) = if gap {
+            let escaped = html_escape::encode_quoted_attribute(address);
+            (Text::new(&plain, address)?, Text::new(&html, &escaped)?)
+        } else {
+            (Text::whole(plain)?, Text::whole(html)?)
+        };
+        Ok(Letter { subject, plain, html })
     }
 
     /// The headers of a list, and those that keep machines from answering.
@@ -291,11 +466,10 @@ fn deliverable(address: &Address) -> Result<Address, Error> {
     Address::new(address.user(), domain).map_err(|error| Error::Message(error.to_string()))
 }
 
-/// A part whose lines are short and whose bytes are ASCII, so that no server has to change it.
-fn part(kind: ContentType, text: String) -> Result<SinglePart, Error> {
-    let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
-        .map_err(|_| Error::Message("the text cannot be encoded".to_owned()))?;
-    Ok(SinglePart::builder().header(kind).body(body))
+/// A part whose text is encoded already.
+fn part(kind: ContentType, encoded: Vec<u8>) -> SinglePart {
+    let encoding = ContentTransferEncoding::QuotedPrintable;
+    SinglePart::builder().header(kind).body(Body::dangerous_pre_encoded(encoded, encoding))
 }
 
 /// What tells this digest from all others: a function of recipient, list and day.
@@ -324,4 +498,27 @@ pub fn subject(digest: &Digest<'_>, catalog: &Catalog) -> String {
             ("title", first.map_or_else(String::new, |item| short(&item.posting.title)).into()),
         ],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// Whatever stands around an address, it is read back, and no line is too long.
+        #[test]
+        fn a_text_with_gaps_is_read_back(
+            parts in proptest::collection::vec("([ a-z=é€.]|\n|\t){0,200}", 1..4),
+            address in "https://[a-zA-Z0-9é=&?._/-]{0,120}",
+        ) {
+            let [gap, _] = GAPS;
+            let text = Text::new(&parts.join(gap), gap).unwrap();
+            let encoded = String::from_utf8(text.with(&address).unwrap()).unwrap();
+            proptest::prop_assert!(encoded.split("\r\n").all(|line| line.len() <= 76), "{encoded}");
+            let mode = quoted_printable::ParseMode::Strict;
+            let read = quoted_printable::decode(&encoded, mode).unwrap();
+            let meant = parts.join(&address).replace('\n', "\r\n");
+            proptest::prop_assert_eq!(String::from_utf8(read).unwrap(), meant);
+        }
+    }
 }

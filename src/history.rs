@@ -1,18 +1,27 @@
 //! When files last changed, from the git history that a site lies in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Datelike, Utc};
 use gix::diff::tree::recorder::Change;
 use gix::objs::TreeRefIter;
+use serde::{Deserialize, Serialize};
 
 use crate::posting::moment::YEARS;
 
-/// The last commit's time of each file below a folder, by its path from there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// When each file below a folder last changed, by its path from there, up to a commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
-    times: HashMap<String, DateTime<Utc>>,
+    /// The commit, in hexadecimal digits, and the folder's path in the work tree.
+    at: Option<(String, String)>,
+    /// Of every file that ever was there, in seconds since 1970. A commit that was made with a
+    /// clock far off may be followed by one that seems to be older: the latest counts.
+    times: HashMap<String, i64>,
+    /// The files that are there in the commit.
+    present: HashSet<String>,
+    /// Where a shallow clone ends.
+    boundary: Vec<String>,
     /// Whether the clone is shallow and some files' last change lies before its beginning.
     pub truncated: bool,
 }
@@ -35,25 +44,47 @@ impl History {
     /// When a file last changed. `None` for one that is not committed, or whose last change a
     /// shallow clone does not show.
     pub fn last_change(&self, path: &str) -> Option<DateTime<Utc>> {
-        self.times.get(path).copied()
+        let time = self.present.get(path).and_then(|path| self.times.get(path))?;
+        DateTime::from_timestamp(*time, 0)
+    }
+
+    /// Up to which commit, and of which folder.
+    pub fn at(&self) -> Option<&(String, String)> {
+        self.at.as_ref()
     }
 
     /// Reads the history of the files that `HEAD` has below a folder. A folder outside of any
-    /// repository, or in one without a commit, has an empty history.
+    /// repository, or in one without a commit, has an empty history. `before` is the history up to
+    /// an earlier commit: what it tells is not read again.
     ///
     /// A merge changes what differs from all of its parents.
     ///
     /// # Errors
     /// When there is a repository that cannot be read.
-    pub fn read(folder: &Path) -> Result<Self, Error> {
+    pub fn read(folder: &Path, before: Option<Self>) -> Result<Self, Error> {
         let folder = folder.canonicalize().map_err(Error::new)?;
         let Some(mut repository) = repository(&folder)? else { return Ok(Self::default()) };
         repository.object_cache_size(OBJECT_CACHE);
         let prefix = path_in(&repository, &folder);
         let head = repository.head().map_err(Error::new)?.id().map(gix::Id::detach);
         let (Some(prefix), Some(head)) = (prefix, head) else { return Ok(Self::default()) };
-        let mut walk = Walk { repository: &repository, prefix: &prefix };
-        walk.run(head)
+        let shallow = repository.shallow_commits().map_err(Error::new)?;
+        let boundary: Vec<String> =
+            shallow.iter().flat_map(|ids| ids.iter().map(ToString::to_string)).collect();
+        let at = Some((head.to_string(), prefix.to_string_lossy().into_owned()));
+        let walk = Walk { repository: &repository, prefix: &prefix };
+        // A history that was rewritten, or of another folder, tells nothing.
+        let before = before.filter(|before| before.boundary == boundary).and_then(|before| {
+            let (commit, folder) = before.at.clone()?;
+            let commit = gix::ObjectId::from_hex(commit.as_bytes()).ok()?;
+            (Some(&folder) == at.as_ref().map(|(_, folder)| folder) && walk.leads_to(head, commit))
+                .then_some((before, commit))
+        });
+        match before {
+            Some((before, _)) if before.at == at => Ok(before),
+            Some((before, commit)) => walk.run(head, at, boundary, before.times, Some(commit)),
+            None => walk.run(head, at, boundary, HashMap::new(), None),
+        }
     }
 }
 
@@ -94,40 +125,48 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(&mut self, head: gix::ObjectId) -> Result<History, Error> {
-        let mut history = History::default();
-        let mut wanted = self.changes(None, self.folder(head)?)?;
-        let boundary = self.repository.shallow_commits().map_err(Error::new)?;
-        let commits = self
-            .repository
-            .rev_walk([head])
-            .sorting(gix::revision::walk::Sorting::ByCommitTime(
-                gix::traverse::commit::simple::CommitTimeOrder::NewestFirst,
-            ))
-            .all()
-            .map_err(Error::new)?;
+    /// Whether a commit is another one or comes after it.
+    fn leads_to(&self, head: gix::ObjectId, earlier: gix::ObjectId) -> bool {
+        head == earlier
+            || (self.repository.find_commit(earlier).is_ok()
+                && self
+                    .repository
+                    .merge_base(head, earlier)
+                    .is_ok_and(|base| base.is_some_and(|base| base == earlier)))
+    }
+
+    /// Adds what the commits up to `head` changed, but for those up to `known`.
+    fn run(
+        &self,
+        head: gix::ObjectId,
+        at: Option<(String, String)>,
+        boundary: Vec<String>,
+        mut times: HashMap<String, i64>,
+        known: Option<gix::ObjectId>,
+    ) -> Result<History, Error> {
+        let commits =
+            self.repository.rev_walk([head]).with_hidden(known).all().map_err(Error::new)?;
         for commit in commits {
-            if wanted.is_empty() {
-                break;
-            }
             let commit = commit.map_err(Error::new)?;
-            if boundary.as_ref().is_some_and(|boundary| boundary.iter().any(|id| *id == commit.id))
-            {
+            if boundary.contains(&commit.id.to_string()) {
                 // Its parents are not here, so what it changed is not known.
-                history.truncated = true;
                 continue;
             }
             // A clock that was far off when somebody committed says nothing.
-            let time = DateTime::from_timestamp(commit.commit_time(), 0)
-                .filter(|time| YEARS.contains(&time.year()));
-            let Some(time) = time else { continue };
+            let time = commit.object().map_err(Error::new)?.time().map_err(Error::new)?.seconds;
+            let year = DateTime::from_timestamp(time, 0).map(|time| time.year());
+            if !year.is_some_and(|year| YEARS.contains(&year)) {
+                continue;
+            }
             for path in self.changed_by(commit.id, &commit.parent_ids)? {
-                if wanted.remove(&path) {
-                    history.times.insert(path, time);
-                }
+                times.entry(path).and_modify(|last| *last = time.max(*last)).or_insert(time);
             }
         }
-        Ok(history)
+        let present: HashSet<String> =
+            self.changes(None, self.folder(head)?)?.into_iter().collect();
+        let truncated =
+            !boundary.is_empty() && present.iter().any(|path| !times.contains_key(path));
+        Ok(History { at, times, present, boundary, truncated })
     }
 
     /// The paths in which a commit differs from all of its parents.

@@ -117,6 +117,44 @@ fn commit_merge(site: &Site, at: i64, first: gix::ObjectId, second: gix::ObjectI
     commit(site, at, vec![first, second]);
 }
 
+/// What is kept of an earlier run tells what reading everything tells.
+fn is_the_same_without_a_cache(site: &Site) -> Vec<String> {
+    let kept = updated(site);
+    std::fs::remove_dir_all(site.path(".crieur/cache")).unwrap();
+    assert_eq!(kept, updated(site));
+    updated(site)
+}
+
+#[test]
+fn a_history_that_goes_on_or_is_rewritten_is_read_again_where_it_must_be() {
+    let site = site();
+    let first = commit(&site, august(5), vec![]);
+    assert_eq!(is_the_same_without_a_cache(&site), ["a 05T12:00", "b 05T12:00"]);
+    site.posting("b.md", "title: B, changed\nopens: 2021-08-02");
+    let second = commit(&site, august(9), vec![first]);
+    assert_eq!(is_the_same_without_a_cache(&site), ["a 05T12:00", "b 09T12:00"]);
+    // A branch that was begun before and is merged after.
+    let head = std::fs::read_to_string(site.path(".git/HEAD")).unwrap();
+    let branch = site.path(&format!(".git/{}", head.trim().trim_start_matches("ref: ")));
+    site.posting("b.md", "title: B\nopens: 2021-08-02");
+    site.posting("a.md", "title: A, theirs\nopens: 2021-08-01");
+    std::fs::write(&branch, format!("{first}\n")).unwrap();
+    let theirs = commit(&site, august(7), vec![first]);
+    site.posting("b.md", "title: B, changed\nopens: 2021-08-02");
+    std::fs::write(&branch, format!("{second}\n")).unwrap();
+    assert_eq!(updated(&site), ["a 05T12:00", "b 09T12:00"]);
+    commit_merge(&site, august(12), second, theirs);
+    assert_eq!(is_the_same_without_a_cache(&site), ["a 07T12:00", "b 09T12:00"]);
+    // Rewritten: what was kept of the merge does not count any more.
+    site.posting("a.md", "title: A\nopens: 2021-08-01");
+    std::fs::write(&branch, format!("{second}\n")).unwrap();
+    assert_eq!(is_the_same_without_a_cache(&site), ["a 05T12:00", "b 09T12:00"]);
+    // A clock that was late.
+    site.posting("b.md", "title: B, once more\nopens: 2021-08-02");
+    commit(&site, august(3), vec![second]);
+    assert_eq!(is_the_same_without_a_cache(&site), ["a 05T12:00", "b 09T12:00"]);
+}
+
 #[test]
 fn a_shallow_clone_does_not_pass_its_beginning_off_as_a_change() {
     let site = site();

@@ -40,6 +40,7 @@ pub struct Loaded {
 pub struct Known {
     settings: Key,
     files: HashMap<String, KnownFile>,
+    history: Option<History>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +55,7 @@ struct KnownFile {
 impl Known {
     /// Nothing yet. What a file means depends on the settings.
     pub fn new(settings: Key) -> Self {
-        Self { settings, files: HashMap::new() }
+        Self { settings, files: HashMap::new(), history: None }
     }
 
     /// Whether it was found out with these settings.
@@ -108,12 +109,14 @@ pub fn load(layout: &Layout, site: &Site, mut known: Known) -> io::Result<Loaded
             known.files.insert(path.to_string(), file);
         }
     }
-    if has_learned {
+    refuse_doubles(&mut loaded);
+    let before = known.history.take();
+    let was_at = before.as_ref().and_then(History::at).cloned();
+    known.history = date(&mut loaded, &folder, before);
+    if has_learned || known.history.as_ref().and_then(History::at) != was_at.as_ref() {
         known.files.retain(|path, _| paths.contains(path.as_str()));
         loaded.learned = Some(known);
     }
-    refuse_doubles(&mut loaded);
-    date(&mut loaded, &folder);
     Ok(loaded)
 }
 
@@ -368,17 +371,17 @@ fn refuse_doubles(loaded: &mut Loaded) {
     loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));
 }
 
-/// Adds the dates that git knows.
-fn date(loaded: &mut Loaded, folder: &Path) {
+/// Adds the dates that git knows. Returns what it told, for the next time.
+fn date(loaded: &mut Loaded, folder: &Path, before: Option<History>) -> Option<History> {
     let problem = |message: String, help: &str| {
         Diagnostic::new(Severity::Warning, Code::History, POSTINGS, message).help(help)
     };
-    let history = match History::read(folder) {
+    let history = match History::read(folder, before) {
         Ok(history) => history,
         Err(error) => {
             let help = "check the repository with `git fsck`; until then, opening dates stand in for the dates of changes";
             loaded.diagnostics.push(problem(error.to_string(), help));
-            return;
+            return None;
         }
     };
     if history.truncated {
@@ -390,4 +393,5 @@ fn date(loaded: &mut Loaded, folder: &Path) {
         let below = posting.source.path.strip_prefix(POSTINGS).unwrap_or(&posting.source.path);
         posting.committed = history.last_change(below.trim_start_matches('/'));
     }
+    Some(history)
 }

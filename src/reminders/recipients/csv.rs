@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 
-use csv::{ByteRecord, ReaderBuilder};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 use super::{Entry, KEYS, Recipient, Remark, suggestion};
 use crate::diagnostics::{Code, Diagnostic, Severity};
@@ -41,7 +41,8 @@ pub fn read(path: &str, file: impl Read) -> io::Result<(Vec<Recipient>, Vec<Diag
         }
     };
     let separator = separator(&header.1);
-    let columns = columns(&header, separator, &mut problems);
+    let mut taken_apart = Cells::new(separator);
+    let columns = columns(&header, &mut taken_apart, &mut problems);
     let mut seen: HashMap<String, usize> = HashMap::new();
     while columns.contains(&Some("email"))
         && let Some((number, line)) = lines.next()?
@@ -49,7 +50,7 @@ pub fn read(path: &str, file: impl Read) -> io::Result<(Vec<Recipient>, Vec<Diag
         if line.trim().is_empty() {
             continue;
         }
-        let cells = cells(&line, separator);
+        let cells = taken_apart.of(&line);
         let entry = entry(&columns, &cells);
         let found = entry.check(|remark: Remark| {
             let cell = cells.get(remark.span.start).map_or("", String::as_str);
@@ -142,28 +143,55 @@ fn separator(header: &str) -> char {
     most.filter(|separator| header.contains(*separator)).unwrap_or(',')
 }
 
-/// The cells of a line.
-fn cells(line: &str, separator: char) -> Vec<String> {
-    let mut record = ByteRecord::new();
-    let mut reader = ReaderBuilder::new()
-        .delimiter(u8::try_from(separator).unwrap_or(b','))
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .buffer_capacity(line.len().clamp(1, 4096))
-        .from_reader(line.as_bytes());
-    // Reading from memory does not fail.
-    let _ = reader.read_byte_record(&mut record);
-    record.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect()
+/// Takes lines apart into cells.
+struct Cells {
+    reader: Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Cells {
+    fn new(separator: char) -> Self {
+        let separator = u8::try_from(separator).unwrap_or(b',');
+        // To make one takes longer than to read a hundred lines with it.
+        let reader = ReaderBuilder::new().delimiter(separator).build();
+        Self { reader, text: vec![0; 1024], ends: vec![0; 64] }
+    }
+
+    /// The cells of a line.
+    fn of(&mut self, line: &str) -> Vec<String> {
+        self.reader.reset();
+        let (mut read, mut written, mut found) = (0, 0, 0);
+        loop {
+            // Nothing left to read means the end, whatever quotes are open.
+            let (input, text) = (&line.as_bytes()[read..], &mut self.text[written..]);
+            let (result, r, w, f) = self.reader.read_record(input, text, &mut self.ends[found..]);
+            (read, written, found) = (read + r, written + w, found + f);
+            match result {
+                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::Record | ReadRecordResult::End => break,
+            }
+        }
+        let mut start = 0;
+        let cell = |end: &usize| {
+            let cell = String::from_utf8_lossy(&self.text[start..*end]).trim().to_owned();
+            start = *end;
+            cell
+        };
+        self.ends[..found].iter().map(cell).collect()
+    }
 }
 
 /// The key of each column.
 fn columns(
     (number, line): &(usize, String),
-    separator: char,
+    cells: &mut Cells,
     problems: &mut Problems<'_>,
 ) -> Vec<Option<&'static str>> {
-    let columns: Vec<_> = cells(line, separator)
+    let columns: Vec<_> = cells
+        .of(line)
         .iter()
         .map(|name| {
             let known = KEYS.iter().copied().find(|key| *key == text::folded(name));

@@ -168,3 +168,86 @@ fn files_can_be_served_and_links_do_not_lead_out() {
     assert_eq!(mode & 0o600, 0o600);
     assert_eq!(mode & 0o044, 0o044, "{mode:o}");
 }
+
+/// What is in `out/` of a site whose caches were kept is what a build without any makes.
+fn is_the_same_without_caches(site: &Site, now: &str, what: &str) {
+    let kept = site.run(&[now, "build"]);
+    let kept = (kept.code, site.files("out"));
+    let fresh = tempfile::tempdir().unwrap();
+    let out = fresh.path().join("out");
+    let copy = Site::copy(site.root());
+    fs::remove_dir_all(copy.path(".crieur")).unwrap();
+    let mut command = copy.command();
+    command.env("RAYON_NUM_THREADS", "1").args([now, "build", "--out"]).arg(&out);
+    let status = command.output().unwrap().status.code().unwrap();
+    let mut files = std::collections::BTreeMap::new();
+    for entry in walkdir::WalkDir::new(&out).into_iter().map(Result::unwrap) {
+        if entry.file_type().is_file() {
+            let name = entry.path().strip_prefix(&out).unwrap().to_string_lossy().into_owned();
+            files.insert(name, fs::read(entry.path()).unwrap());
+        }
+    }
+    assert_eq!(kept.0, status, "{what}");
+    assert_eq!(kept.1.keys().collect::<Vec<_>>(), files.keys().collect::<Vec<_>>(), "{what}");
+    for (name, bytes) in files {
+        assert!(kept.1[&name] == bytes, "{what}: {name} differs");
+    }
+}
+
+#[test]
+fn caches_and_threads_change_nothing() {
+    let site = Site::new();
+    for number in 0..40 {
+        let yaml = format!(
+            "title: T{number}\nopens: 2021-08-{:02}\nteam: Team {}\ndomains: [d{}, e]\ncloses: 2021-09-{:02}",
+            number % 28 + 1,
+            number % 5,
+            number % 3,
+            number % 20 + 1
+        );
+        site.posting(&format!("p{number:02}.md"), &yaml);
+    }
+    let now = NOW;
+    is_the_same_without_caches(&site, now, "new");
+    is_the_same_without_caches(&site, now, "unchanged");
+    site.posting("p03.md", "title: Changed\nopens: 2021-08-03\nteam: Team 1");
+    is_the_same_without_caches(&site, now, "one changed");
+    fs::rename(site.path("content/postings/p04.md"), site.path("content/postings/q04.md")).unwrap();
+    fs::remove_file(site.path("content/postings/p05.md")).unwrap();
+    is_the_same_without_caches(&site, now, "renamed and removed");
+    site.posting("p06.md", "title: Filled\nopens: 2021-08-03\nfilled: true\ncloses: 2021-09-09");
+    site.posting("p07.md", "title: Moved\nopens: 2021-08-03\nredirect_from: [/old/p07]");
+    site.posting("p08.md", "title: [broken\nopens: 2021-08-03");
+    is_the_same_without_caches(&site, now, "filled, moved, broken");
+    is_the_same_without_caches(&site, "--now=2021-09-05T12:00:00Z", "another day");
+    is_the_same_without_caches(&site, now, "back again");
+    // Whoever changes what we wrote finds it as it was.
+    fs::write(site.path("out/postings/p10.html"), "tampered").unwrap();
+    fs::write(site.path("out/feed.atom"), "tampered").unwrap();
+    fs::remove_file(site.path("out/feed.rss")).unwrap();
+    fs::remove_file(site.path("out/postings/p11.ics")).unwrap();
+    is_the_same_without_caches(&site, now, "tampered");
+    fs::remove_file(site.path("out/.published")).unwrap();
+    is_the_same_without_caches(&site, now, "without the list");
+    fs::remove_dir_all(site.path("out")).unwrap();
+    is_the_same_without_caches(&site, now, "without the folder");
+    site.write("templates/posting.html", "{{ posting.title }} {{ body|safe }}");
+    is_the_same_without_caches(&site, now, "another template");
+    site.write("templates/posting.html", "{% if posting.slug == 'p12' %}{{ posting.no.thing }}{% endif %}{{ posting.title }}{% for o in related %} {{ o.path }}{% endfor %}");
+    is_the_same_without_caches(&site, now, "a template that fails for one");
+    fs::remove_file(site.path("templates/posting.html")).unwrap();
+    is_the_same_without_caches(&site, now, "the template is gone");
+    for entry in fs::read_dir(site.path(".crieur/cache")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        fs::write(&path, bytes).unwrap();
+    }
+    is_the_same_without_caches(&site, now, "damaged caches");
+    site.write(
+        "content/site.yaml",
+        "title: Other\nurl: https://other.example.org/\nlanguage: en\n",
+    );
+    is_the_same_without_caches(&site, now, "other settings");
+}

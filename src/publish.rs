@@ -202,6 +202,8 @@ pub struct Publication<'a> {
     folder: Folder<'a>,
     planned: &'a BTreeSet<String>,
     last: &'a Record,
+    /// Whether the folder is as the last build left it, as far as its list of files tells.
+    is_last: bool,
     /// Whether there was nothing in the folder.
     is_new: bool,
     /// The files of the last build, where the record does not tell.
@@ -214,6 +216,8 @@ pub struct Publication<'a> {
 #[derive(Default)]
 struct Progress {
     announced: bool,
+    /// How many files of the last build are as they were.
+    current: usize,
     changes: Changes,
     files: HashMap<String, Made>,
     parts: HashMap<String, Vec<(Key, Place)>>,
@@ -243,8 +247,16 @@ impl<'a> Publication<'a> {
         // The record is that of the last build when the list of files is the one that it left.
         let is_last = last.files.get(MANIFEST).is_some_and(|made| folder.looks(MANIFEST, made));
         let before = if is_last { BTreeSet::new() } else { folder.manifest()? };
-        let publication =
-            Self { folder, planned, last, is_new, before, progress: Mutex::default(), _lock: lock };
+        let publication = Self {
+            folder,
+            planned,
+            last,
+            is_last,
+            is_new,
+            before,
+            progress: Mutex::default(),
+            _lock: lock,
+        };
         if !is_last {
             publication.sweep()?;
         }
@@ -270,6 +282,7 @@ impl<'a> Publication<'a> {
         let Some(made) = made.filter(|made| self.folder.looks(path, made)) else { return false };
         let mut progress = self.progress();
         progress.changes.unchanged += 1;
+        progress.current += 1;
         progress.files.insert(path.to_owned(), *made);
         if let Some(parts) = self.last.parts.get(path) {
             progress.parts.insert(path.to_owned(), parts.clone());
@@ -403,6 +416,18 @@ impl<'a> Publication<'a> {
     /// # Errors
     /// When the file system refuses.
     pub fn finish(self) -> Result<(Changes, Option<Record>), Error> {
+        {
+            let mut progress = self.progress();
+            // Everything of the last build, its list of files among it, and nothing else.
+            if !progress.announced
+                && self.is_last
+                && progress.current + 1 == self.last.files.len()
+                && progress.files.len() == progress.current
+            {
+                progress.changes.foreign.sort();
+                return Ok((std::mem::take(&mut progress.changes), None));
+            }
+        }
         let mut stale: Vec<&String> =
             self.ours().filter(|path| !self.planned.contains(*path)).collect();
         stale.sort();
@@ -415,13 +440,6 @@ impl<'a> Publication<'a> {
         let mut progress = self.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
         progress.changes.written.sort();
         progress.changes.foreign.sort();
-        let recorded = self.last.files.get(MANIFEST);
-        if !progress.announced
-            && recorded.is_some_and(|made| self.folder.looks(MANIFEST, made))
-            && progress.files.len() + 1 == self.last.files.len()
-        {
-            return Ok((progress.changes, None));
-        }
         let metadata = self.folder.write_manifest(progress.files.keys().collect())?;
         let made = Made { key: Key::of(b"manifest"), stamp: Stamp::of(&metadata) };
         progress.files.insert(MANIFEST.to_owned(), made);

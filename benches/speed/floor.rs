@@ -53,9 +53,9 @@ pub fn build(site: &Path, like: &Path, out: &Path) -> io::Result<()> {
     let wanted: Vec<(PathBuf, u64)> = files(like)
         .into_iter()
         .map(|path| {
-            let size = fs::metadata(&path)?.len();
+            let length = fs::metadata(&path)?.len();
             let below = path.strip_prefix(like).map(Path::to_owned).unwrap_or_default();
-            Ok((out.join(below), size))
+            Ok((out.join(below), length))
         })
         .collect::<io::Result<_>>()?;
     for (path, _) in &wanted {

@@ -90,8 +90,8 @@ pub fn find() -> Option<PathBuf> {
 pub fn prepare(site: &Path, hugo: &Path) -> io::Result<()> {
     fs::create_dir_all(hugo.join("layouts/_default"))?;
     let mount = format!(
-        "[[module.mounts]]\nsource = {:?}\ntarget = \"content/postings\"\n",
-        site.join("content/postings")
+        "[[module.mounts]]\nsource = \"{}\"\ntarget = \"content/postings\"\n",
+        site.join("content/postings").display()
     );
     fs::write(hugo.join("hugo.toml"), format!("{SETTINGS}{mount}"))?;
     for (name, text) in [

@@ -22,7 +22,9 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 const USAGE: &str = "usage: cargo bench --bench speed -- [build [POSTINGS…] | mixed [POSTINGS…]]";
 
 fn main() -> ExitCode {
-    match run(std::env::args().skip(1).filter(|argument| argument != "--bench").collect()) {
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -31,13 +33,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Vec<String>) -> Result {
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+fn run(arguments: &[&str]) -> Result {
     let numbers = |given: &[&str], usual: &[usize]| -> Result<Vec<usize>> {
         let given = given.iter().map(|n| n.parse()).collect::<std::result::Result<Vec<_>, _>>()?;
         Ok(if given.is_empty() { usual.to_vec() } else { given })
     };
-    match arguments.as_slice() {
+    match arguments {
         // The floors run as programs of their own, so that their memory can be told.
         ["floor-read", site] => {
             floor::read(Path::new(site))?;
@@ -126,8 +127,8 @@ fn build(shape: Shape, hugo: Option<&Path>) -> Result {
     let touch = || {
         number += 1;
         // One that is open.
-        let open =
-            (0..).map(|n| n + number * shape.postings / 10).find(|n| n * 37 % 100 < shape.open);
+        let from = number * shape.postings / 10;
+        let open = (from..from + 100).find(|number| number * 37 % 100 < shape.open);
         site::touch(&site, open.unwrap_or_default()).map_err(|error| error.to_string())
     };
     let changed = median(times, touch, build)?;

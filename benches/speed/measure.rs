@@ -35,6 +35,7 @@ impl Cost {
 ///
 /// # Errors
 /// When it does not.
+#[allow(clippy::disallowed_methods, reason = "a benchmark is about nothing but the clock")]
 pub fn run(command: &mut Command) -> Result<Cost, String> {
     let start = Instant::now();
     let mut child = command

@@ -26,7 +26,9 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Build) -> Result {
     let built = build(shell, &opened, arguments.out.clone(), arguments.strict)?;
     shell.say(&built.line);
     tell_hub(shell, &opened.site, &built.changed);
-    Ok(built.outcome)
+    let outcome = built.outcome;
+    std::mem::forget(built);
+    Ok(outcome)
 }
 
 /// What a build leaves for what comes next.
@@ -67,6 +69,7 @@ pub(super) fn build(
     if let Some(done) = &published.record {
         cache::save(&record, done);
     }
+    std::mem::forget(last);
     loaded.diagnostics.extend(published.diagnostics);
     let changes = published.changes;
     for (path, why) in &changes.foreign {
@@ -180,6 +183,8 @@ fn publish_all(
                 let (open, feeds) = (edition.open(), edition.feeds.len());
                 let mut diagnostics = std::mem::take(&mut edition.diagnostics);
                 diagnostics.append(&mut failures);
+                // The program is nearly over: a large site is not taken apart piece by piece.
+                std::mem::forget(edition);
                 return Ok(Published { changes, record, open, feeds, diagnostics });
             }
             Run::Failed(failed) => failed,

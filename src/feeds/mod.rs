@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveTime, Utc};
+use rayon::prelude::*;
 use serde::Serialize;
 use url::Url;
 
@@ -237,7 +238,7 @@ pub fn feeds<'a>(
         outlines.iter().map(|outline| changed(outline, now, &rules)).collect();
     // The slug is unique, so the order is the same on every machine.
     let mut newest_first: Vec<usize> = (0..outlines.len()).collect();
-    newest_first.sort_by(|a, b| {
+    newest_first.par_sort_by(|a, b| {
         let key = |at: usize| {
             outlines.get(at).map(|o| (Reverse((o.since(), o.updated)), &o.posting.slug))
         };

@@ -96,10 +96,11 @@ pub fn load(layout: &Layout, site: &Site, mut known: Known) -> io::Result<Loaded
         .collect();
     let files = Files { layout, site, folder: inside, root, known: &known };
     let mut read: Vec<Read> = found.into_par_iter().filter_map(|entry| files.read(entry)).collect();
+    // Folders are walked by name, which is nearly the order of paths already.
     read.sort_by(|a, b| a.path.cmp(&b.path));
 
     let mut loaded = Loaded::default();
-    let paths: HashSet<Arc<str>> = read.iter().map(|read| read.path.clone()).collect();
+    let paths: Vec<Arc<str>> = read.iter().map(|read| read.path.clone()).collect();
     let mut has_learned = false;
     for Read { path, parsed, learned } in read {
         loaded.postings.extend(parsed.posting);
@@ -114,6 +115,7 @@ pub fn load(layout: &Layout, site: &Site, mut known: Known) -> io::Result<Loaded
     let was_at = before.as_ref().and_then(History::at).cloned();
     known.history = date(&mut loaded, &folder, before);
     if has_learned || known.history.as_ref().and_then(History::at) != was_at.as_ref() {
+        let paths: HashSet<&str> = paths.iter().map(|path| &**path).collect();
         known.files.retain(|path, _| paths.contains(path.as_str()));
         loaded.learned = Some(known);
     }
@@ -169,9 +171,9 @@ impl Files<'_> {
         {
             return Some(problem);
         }
-        let size = match std::fs::metadata(entry.path()) {
-            Ok(metadata) if metadata.is_file() => metadata.len(),
-            Ok(_) => {
+        let opened = match open(&entry) {
+            Ok(Some(opened)) => Ok(opened),
+            Ok(None) => {
                 let message = "is not a file and was ignored";
                 return Some(problem(
                     path,
@@ -181,7 +183,7 @@ impl Files<'_> {
                     "only files are postings",
                 ));
             }
-            Err(error) => return Some(unreadable(path, &error)),
+            Err(error) => Err(error),
         };
         let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
         let markdown = is_markdown(extension);
@@ -195,6 +197,10 @@ impl Files<'_> {
                 "nothing, unless it should be a posting",
             ));
         }
+        let (file, size) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Some(unreadable(path, &error)),
+        };
         if size > MAX_SIZE {
             if !markdown && !extension.is_empty() {
                 return Some(ignored(path));
@@ -208,7 +214,7 @@ impl Files<'_> {
                 "shorten it, and link to what is long",
             ));
         }
-        let bytes = match read_at_most(entry.path(), size, MAX_SIZE) {
+        let bytes = match read_at_most(file, size, MAX_SIZE) {
             Ok(bytes) => bytes,
             Err(error) => return Some(unreadable(path, &error)),
         };
@@ -218,14 +224,7 @@ impl Files<'_> {
         {
             return Some(ignored(path));
         }
-        let key = Key::of(&bytes);
-        let mut learned = None;
-        let mut parsed = self.known.parsed(&path, key, &bytes).unwrap_or_else(|| {
-            let parsed = parse::parse(self.site, &path, &bytes);
-            // Values of formats that cannot be written down are found out again.
-            learned = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
-            parsed
-        });
+        let (mut parsed, learned) = self.understand(&path, &bytes);
         if !markdown {
             parsed.diagnostics.insert(
                 0,
@@ -239,6 +238,17 @@ impl Files<'_> {
             );
         }
         Some(Read { path, parsed, learned })
+    }
+
+    /// What a file means, and what is to be kept of that.
+    fn understand(&self, path: &Arc<str>, bytes: &[u8]) -> (Parsed, Option<KnownFile>) {
+        let key = Key::of(bytes);
+        if let Some(parsed) = self.known.parsed(path, key, bytes) {
+            return (parsed, None);
+        }
+        let parsed = parse::parse(self.site, path, bytes);
+        let kept = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
+        (parsed, kept)
     }
 
     fn name(&self, path: &Path) -> Arc<str> {
@@ -275,11 +285,22 @@ impl Files<'_> {
     }
 }
 
-fn read_at_most(path: &Path, usual: u64, max: u64) -> io::Result<Vec<u8>> {
+/// Opens a file, and says how large it is; nothing else is opened: whoever opens a pipe waits for
+/// its other end.
+fn open(entry: &DirEntry) -> io::Result<Option<(File, u64)>> {
+    if !entry.file_type().is_file() && !std::fs::metadata(entry.path())?.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(entry.path())?;
+    let size = file.metadata()?.len();
+    Ok(Some((file, size)))
+}
+
+fn read_at_most(file: File, usual: u64, max: u64) -> io::Result<Vec<u8>> {
     // One more than there should be: then one look is enough to see the end.
     let mut bytes = Vec::with_capacity(usize::try_from(usual).unwrap_or(0) + 1);
     // The file may grow while it is read.
-    File::open(path)?.take(max).read_to_end(&mut bytes)?;
+    file.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -331,6 +352,13 @@ fn unreadable(path: Arc<str>, error: &io::Error) -> Read {
 
 /// Of postings that share an id or an address, keeps the first in path order.
 fn refuse_doubles(loaded: &mut Loaded) {
+    let number = loaded.postings.len();
+    let ids: HashSet<&str> = loaded.postings.iter().map(|posting| posting.id.as_str()).collect();
+    let slugs: HashSet<&str> =
+        loaded.postings.iter().map(|posting| posting.slug.as_str()).collect();
+    if ids.len() == number && slugs.len() == number {
+        return;
+    }
     let mut ids: HashMap<String, Arc<str>> = HashMap::new();
     let mut slugs: HashMap<String, Arc<str>> = HashMap::new();
     let mut kept = Vec::with_capacity(loaded.postings.len());

@@ -58,6 +58,9 @@ pub fn program() -> Key {
     })
 }
 
+/// How the names of files begin that are being written.
+const NEW: &str = ".new-";
+
 /// Reads a cache. `None` where there is none that is whole and of this program.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let bytes = fs::read(path).ok()?;
@@ -75,7 +78,13 @@ pub fn save<T: Serialize>(path: &Path, value: &T) {
             private::folder(private)?;
         }
         private::folder(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        // What a killed run left half-written; where another run is writing, its cache is lost.
+        for entry in fs::read_dir(folder)?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(NEW.as_bytes()) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(folder)?;
         file.write_all(Key::join([program().bytes(), &data]).bytes())?;
         file.write_all(&data)?;
         file.persist(path)?;
@@ -95,7 +104,10 @@ mod tests {
         assert_eq!(load::<Vec<String>>(&path), None);
         let value = vec!["a".to_owned(), "b".to_owned()];
         save(&path, &value);
+        fs::write(path.with_file_name(".new-left"), "half").unwrap();
+        save(&path, &value);
         assert_eq!(load(&path), Some(value));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, &bytes).unwrap();

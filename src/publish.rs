@@ -269,7 +269,8 @@ impl<'a> Publication<'a> {
     }
 
     fn is_ours(&self, path: &str) -> bool {
-        self.last.files.contains_key(path) || self.before.contains(path)
+        // Whoever took the list of our files away may have put files of their own there.
+        if self.is_last { self.last.files.contains_key(path) } else { self.before.contains(path) }
     }
 
     fn sweep(&self) -> Result<(), Error> {
@@ -371,7 +372,8 @@ impl<'a> Publication<'a> {
 
     /// The files of the last build.
     fn ours(&self) -> impl Iterator<Item = &String> {
-        self.last.files.keys().filter(|path| *path != MANIFEST).chain(&self.before)
+        let recorded = self.last.files.keys().filter(|path| self.is_last && *path != MANIFEST);
+        recorded.chain(&self.before)
     }
 
     /// Begins a file that is put together from parts.
@@ -705,6 +707,18 @@ mod tests {
         publish(out.path(), &tree(&[])).unwrap();
         assert_eq!(names(out.path()), ["a", "b/CNAME"]);
         assert_eq!(fs::read_to_string(out.path().join("a")).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn without_the_list_of_our_files_what_is_different_is_somebody_elses() {
+        let out = tempfile::tempdir().unwrap();
+        let out = out.path().join("out");
+        publish(&out, &tree(&[("a", "1"), ("b", "2")])).unwrap();
+        fs::remove_file(out.join(MANIFEST)).unwrap();
+        fs::write(out.join("a"), "theirs").unwrap();
+        let changes = publish(&out, &tree(&[("a", "3"), ("b", "2")])).unwrap();
+        assert_eq!((changes.written.len(), changes.foreign.len(), changes.unchanged), (0, 1, 1));
+        assert_eq!(fs::read_to_string(out.join("a")).unwrap(), "theirs");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! of the last one, and the bytes of the next, to the thread that owns the ledger, and waits until
 //! both are on the disk. That thread takes what has come from all connections meanwhile into one
 //! transaction: so the safety of many costs little more than that of one, and a run that is killed
-//! leaves at most one digest a connection in doubt.
+//! leaves at most one digest a connection in doubt. That is so although the next envelope travels
+//! behind the end of a message: its own text does not leave before the answer to the last one is
+//! on the disk.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -282,26 +284,92 @@ struct Worker<'a, T, E> {
     done: Option<(i64, Event)>,
 }
 
-/// What to do with a digest after an attempt.
-enum Next {
-    Done,
-    TryAgain,
+/// A digest with the message that is made of it.
+struct Ready<T> {
+    job: Job<T>,
+    outgoing: Outgoing,
+}
+
+impl<T> Ready<T> {
+    fn letter(&self) -> Letter<'_> {
+        let Outgoing { from, to, day, message_id, bytes } = &self.outgoing;
+        Letter { from, to, day: *day, message_id, bytes }
+    }
 }
 
 impl<'a, T, E> Worker<'a, T, E> {
+    /// Sends one after another. While the server reads a message the next one is composed.
     fn work(&mut self, compose: &impl Fn(&T) -> Result<Outgoing, Unsendable<E>>) {
         let mut connection: Option<Box<dyn Connection + 'a>> = None;
-        while let Some(job) = self.take() {
-            match self.send(&job, &mut connection, compose) {
-                Some(Next::Done) => {}
-                Some(Next::TryAgain) => lock(self.shared).again.push(job),
-                None => {
-                    lock(self.shared).queue.push_front(job);
-                    break;
+        let mut next = self.ready(compose);
+        while let Some(ready) = next.take() {
+            let Some(open) = self.connected(&mut connection) else {
+                self.give_back(ready);
+                break;
+            };
+            if let Some(pace) = &self.dispatch.pace {
+                // What was sent is written before the wait, and what is next is begun after it.
+                self.flush();
+                pace.wait();
+            }
+            if !self.sending(&ready) {
+                break;
+            }
+            let was_used = open.is_used();
+            let delivery = match open.begin(&ready.letter()) {
+                Err(Delivery::Broken(reason)) if was_used => {
+                    // The server ended a connection that it had served: a new one may do.
+                    self.remember(&ready.job, &ready.outgoing.message_id, Mark::Deferred(reason));
+                    connection = None;
+                    next = Some(ready);
+                    continue;
                 }
+                Err(delivery) => delivery,
+                Ok(()) => {
+                    next = self.ready(compose);
+                    // A server that is kept waiting for a message gives up.
+                    let announced = next.as_ref().filter(|_| self.dispatch.pace.is_none());
+                    let announced = announced.map(Ready::letter);
+                    open.end(&ready.letter(), announced.as_ref())
+                }
+            };
+            self.finish(ready, delivery);
+            if next.is_none() {
+                next = self.ready(compose);
             }
         }
+        if let Some(ready) = next {
+            self.give_back(ready);
+        }
         self.flush();
+    }
+
+    /// The next digest that can be sent, composed, unless the run has stopped.
+    fn ready(
+        &mut self,
+        compose: &impl Fn(&T) -> Result<Outgoing, Unsendable<E>>,
+    ) -> Option<Ready<T>> {
+        loop {
+            let job = self.take()?;
+            let reason = if job.until.is_some_and(|until| until.left().is_none()) {
+                "its time was over before its turn".to_owned()
+            } else {
+                match compose(&job.work) {
+                    Ok(outgoing) => return Some(Ready { job, outgoing }),
+                    Err(Unsendable::This(reason)) => {
+                        lock(self.shared).unsendable.get_or_insert_with(|| reason.clone());
+                        reason
+                    }
+                    Err(Unsendable::Any(error)) => {
+                        lock(self.shared).broken = Some(error);
+                        return None;
+                    }
+                }
+            };
+            self.flush();
+            self.remember(&job, "", Mark::Deferred(reason));
+            self.flush();
+        }
     }
 
     /// The next digest, unless the run has stopped.
@@ -311,75 +379,31 @@ impl<'a, T, E> Worker<'a, T, E> {
         if goes_on { shared.queue.pop_front() } else { None }
     }
 
-    /// Sends one digest. `None` when this connection's work is over.
-    fn send(
+    /// Another connection may send it.
+    fn give_back(&self, ready: Ready<T>) {
+        lock(self.shared).queue.push_front(ready.job);
+    }
+
+    /// The connection, or a new one where it is over. `None` when there is none.
+    fn connected<'c>(
         &mut self,
-        job: &Job<T>,
-        connection: &mut Option<Box<dyn Connection + 'a>>,
-        compose: &impl Fn(&T) -> Result<Outgoing, Unsendable<E>>,
-    ) -> Option<Next> {
-        if job.until.is_some_and(|until| until.left().is_none()) {
+        connection: &'c mut Option<Box<dyn Connection + 'a>>,
+    ) -> Option<&'c mut Box<dyn Connection + 'a>> {
+        if !connection.as_ref().is_some_and(|connection| connection.is_usable()) {
+            *connection = None;
+            // A connection may take its time, and what is known by now is written before.
             self.flush();
-            self.remember(job, "", Mark::Deferred("its time was over before its turn".to_owned()));
-            return Some(Next::Done);
+            match self.dispatch.transport.connect() {
+                Ok(open) => *connection = Some(open),
+                Err(unavailable) => lock(self.shared).stopped = Some(unavailable),
+            }
         }
-        let outgoing = match compose(&job.work) {
-            Ok(outgoing) => outgoing,
-            Err(Unsendable::This(reason)) => {
-                lock(self.shared).unsendable.get_or_insert_with(|| reason.clone());
-                self.flush();
-                self.remember(job, "", Mark::Deferred(reason));
-                return Some(Next::Done);
-            }
-            Err(Unsendable::Any(error)) => {
-                lock(self.shared).broken = Some(error);
-                return None;
-            }
-        };
-        let letter = Letter {
-            from: &outgoing.from,
-            to: &outgoing.to,
-            day: outgoing.day,
-            message_id: &outgoing.message_id,
-            bytes: &outgoing.bytes,
-        };
-        loop {
-            if !connection.as_ref().is_some_and(|connection| connection.is_usable()) {
-                *connection = None;
-                // A connection may take its time, and what is known by now is written before.
-                self.flush();
-                match self.dispatch.transport.connect() {
-                    Ok(open) => *connection = Some(open),
-                    Err(unavailable) => {
-                        lock(self.shared).stopped = Some(unavailable);
-                        return None;
-                    }
-                }
-            }
-            let open = connection.as_mut()?;
-            if let Some(pace) = &self.dispatch.pace {
-                // What was sent is written before the wait, and what is next is begun after it.
-                self.flush();
-                pace.wait();
-            }
-            if !self.begin(job, &outgoing) {
-                return None;
-            }
-            let was_used = open.is_used();
-            let delivery = open.send(&letter);
-            if was_used && let Delivery::Broken(reason) = delivery {
-                // The server ended a connection that it had served: a new one may do.
-                self.remember(job, &outgoing.message_id, Mark::Deferred(reason));
-                *connection = None;
-                continue;
-            }
-            return Some(self.finish(job, &outgoing, delivery));
-        }
+        connection.as_mut()
     }
 
     /// Writes what became of the last message, and that this one is about to leave. Only when that
     /// is on the disk may it.
-    fn begin(&mut self, job: &Job<T>, outgoing: &Outgoing) -> bool {
+    fn sending(&mut self, Ready { job, outgoing }: &Ready<T>) -> bool {
         let sending = Mark::Sending {
             message_id: outgoing.message_id.clone(),
             message: outgoing.bytes.clone(),
@@ -391,23 +415,23 @@ impl<'a, T, E> Worker<'a, T, E> {
         self.written(marks, done.map(|(_, event)| event))
     }
 
-    fn finish(&mut self, job: &Job<T>, outgoing: &Outgoing, delivery: Delivery) -> Next {
+    fn finish(&mut self, Ready { job, outgoing }: Ready<T>, delivery: Delivery) {
         self.count(&delivery);
-        let (mark, next) = match delivery {
-            Delivery::Accepted => (Mark::Sent, Next::Done),
-            Delivery::Refused { reason, address } => {
-                (Mark::Refused { reason, address }, Next::Done)
-            }
+        let (mark, is_over) = match delivery {
+            Delivery::Accepted => (Mark::Sent, true),
+            Delivery::Refused { reason, address } => (Mark::Refused { reason, address }, true),
             Delivery::InDoubt(reason) => match self.dispatch.in_doubt {
-                InDoubt::Resend => (Mark::InDoubt(reason), Next::TryAgain),
-                InDoubt::Hold => (Mark::Held(reason), Next::Done),
+                InDoubt::Resend => (Mark::InDoubt(reason), false),
+                InDoubt::Hold => (Mark::Held(reason), true),
             },
             Delivery::Deferred(reason)
             | Delivery::Broken(reason)
-            | Delivery::SenderRefused(reason) => (Mark::Deferred(reason), Next::TryAgain),
+            | Delivery::SenderRefused(reason) => (Mark::Deferred(reason), false),
         };
-        self.remember(job, &outgoing.message_id, mark);
-        next
+        self.remember(&job, &outgoing.message_id, mark);
+        if !is_over {
+            lock(self.shared).again.push(job);
+        }
     }
 
     /// Failures in a row that are no recipient's tell that the server is not well.

@@ -562,14 +562,14 @@ fn a_server_that_fails_at_the_door_is_away() {
     }
 }
 
-/// Runs the program until the server is at a step for `b`, kills it there, and lets the server do
-/// what it would.
-fn killed_at(step: &'static str, act: Option<Act>) -> (Server, Site) {
+/// Runs the program until the server is at a step for a recipient, kills it there, and lets the
+/// server do what it would.
+fn killed_at(step: &'static str, recipient: &'static str, act: Option<Act>) -> (Server, Site) {
     let (at, reached) = mpsc::channel();
     let (killed, goes_on) = mpsc::channel::<()>();
     let (at, goes_on) = (Mutex::new(at), Mutex::new(goes_on));
     let server = Server::start(Options::new(move |now: &Step<'_>| {
-        if now.name != step || now.recipient != "b@example.org" || now.before > 0 {
+        if now.name != step || now.recipient != recipient || now.before > 0 {
             return None;
         }
         at.lock().unwrap().send(()).unwrap();
@@ -588,7 +588,7 @@ fn killed_at(step: &'static str, act: Option<Act>) -> (Server, Site) {
 #[test]
 fn a_run_that_is_killed_before_the_dot_has_sent_nothing() {
     for step in ["rcpt", "text"] {
-        let (server, site) = killed_at(step, Some(Act::Drop));
+        let (server, site) = killed_at(step, "a@example.org", Some(Act::Drop));
         assert_eq!(status(&site)["runs"][0]["ended_at"], Value::Null);
         remind(&site).exits(0);
         assert_eq!(server.recipients(), addresses("abcd"), "{step}");
@@ -596,8 +596,47 @@ fn a_run_that_is_killed_before_the_dot_has_sent_nothing() {
 }
 
 #[test]
+fn an_envelope_behind_the_dot_leaves_no_more_in_doubt() {
+    // The server is at the second envelope as soon as it has taken the first message.
+    for step in ["rcpt", "data"] {
+        let (server, site) = killed_at(step, "b@example.org", Some(Act::Drop));
+        remind(&site).exits(0);
+        let mut accepted = server.accepted();
+        if accepted.len() == 5 {
+            assert_eq!(accepted[0], accepted[1]);
+        }
+        accepted.dedup();
+        let recipients: Vec<_> = accepted.into_iter().map(|mail| mail.recipient).collect();
+        assert_eq!(recipients, addresses("abcd"), "{step}");
+    }
+}
+
+#[test]
+fn the_next_envelope_stands_behind_the_dot_where_the_server_takes_that() {
+    for offers in [&["PIPELINING"][..], &[]] {
+        // It says nothing to the dot until the next envelope is there, if one comes.
+        let (at, reached) = mpsc::channel();
+        let at = Mutex::new(at);
+        let server = Server::start(
+            Options::new(move |step: &Step<'_>| {
+                at.lock().unwrap().send((step.name.to_owned(), step.waits)).unwrap();
+                None
+            })
+            .offers(offers),
+        );
+        let site = site(&server, 3, "connections: 1");
+        remind(&site).exits(0);
+        assert_eq!(server.recipients(), addresses("abc"));
+        let dots: Vec<bool> =
+            reached.try_iter().filter(|(name, _)| name == "dot").map(|(_, waits)| waits).collect();
+        let pipelined = !offers.is_empty();
+        assert_eq!(dots, [pipelined, pipelined, false]);
+    }
+}
+
+#[test]
 fn a_run_that_is_killed_after_the_dot_leaves_one_digest_in_doubt() {
-    let (server, site) = killed_at("dot", Some(Act::AcceptAndDrop));
+    let (server, site) = killed_at("dot", "b@example.org", Some(Act::AcceptAndDrop));
     remind(&site).exits(0);
     assert_eq!(server.recipients(), addresses("abbcd"));
     let accepted = server.accepted();

@@ -25,11 +25,13 @@ pub enum Act {
     Stall,
 }
 
-/// A step of a session: which one, for which recipient, and how often it has come to it before.
+/// A step of a session: which one, for which recipient, how often it has come to it before, and
+/// whether more has come already.
 pub struct Step<'a> {
     pub name: &'a str,
     pub recipient: &'a str,
     pub before: usize,
+    pub waits: bool,
 }
 
 type Script = dyn Fn(&Step<'_>) -> Option<Act> + Send + Sync;
@@ -218,7 +220,8 @@ impl Session<'_> {
         let before = *count;
         *count += 1;
         drop(seen);
-        (self.options.script)(&Step { name, recipient, before })
+        let waits = !self.stream.buffer().is_empty();
+        (self.options.script)(&Step { name, recipient, before, waits })
     }
 
     /// Does what the script has. `true` when that was nothing, and the usual answer was given.

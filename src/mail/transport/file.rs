@@ -52,7 +52,7 @@ impl Transport for Outbox {
 }
 
 impl Connection for Outbox {
-    fn send(&mut self, letter: &Letter<'_>) -> Delivery {
+    fn end(&mut self, letter: &Letter<'_>, _next: Option<&Letter<'_>>) -> Delivery {
         match self.write(letter) {
             Ok(()) => Delivery::Accepted,
             Err(error) => {

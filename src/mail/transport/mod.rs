@@ -74,10 +74,20 @@ pub trait Transport: Sync {
     fn connect(&self) -> Result<Box<dyn Connection + '_>, Unavailable>;
 }
 
-/// A connection, over which messages leave one after another.
+/// A connection, over which messages leave one after another: each is begun, and ended.
 pub trait Connection {
-    /// Sends a message.
-    fn send(&mut self, letter: &Letter<'_>) -> Delivery;
+    /// Sends a message except its end. It cannot be taken before [`Connection::end`], and is
+    /// dropped where that never comes.
+    ///
+    /// # Errors
+    /// What became of it, where it does not go so far.
+    fn begin(&mut self, _letter: &Letter<'_>) -> Result<(), Delivery> {
+        Ok(())
+    }
+
+    /// Ends the message that was begun: from here on it may have been taken. What comes `next` may
+    /// be announced in the same breath, where the other side takes that; it is begun as any other.
+    fn end(&mut self, letter: &Letter<'_>, next: Option<&Letter<'_>>) -> Delivery;
 
     /// Whether another message can follow.
     fn is_usable(&self) -> bool {

@@ -134,7 +134,7 @@ impl Transport for Sendmail {
 }
 
 impl Connection for Sendmail {
-    fn send(&mut self, letter: &Letter<'_>) -> Delivery {
+    fn end(&mut self, letter: &Letter<'_>, _next: Option<&Letter<'_>>) -> Delivery {
         self.hand_over(letter)
     }
 }

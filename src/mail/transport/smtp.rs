@@ -2,7 +2,8 @@
 //!
 //! The commands, replies and mechanisms are lettre's. Its own connection is not used: it writes a
 //! message and the dot that ends it in one go, so that nobody can tell a failure before the dot from
-//! one after it, and it waits for every answer where servers take several commands at once.
+//! one after it, and it waits for every answer where servers take several commands at once. Here a
+//! message costs one round trip: its end and the next envelope travel together.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -123,7 +124,7 @@ impl Smtp {
             self.encrypt(&mut wire)?;
         }
         let offers = Offers::default();
-        let mut session = Session { smtp: self, wire, offers, sent: 0, usable: true };
+        let mut session = Session { smtp: self, wire, offers, sent: 0, usable: true, ahead: None };
         session.expect_greeting().map_err(away)?;
         session.greet().map_err(away)?;
         if self.security == Security::Starttls {
@@ -182,7 +183,13 @@ struct Session<'a> {
     offers: Offers,
     sent: usize,
     usable: bool,
+    /// The id of a message whose envelope was sent behind the last message's end. The answers to it
+    /// are still to be read.
+    ahead: Option<String>,
 }
+
+/// What became of an envelope: nothing, where the message may come.
+type Announced = io::Result<Option<Delivery>>;
 
 impl Session<'_> {
     fn command(&mut self, command: &impl std::fmt::Display) -> io::Result<Response> {
@@ -251,9 +258,24 @@ impl Session<'_> {
         })
     }
 
-    /// The envelope and the question whether the message may come, at once where the server takes
-    /// that (RFC 2920). `Ok(None)` means that it may.
-    fn envelope(&mut self, letter: &Letter<'_>) -> io::Result<Option<Delivery>> {
+    /// Why a message need not be offered to this server at all.
+    fn impossible(&self, letter: &Letter<'_>) -> Option<Delivery> {
+        if needs_utf8(letter) && !self.offers.utf8 {
+            if !is_ascii(letter.from) {
+                let reason = "the server takes no senders beyond ASCII (SMTPUTF8)".to_owned();
+                return Some(Delivery::SenderRefused(reason));
+            }
+            let reason = "the server takes no addresses beyond ASCII (SMTPUTF8)".to_owned();
+            return Some(Delivery::Refused { reason, address: false });
+        }
+        self.offers.size.is_some_and(|size| size < letter.bytes.len()).then(|| Delivery::Refused {
+            reason: "the message is larger than the server takes (SIZE)".to_owned(),
+            address: false,
+        })
+    }
+
+    /// The envelope and the question whether the message may come.
+    fn commands(&self, letter: &Letter<'_>) -> [String; 3] {
         let mut parameters = Vec::new();
         if self.offers.size.is_some() {
             parameters.push(MailParameter::Size(letter.bytes.len()));
@@ -264,20 +286,34 @@ impl Session<'_> {
         if needs_utf8(letter) {
             parameters.push(MailParameter::SmtpUtfEight);
         }
-        let mail = Mail::new(Some(letter.from.clone()), parameters).to_string();
-        let rcpt = Rcpt::new(letter.to.clone(), Vec::new()).to_string();
-        let data = Data.to_string();
-        let commands = [mail.as_str(), rcpt.as_str(), data.as_str()];
+        [
+            Mail::new(Some(letter.from.clone()), parameters).to_string(),
+            Rcpt::new(letter.to.clone(), Vec::new()).to_string(),
+            Data.to_string(),
+        ]
+    }
+
+    /// Announces a message, with all commands at once where the server takes that (RFC 2920).
+    /// `Ok(None)` means that the message may come.
+    fn announce(&mut self, letter: &Letter<'_>) -> Announced {
+        let commands = self.commands(letter);
         if self.offers.pipelining {
             self.wire.write(commands.concat().as_bytes())?;
+            self.answers(None)
+        } else {
+            self.answers(Some(&commands))
         }
+    }
+
+    /// Reads the answers to an envelope, whose commands are still to be sent, or were.
+    fn answers(&mut self, commands: Option<&[String; 3]>) -> Announced {
         let mut outcome = None;
-        for (step, command) in [Step::Mail, Step::Rcpt, Step::Data].into_iter().zip(commands) {
-            if !self.offers.pipelining {
+        for (number, step) in [Step::Mail, Step::Rcpt, Step::Data].into_iter().enumerate() {
+            if let Some(commands) = commands {
                 if outcome.is_some() {
                     break;
                 }
-                self.wire.write(command.as_bytes())?;
+                self.wire.write(commands[number].as_bytes())?;
             }
             let answer = self.wire.reply(self.smtp.timeout)?;
             if answer.has_code(421) {
@@ -348,41 +384,50 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
 }
 
 impl Connection for Session<'_> {
-    fn send(&mut self, letter: &Letter<'_>) -> Delivery {
-        if needs_utf8(letter) && !self.offers.utf8 {
-            if !is_ascii(letter.from) {
-                let reason = "the server takes no senders beyond ASCII (SMTPUTF8)".to_owned();
-                return Delivery::SenderRefused(reason);
-            }
-            let reason = "the server takes no addresses beyond ASCII (SMTPUTF8)".to_owned();
-            return Delivery::Refused { reason, address: false };
-        }
-        if self.offers.size.is_some_and(|size| size < letter.bytes.len()) {
-            let reason = "the message is larger than the server takes (SIZE)".to_owned();
-            return Delivery::Refused { reason, address: false };
-        }
-        let before_the_dot = self.envelope(letter).and_then(|outcome| {
-            if outcome.is_none() {
-                self.wire.write(&stuffed(letter.bytes))?;
-                // The last moment at which it is certain that nothing was taken.
-                if !self.wire.is_quiet()? {
-                    let answer = self.wire.reply(self.smtp.timeout)?;
-                    return Err(io::Error::other(said(&answer)));
-                }
-            }
-            Ok(outcome)
+    fn begin(&mut self, letter: &Letter<'_>) -> Result<(), Delivery> {
+        let announced = match self.ahead.take() {
+            Some(id) if id == letter.message_id => self.answers(None),
+            // The server waits for a message that does not come.
+            Some(_) => Err(io::Error::other("another message was announced")),
+            None => match self.impossible(letter) {
+                Some(delivery) => return Err(delivery),
+                None => self.announce(letter),
+            },
+        };
+        let text = announced.and_then(|outcome| match outcome {
+            None => self.wire.write(&stuffed(letter.bytes)).map(|()| None),
+            outcome => Ok(outcome),
         });
-        match before_the_dot {
-            Ok(None) => {}
-            Ok(Some(outcome)) => return outcome,
+        match text {
+            Ok(None) => Ok(()),
+            Ok(Some(outcome)) => Err(outcome),
             Err(error) => {
                 self.usable = false;
-                return Delivery::Broken(error.to_string());
+                Err(Delivery::Broken(error.to_string()))
             }
+        }
+    }
+
+    /// Behind the dot the next envelope may stand (RFC 2920 section 3.1): the dot is a command, and
+    /// its answer comes first.
+    fn end(&mut self, _letter: &Letter<'_>, next: Option<&Letter<'_>>) -> Delivery {
+        let next = next.filter(|next| self.offers.pipelining && self.impossible(next).is_none());
+        let mut last = ".\r\n".to_owned();
+        last.extend(next.map(|next| self.commands(next).concat()));
+        // The last moment at which it is certain that nothing was taken.
+        let quiet = self.wire.is_quiet().and_then(|quiet| {
+            if quiet {
+                return Ok(());
+            }
+            Err(io::Error::other(said(&self.wire.reply(self.smtp.timeout)?)))
+        });
+        if let Err(error) = quiet {
+            self.usable = false;
+            return Delivery::Broken(error.to_string());
         }
         let answer = self
             .wire
-            .write(b".\r\n")
+            .write(last.as_bytes())
             .and_then(|()| self.wire.reply(self.smtp.timeout * AFTER_THE_DOT));
         let answer = match answer {
             Ok(answer) => answer,
@@ -392,6 +437,7 @@ impl Connection for Session<'_> {
             }
         };
         self.usable = !answer.has_code(421);
+        self.ahead = next.map(|next| next.message_id.to_owned());
         match answer.code().severity {
             Severity::PositiveCompletion => {
                 self.sent += 1;
@@ -417,7 +463,8 @@ impl Connection for Session<'_> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if self.usable {
+        // To a server that waits for a message, a farewell would be the beginning of it.
+        if self.usable && self.ahead.is_none() {
             // The server knows that we are done; its farewell changes nothing.
             let _ = self.wire.write(Quit.to_string().as_bytes());
         }

@@ -9,6 +9,7 @@
 //! on the disk.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -39,6 +40,8 @@ pub struct Outgoing {
     pub message_id: String,
     /// The message, lines ended by CRLF.
     pub bytes: Vec<u8>,
+    /// Which parts of it other messages have in common with it, from first to last.
+    pub shared: Vec<Range<usize>>,
 }
 
 /// A digest to send: its number in the ledger, and what its message is made from.
@@ -160,11 +163,17 @@ struct Request {
     written: SyncSender<()>,
 }
 
+/// Takes the next digests that may leave from the ledger, after the one with a number, in the order
+/// of their numbers.
+pub type Next<'a, T> = dyn FnMut(&Ledger, Option<i64>) -> ledger::Result<Vec<Job<T>>> + 'a;
+
 /// What the threads share.
 struct Shared<T, E> {
     queue: VecDeque<Job<T>>,
-    /// What is tried again in the next round.
-    again: Vec<Job<T>>,
+    /// Whether the ledger has more than is in the queue.
+    more: bool,
+    /// How many are tried again in the next round.
+    again: usize,
     /// In a row, and none of them a recipient's.
     failures: usize,
     /// Why a connection could not be opened, or nothing went over it.
@@ -174,29 +183,30 @@ struct Shared<T, E> {
 }
 
 impl Dispatch<'_> {
-    /// Sends everything: each in turn, then what was not taken, after a while, again.
+    /// Sends everything: each in turn, then what was not taken, after a while, again. Only a few
+    /// digests are taken from the ledger at a time, however many there are.
     ///
     /// # Errors
     /// When the ledger cannot be written, or a message cannot be made.
     pub fn run<T: Send, E: Send>(
         &self,
         ledger: &mut Ledger,
-        jobs: Vec<Job<T>>,
+        next: &mut Next<'_, T>,
         compose: &(impl Fn(&T) -> Result<Outgoing, Unsendable<E>> + Sync),
         log: &mut dyn FnMut(&Event),
     ) -> Result<Report, Error<E>> {
         let mut report = Report::default();
-        let mut queue: VecDeque<Job<T>> = jobs.into();
         for round in 0.. {
             let shared = Mutex::new(Shared {
-                queue,
-                again: Vec::new(),
+                queue: VecDeque::new(),
+                more: true,
+                again: 0,
                 failures: 0,
                 stopped: None,
                 unsendable: None,
                 broken: None,
             });
-            self.round(ledger, &shared, compose, &mut |event| {
+            self.round(ledger, &shared, next, compose, &mut |event| {
                 report.count(event);
                 log(event);
             })?;
@@ -205,14 +215,13 @@ impl Dispatch<'_> {
                 return Err(Error::Compose(error));
             }
             report.unsendable = report.unsendable.or(shared.unsendable);
-            queue = shared.queue;
-            queue.extend(shared.again);
+            let is_over = shared.queue.is_empty() && !shared.more && shared.again == 0;
             // Where all was sent in the end, what failed on the way does not matter.
-            report.stopped = shared.stopped.filter(|_| !queue.is_empty());
+            report.stopped = shared.stopped.filter(|_| !is_over);
             let is_hopeless =
                 report.sent == 0 && matches!(report.stopped, Some(Unavailable::Misconfigured(_)));
             match self.retry_after.get(round) {
-                Some(wait) if !queue.is_empty() && !is_hopeless => thread::sleep(*wait),
+                Some(wait) if !is_over && !is_hopeless => thread::sleep(*wait),
                 _ => break,
             }
         }
@@ -225,9 +234,12 @@ impl Dispatch<'_> {
         &self,
         ledger: &mut Ledger,
         shared: &Mutex<Shared<T, E>>,
+        next: &mut Next<'_, T>,
         compose: &(impl Fn(&T) -> Result<Outgoing, Unsendable<E>> + Sync),
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), ledger::Error> {
+        let mut feed = Feed { shared, next, last: None, low: 2 * self.transport.connections() };
+        feed.fill(ledger)?;
         let jobs = lock(shared).queue.len();
         let (requests, asked) = mpsc::channel();
         thread::scope(|scope| {
@@ -239,8 +251,36 @@ impl Dispatch<'_> {
                 });
             }
             drop(requests);
-            write(ledger, asked, self.now, log)
+            write(ledger, asked, &mut feed, self.now, log)
         })
+    }
+}
+
+/// Keeps the queue filled from the ledger.
+struct Feed<'a, 'n, T, E> {
+    shared: &'a Mutex<Shared<T, E>>,
+    next: &'a mut Next<'n, T>,
+    /// The last that was taken from the ledger in this round.
+    last: Option<i64>,
+    /// How many are too few.
+    low: usize,
+}
+
+impl<T, E> Feed<'_, '_, T, E> {
+    fn fill(&mut self, ledger: &Ledger) -> ledger::Result<()> {
+        loop {
+            let shared = lock(self.shared);
+            if !shared.more || shared.queue.len() > self.low {
+                return Ok(());
+            }
+            // The others go on while the ledger is read.
+            drop(shared);
+            let jobs = (self.next)(ledger, self.last)?;
+            let mut shared = lock(self.shared);
+            self.last = jobs.last().map(|job| job.id).or(self.last);
+            shared.more = !jobs.is_empty();
+            shared.queue.extend(jobs);
+        }
     }
 }
 
@@ -252,9 +292,10 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Enters what the threads ask for, as much at once as there is. When the ledger cannot be written
 /// nobody listens any more: the threads get no answer, and end.
 #[allow(clippy::needless_pass_by_value, reason = "what is asked after an error is dropped with it")]
-fn write(
+fn write<T, E>(
     ledger: &mut Ledger,
     asked: Receiver<Request>,
+    feed: &mut Feed<'_, '_, T, E>,
     now: DateTime<Utc>,
     log: &mut dyn FnMut(&Event),
 ) -> Result<(), ledger::Error> {
@@ -263,7 +304,10 @@ fn write(
         requests.extend(asked.try_iter());
         let marks: Vec<(i64, Mark)> =
             requests.iter_mut().flat_map(|request| request.marks.drain(..)).collect();
-        ledger.mark(&marks, now)?;
+        if !marks.is_empty() {
+            ledger.mark(&marks, now)?;
+        }
+        feed.fill(ledger)?;
         for request in requests {
             if let Some(event) = &request.event {
                 log(event);
@@ -292,7 +336,7 @@ struct Ready<T> {
 
 impl<T> Ready<T> {
     fn letter(&self) -> Letter<'_> {
-        let Outgoing { from, to, day, message_id, bytes } = &self.outgoing;
+        let Outgoing { from, to, day, message_id, bytes, shared: _ } = &self.outgoing;
         Letter { from, to, day: *day, message_id, bytes }
     }
 }
@@ -374,9 +418,21 @@ impl<'a, T, E> Worker<'a, T, E> {
 
     /// The next digest, unless the run has stopped.
     fn take(&self) -> Option<Job<T>> {
-        let mut shared = lock(self.shared);
-        let goes_on = shared.failures < MAX_FAILURES && shared.broken.is_none();
-        if goes_on { shared.queue.pop_front() } else { None }
+        loop {
+            let mut shared = lock(self.shared);
+            if shared.failures >= MAX_FAILURES || shared.broken.is_some() {
+                return None;
+            }
+            if let Some(job) = shared.queue.pop_front() {
+                return Some(job);
+            }
+            let more = shared.more;
+            drop(shared);
+            // Whatever is asked of the ledger's thread, it fills the queue before it answers.
+            if !more || !self.written(Vec::new(), None) {
+                return None;
+            }
+        }
     }
 
     /// Another connection may send it.
@@ -407,6 +463,7 @@ impl<'a, T, E> Worker<'a, T, E> {
         let sending = Mark::Sending {
             message_id: outgoing.message_id.clone(),
             message: outgoing.bytes.clone(),
+            shared: outgoing.shared.clone(),
         };
         let done = self.done.take();
         let mut marks: Vec<(i64, Mark)> =
@@ -430,7 +487,7 @@ impl<'a, T, E> Worker<'a, T, E> {
         };
         self.remember(&job, &outgoing.message_id, mark);
         if !is_over {
-            lock(self.shared).again.push(job);
+            lock(self.shared).again += 1;
         }
     }
 

@@ -135,8 +135,7 @@ fn digest(
     let key = recipient.key();
     let suppressed = ledger.suppressions().map_err(ledger_failure)?.contains(&key);
     let day = opened.now.with_timezone(&opened.site.timezone).date_naive();
-    let sent = ledger.sent([posting.id.as_str()], day).map_err(ledger_failure)?;
-    let past = sent.of(&key);
+    let past = &ledger.past(&key, day).map_err(ledger_failure)?;
     let today = Today::new(&opened.site, postings, opened.now);
     let digest = today.digest(recipient, past);
     let found = digest

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use lettre::transport::smtp::authentication::Credentials;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use unic_langid::LanguageIdentifier;
 
 use super::{Failure, Opened, Result, configuration, temporary};
 use crate::catalog::{self, Catalog};
@@ -19,33 +20,144 @@ use crate::ledger::{self, Ledger, Suppressions};
 use crate::mail::dkim::Signer;
 use crate::mail::transport::{self, Outbox, Sendmail, smtp, trust};
 use crate::mail::{Composed, Composer, message};
-use crate::reminders::recipients::{key, read_csv, read_yaml};
-use crate::reminders::{Digest, Recipient};
+use crate::posting::Posting;
+use crate::reminders::recipients::{self, key, read_yaml};
+use crate::reminders::{Digest, Owners, Recipient};
 use crate::site::{Layout, Security, Smtp, Transport};
 use crate::templates::Templates;
 
-/// Reads the mailing list. A site without one has nobody to remind.
-pub(super) fn recipients(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnostic>)> {
-    let path = opened.layout.recipients(&opened.site);
-    let shown = opened.layout.relative(&path);
-    let read = File::open(&path).and_then(|mut file| {
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-            return read_csv(&shown, file);
-        }
-        let mut content = Vec::new();
-        io::Read::read_to_end(&mut file, &mut content)?;
-        Ok(read_yaml(&shown, &String::from_utf8_lossy(&content)))
-    });
-    match read {
+/// The mailing list, one recipient after another. A list in CSV is read as it goes; one in YAML is
+/// read as a whole.
+pub(super) struct List<'a> {
+    shown: Arc<str>,
+    rows: Rows<'a>,
+}
+
+enum Rows<'a> {
+    Read(std::vec::IntoIter<Recipient>, Vec<Diagnostic>),
+    Csv(Box<recipients::Rows<&'a File>>),
+}
+
+/// The file of the mailing list. A site without one has nobody to remind.
+pub(super) fn list_file(opened: &Opened) -> Result<Option<File>> {
+    match File::open(opened.layout.recipients(&opened.site)) {
         Err(error)
             if error.kind() == io::ErrorKind::NotFound && opened.site.recipients.is_none() =>
         {
-            Ok((Vec::new(), Vec::new()))
+            Ok(None)
         }
-        read => read
-            .with_context(|| format!("cannot read the mailing list `{shown}`"))
-            .map_err(Failure::Configuration),
+        file => file.map(Some).map_err(|error| unreadable(&list_name(opened), error)),
     }
+}
+
+fn list_name(opened: &Opened) -> Arc<str> {
+    opened.layout.relative(&opened.layout.recipients(&opened.site))
+}
+
+fn unreadable(shown: &str, error: io::Error) -> Failure {
+    let problem = format!("cannot read the mailing list `{shown}`");
+    Failure::Configuration(anyhow!(error).context(problem))
+}
+
+impl<'a> List<'a> {
+    /// Begins to read.
+    pub(super) fn new(opened: &Opened, file: Option<&'a File>) -> Result<Self> {
+        let path = opened.layout.recipients(&opened.site);
+        let shown = list_name(opened);
+        let read = |mut file: &'a File| -> io::Result<Rows<'a>> {
+            file.rewind()?;
+            if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+                return Ok(Rows::Csv(Box::new(recipients::Rows::new(&shown, file)?)));
+            }
+            let mut content = Vec::new();
+            file.read_to_end(&mut content)?;
+            let (list, problems) = read_yaml(&shown, &String::from_utf8_lossy(&content));
+            Ok(Rows::Read(list.into_iter(), problems))
+        };
+        let rows = file.map_or_else(|| Ok(Rows::Read(Vec::new().into_iter(), Vec::new())), read);
+        Ok(Self { rows: rows.map_err(|error| unreadable(&shown, error))?, shown })
+    }
+
+    /// What there is to say about what was read.
+    pub(super) fn problems(self) -> Vec<Diagnostic> {
+        match self.rows {
+            Rows::Read(_, problems) => problems,
+            Rows::Csv(rows) => rows.problems(),
+        }
+    }
+}
+
+impl Iterator for List<'_> {
+    type Item = Result<Recipient>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.rows {
+            Rows::Read(list, _) => list.next().map(Ok),
+            Rows::Csv(rows) => Some(rows.next()?.map_err(|error| unreadable(&self.shown, error))),
+        }
+    }
+}
+
+/// Everybody who may be written to, one after another: the mailing list, and the owners of postings
+/// who are not on it; of these, the ones that are meant, or all.
+pub(super) struct Audience<'a> {
+    list: List<'a>,
+    owners: Owners,
+    /// The keys of those that are meant and were not met yet, with their addresses.
+    wanted: HashMap<String, String>,
+    all: bool,
+}
+
+impl<'a> Audience<'a> {
+    pub(super) fn new(
+        opened: &Opened,
+        file: Option<&'a File>,
+        postings: &[Posting],
+        wanted: &[String],
+    ) -> Result<Self> {
+        Ok(Self {
+            list: List::new(opened, file)?,
+            owners: Owners::new(postings, opened.site.reminders.owners),
+            wanted: wanted.iter().map(|email| (key(email), email.clone())).collect(),
+            all: wanted.is_empty(),
+        })
+    }
+
+    /// What there is to say about the list, once it was read to its end.
+    pub(super) fn problems(self) -> Result<Vec<Diagnostic>> {
+        match self.wanted.into_values().min() {
+            Some(email) => Err(unknown(&email)),
+            None => Ok(self.list.problems()),
+        }
+    }
+}
+
+impl Iterator for Audience<'_> {
+    type Item = Result<Recipient>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let recipient = match self.list.next() {
+                Some(Ok(recipient)) => {
+                    self.owners.leave_out(&recipient.key());
+                    recipient
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => self.owners.next()?,
+            };
+            if self.all || self.wanted.remove(&recipient.key()).is_some() {
+                return Some(Ok(recipient));
+            }
+        }
+    }
+}
+
+/// Reads the mailing list as a whole.
+pub(super) fn recipients(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnostic>)> {
+    let file = list_file(opened)?;
+    let mut list = List::new(opened, file.as_ref())?;
+    let recipients = list.by_ref().collect::<Result<_>>()?;
+    Ok((recipients, list.problems()))
 }
 
 /// Those of the audience that are meant, or everybody.
@@ -63,10 +175,11 @@ pub(super) fn narrowed(audience: &mut Vec<Recipient>, wanted: &[String]) -> Resu
 /// The recipient with an address.
 pub(super) fn find<'a>(audience: &'a [Recipient], email: &str) -> Result<&'a Recipient> {
     let wanted = key(email);
-    audience
-        .iter()
-        .find(|recipient| recipient.key() == wanted)
-        .ok_or_else(|| Failure::Usage(anyhow!("`{email}` is not on the mailing list")))
+    audience.iter().find(|recipient| recipient.key() == wanted).ok_or_else(|| unknown(email))
+}
+
+fn unknown(email: &str) -> Failure {
+    Failure::Usage(anyhow!("`{email}` is not on the mailing list"))
 }
 
 /// Leaves out those whom nobody writes to any more.
@@ -118,40 +231,59 @@ pub(super) fn without_addresses(text: &str) -> String {
 }
 
 /// The catalog and templates of each language that recipients read.
-pub(super) struct Languages {
-    site: String,
-    all: HashMap<String, (Arc<Catalog>, Templates)>,
-    /// Catalogs that cannot be read; their readers are written to in the site's language.
+pub(super) struct Languages<'a> {
+    opened: &'a Opened,
+    /// `None` for a language that nobody wrote a catalog for, or whose catalog cannot be read:
+    /// who reads it is written to in the site's.
+    all: HashMap<LanguageIdentifier, Option<(Arc<Catalog>, Templates)>>,
+    /// Catalogs that cannot be read.
     pub(super) problems: Vec<String>,
 }
 
-impl Languages {
-    pub(super) fn new(opened: &Opened, recipients: &[Recipient]) -> Result<Self> {
-        let own = &opened.own;
-        let (mut all, mut problems) = (HashMap::new(), Vec::new());
-        let wanted: HashSet<_> =
-            recipients.iter().filter_map(|recipient| recipient.language.clone()).collect();
-        for language in wanted.into_iter().chain([opened.site.language.clone()]) {
-            let text = own.get(&format!("{}.ftl", language.language)).map(String::as_str);
-            let catalog = match Catalog::new(&language, text) {
-                Ok(catalog) => catalog,
-                // Somebody whose language nobody wrote a catalog for is written to in the site's.
-                Err(catalog::Error::Missing(_)) => continue,
-                Err(error) => {
-                    problems.push(error.to_string());
-                    continue;
-                }
-            };
-            let catalog = Arc::new(catalog);
-            let templates = Templates::new(own, catalog.clone()).map_err(configuration)?;
-            all.insert(language.to_string(), (catalog, templates));
+impl<'a> Languages<'a> {
+    /// The site's own language.
+    pub(super) fn new(opened: &'a Opened) -> Result<Self> {
+        let mut languages = Self { opened, all: HashMap::new(), problems: Vec::new() };
+        languages.learn(&opened.site.language)?;
+        Ok(languages)
+    }
+
+    /// The languages of these recipients.
+    pub(super) fn of_all(opened: &'a Opened, recipients: &[Recipient]) -> Result<Self> {
+        let mut languages = Self::new(opened)?;
+        for language in recipients.iter().filter_map(|recipient| recipient.language.as_ref()) {
+            languages.learn(language)?;
         }
-        Ok(Self { site: opened.site.language.to_string(), all, problems })
+        Ok(languages)
+    }
+
+    /// Makes sure that what is known of a language is at hand.
+    pub(super) fn learn(&mut self, language: &LanguageIdentifier) -> Result<()> {
+        if self.all.contains_key(language) {
+            return Ok(());
+        }
+        let own = &self.opened.own;
+        let text = own.get(&format!("{}.ftl", language.language)).map(String::as_str);
+        let known = match Catalog::new(language, text) {
+            Ok(catalog) => {
+                let catalog = Arc::new(catalog);
+                let templates = Templates::new(own, catalog.clone()).map_err(configuration)?;
+                Some((catalog, templates))
+            }
+            Err(catalog::Error::Missing(_)) => None,
+            Err(error) => {
+                self.problems.push(error.to_string());
+                None
+            }
+        };
+        self.all.insert(language.clone(), known);
+        Ok(())
     }
 
     fn of(&self, recipient: &Recipient) -> Option<&(Arc<Catalog>, Templates)> {
-        let wanted = recipient.language.as_ref().map(ToString::to_string);
-        wanted.and_then(|language| self.all.get(&language)).or_else(|| self.all.get(&self.site))
+        let wanted =
+            recipient.language.as_ref().and_then(|language| self.all.get(language)?.as_ref());
+        wanted.or_else(|| self.all.get(&self.opened.site.language)?.as_ref())
     }
 
     pub(super) fn compose(

@@ -26,10 +26,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     let ledger = mailing::ledger_to_read(&opened)?;
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
     let secret = ledger.secret().map_err(ledger_failure)?;
-    let languages = Languages::new(&opened, &audience)?;
+    let languages = Languages::of_all(&opened, &audience)?;
     let today = Today::new(&opened.site, &loaded.postings, opened.now);
-    let ids = loaded.postings.iter().map(|posting| posting.id.as_str());
-    let sent = ledger.sent_before(ids, today.day()).map_err(ledger_failure)?;
 
     let folder = opened.layout.private().join("preview");
     let writer = Composer::new(&opened.site, None, &secret, opened.now);
@@ -37,7 +35,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     let mut paths = String::new();
     let mut count = 0;
     for recipient in &audience {
-        let Some(digest) = today.digest(recipient, sent.of(&recipient.key())) else { continue };
+        let past = ledger.past_before(&recipient.key(), today.day()).map_err(ledger_failure)?;
+        let Some(digest) = today.digest(recipient, &past) else { continue };
         let composed = match languages.compose(&writer, &digest) {
             Ok(composed) => composed,
             Err(error @ (message::Error::Message(_) | message::Error::Template(_))) => {

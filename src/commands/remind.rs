@@ -1,25 +1,29 @@
 //! `crieur remind`: sends the digests that are due.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use chrono::NaiveDate;
+use rayon::prelude::*;
 use serde_json::json;
 
-use super::mailing::{self, Languages, ledger_failure, masked, without_addresses};
+use super::mailing::{self, Audience, Languages, ledger_failure, masked, without_addresses};
 use super::{Level, Opened, Outcome, Result, Shell, configuration, outcome, print, temporary};
 use crate::cli;
 use crate::clock::{Deadline, Now};
-use crate::diagnostics::plural;
+use crate::diagnostics::{Diagnostic, plural};
 use crate::dispatch::{self, Dispatch, Event, Job, Outgoing, Pace, Report, Unsendable};
-use crate::ledger::{Doubtful, Ledger, Mark, Planned, Run};
+use crate::ledger::{self, Addressee, Doubtful, Ledger, Mark, Planned, Run, Suppressions, Waiting};
 use crate::mail::transport::{self, Unavailable};
 use crate::mail::{Composer, message};
 use crate::posting::{Moment, Posting};
 use crate::private;
-use crate::reminders::{self, Digest, Recipient, Today};
+use crate::reminders::{Digest, Item, Recipient, Today};
 use crate::site::{InDoubt, Transport};
 
 /// How often a message that may have arrived is sent again, before a person has to look.
@@ -45,85 +49,246 @@ pub(super) fn remind(
     postings: &[Posting],
     arguments: &cli::Remind,
 ) -> Result<(Outcome, String)> {
-    let (list, problems) = mailing::recipients(opened)?;
-    shell.report(&problems);
-    let outcome = outcome(&problems, false);
-    let mut audience = reminders::audience(list, postings, opened.site.reminders.owners);
-    mailing::narrowed(&mut audience, &arguments.recipient)?;
-    if opened.site.mail.from.is_none() && !audience.is_empty() {
-        return Err(configuration(message::Error::NoSender));
-    }
-    let languages = Languages::new(opened, &audience)?;
-    for problem in &languages.problems {
-        shell.complain(problem);
-    }
+    let file = mailing::list_file(opened)?;
+    let audience = || Audience::new(opened, file.as_ref(), postings, &arguments.recipient);
     let today = Today::new(&opened.site, postings, opened.now);
-    let ids = postings.iter().map(|posting| posting.id.as_str());
+    let mut languages = Languages::new(opened)?;
     if arguments.dry_run {
-        let ledger = mailing::ledger_to_read(opened)?;
-        mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
-        let sent = ledger.sent(ids, today.day()).map_err(ledger_failure)?;
-        let mut line = show(&today.digests(&audience, &sent), &languages)?;
-        let doubtful = ledger.doubtful().map_err(ledger_failure)?;
-        let again = doubtful.iter().filter(|digest| !digest.held && digest.day == today.day());
-        match again.count() {
-            0 => {}
-            n => {
-                line.push_str(&format!(
-                    ", and {} that may have arrived again",
-                    plural(n, "digest")
-                ));
-            }
-        }
-        return Ok((outcome, line));
+        return rehearse(shell, opened, audience()?, &today, &mut languages);
     }
 
+    // Whatever is wrong with settings and list is said before anything is written.
+    let audience_for_plan = audience()?;
+    if opened.site.mail.from.is_none() && audience()?.next().is_some() {
+        return Err(configuration(message::Error::NoSender));
+    }
+    if !arguments.recipient.is_empty() {
+        let mut wanted = audience()?;
+        wanted.by_ref().try_for_each(|recipient| recipient.map(drop))?;
+        wanted.problems()?;
+    }
     let private = opened.layout.private();
     let _lock = lock(&private)?;
-    // Whatever is wrong with the settings is said before anything is written.
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
     let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
     let secret = ledger.secret().map_err(ledger_failure)?;
-    mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
+    let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 
-    let again = settle(shell, opened, &mut ledger, &today, &audience)?;
-    let sent = ledger.sent(ids, today.day()).map_err(ledger_failure)?;
-    let digests = today.digests(&audience, &sent);
-    let planned: Vec<Planned> = digests.iter().map(planned).collect();
-    let numbers = ledger.plan(&planned, opened.now).map_err(ledger_failure)?;
-    let mut jobs = again;
-    jobs.extend(numbers.into_iter().zip(&digests).map(|(id, digest)| Job {
-        id,
-        recipient: digest.recipient.key(),
-        work: Work::New(digest),
-        until: until(shell, opened, digest),
-    }));
-    if jobs.is_empty() {
+    let settled = settle(shell, opened, &mut ledger, &today, &suppressed, &audience)?;
+    let (planned, problems) =
+        plan(&mut ledger, audience_for_plan, &today, &suppressed, &mut languages)?;
+    shell.report(&problems);
+    let outcome = outcome(&problems, false);
+    for problem in &languages.problems {
+        shell.complain(problem);
+    }
+    if planned + settled.again == 0 {
         let held = ledger.unsent().map_err(ledger_failure)?.in_doubt;
         return Ok((outcome.max(attention(held)), "no digest is due".to_owned()));
     }
     let composer = Composer::new(&opened.site, signer.as_ref(), &secret, opened.now);
-    let report = send(shell, opened, &mut ledger, transport.as_ref(), jobs, &|work| {
-        outgoing(work, &composer, &languages)
+    let mut waiting = Jobs {
+        today: &today,
+        left_alone: settled.left_alone,
+        contents: HashMap::new(),
+        is_timed: shell.now == Now::Clock,
+        opened,
+    };
+    let jobs = &mut |ledger: &Ledger, after| waiting.next(ledger, after);
+    let digests = planned + settled.again;
+    let report = send(shell, opened, &mut ledger, transport.as_ref(), digests, jobs, &|work| {
+        outgoing(work, opened, &composer, &languages)
     })?;
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
+}
+
+/// How many recipients are planned for at once.
+const AT_ONCE: usize = 2_048;
+/// How many digests are taken from the ledger at once, to be sent.
+const PAGE: usize = 256;
+/// How many different digests are kept while they are sent.
+const MAX_CONTENTS: usize = 10_000;
+
+/// Enters the digests that are due, in one transaction, while the list is read. Returns how many
+/// they are, and what there is to say about the list.
+fn plan(
+    ledger: &mut Ledger,
+    mut audience: Audience<'_>,
+    today: &Today<'_>,
+    suppressed: &Suppressions,
+    languages: &mut Languages<'_>,
+) -> Result<(usize, Vec<Diagnostic>)> {
+    let mut planning = ledger.plan(today.now()).map_err(ledger_failure)?;
+    loop {
+        let recipients: Vec<Recipient> = audience.by_ref().take(AT_ONCE).collect::<Result<_>>()?;
+        if recipients.is_empty() {
+            break;
+        }
+        let mut told = Vec::with_capacity(recipients.len());
+        for recipient in &recipients {
+            let key = recipient.key();
+            if !suppressed.contains(&key) {
+                let past = planning.past(&key, today.day()).map_err(ledger_failure)?;
+                told.push((recipient, key, past));
+            }
+        }
+        let digests: Vec<Option<Planned>> = told
+            .into_par_iter()
+            .map(|(recipient, key, past)| Some(planned(key, &today.due(recipient, &past)?)))
+            .collect();
+        for digest in digests.iter().flatten() {
+            planning.enter(digest).map_err(ledger_failure)?;
+        }
+        for language in recipients.iter().filter_map(|recipient| recipient.language.as_ref()) {
+            languages.learn(language)?;
+        }
+    }
+    let problems = audience.problems()?;
+    Ok((planning.commit().map_err(ledger_failure)?, problems))
+}
+
+/// What a dry run prints: it writes nothing.
+fn rehearse(
+    shell: &Shell,
+    opened: &Opened,
+    mut audience: Audience<'_>,
+    today: &Today<'_>,
+    languages: &mut Languages<'_>,
+) -> Result<(Outcome, String)> {
+    let ledger = mailing::ledger_to_read(opened)?;
+    let suppressed = ledger.suppressions().map_err(ledger_failure)?;
+    let mut count = 0;
+    let mut lines = String::new();
+    while let Some(recipient) = audience.next().transpose()? {
+        if opened.site.mail.from.is_none() {
+            return Err(configuration(message::Error::NoSender));
+        }
+        if let Some(language) = &recipient.language {
+            languages.learn(language)?;
+        }
+        let key = recipient.key();
+        if suppressed.contains(&key) {
+            continue;
+        }
+        let past = ledger.past(&key, today.day()).map_err(ledger_failure)?;
+        let Some(digest) = today.due(&recipient, &past) else { continue };
+        count += 1;
+        lines.push_str(&format!("{}: {}\n", recipient.email, languages.subject(&digest)));
+        for item in &digest.items {
+            lines.push_str(&format!("  {}\n", super::simulate::line(item)));
+        }
+        if lines.len() > 1 << 16 {
+            print(lines.as_bytes())?;
+            lines.clear();
+        }
+    }
+    let problems = audience.problems()?;
+    shell.report(&problems);
+    for problem in &languages.problems {
+        shell.complain(problem);
+    }
+    print(lines.as_bytes())?;
+    let mut line = format!("{} would be sent", plural(count, "digest"));
+    let doubtful = ledger.doubtful().map_err(ledger_failure)?;
+    let again = doubtful.iter().filter(|digest| !digest.held && digest.day == today.day()).count();
+    if again > 0 {
+        let again = plural(again, "digest");
+        line.push_str(&format!(", and {again} that may have arrived again"));
+    }
+    Ok((outcome(&problems, false), line))
 }
 
 fn attention(problems: u32) -> Outcome {
     if problems > 0 { Outcome::Attention } else { Outcome::Done }
 }
 
-/// When a digest no longer says what is so: at the end of its day, or when the first of its
-/// postings closes. A run that acts as if it was another time has all the time it needs.
-fn until(shell: &Shell, opened: &Opened, digest: &Digest<'_>) -> Option<Deadline> {
-    if shell.now != Now::Clock {
-        return None;
+/// What digests of the same content are made from.
+struct Content<'a> {
+    items: Vec<Item<'a>>,
+    until: Option<Deadline>,
+}
+
+/// Takes from the ledger what may leave.
+struct Jobs<'a> {
+    opened: &'a Opened,
+    today: &'a Today<'a>,
+    /// What is in doubt and does not leave in this run.
+    left_alone: HashSet<i64>,
+    contents: HashMap<i64, Arc<Content<'a>>>,
+    /// Whether the clock goes on: a run that acts as if it was another time has all the time that it
+    /// needs.
+    is_timed: bool,
+}
+
+impl<'a> Jobs<'a> {
+    fn next(
+        &mut self,
+        ledger: &Ledger,
+        mut after: Option<i64>,
+    ) -> ledger::Result<Vec<Job<Work<'a>>>> {
+        loop {
+            let page = ledger.waiting(self.today.day(), after, PAGE)?;
+            let Some(last) = page.last() else { return Ok(Vec::new()) };
+            after = Some(last.id);
+            let mut jobs = Vec::with_capacity(page.len());
+            for digest in page {
+                if self.left_alone.contains(&digest.id) {
+                    continue;
+                }
+                let Waiting { id, recipient, addressee, content, message } = digest;
+                let (work, until) = match message {
+                    Some((message_id, bytes)) => {
+                        let (email, day) = (addressee.email, self.today.day());
+                        (Work::Again { email, day, message_id, bytes }, None)
+                    }
+                    None => {
+                        let content = self.content(ledger, content)?;
+                        let until = content.until;
+                        (Work::New { recipient: restored(addressee), content }, until)
+                    }
+                };
+                jobs.push(Job { id, recipient, work, until });
+            }
+            if !jobs.is_empty() {
+                return Ok(jobs);
+            }
+        }
     }
-    let zone = opened.site.timezone;
-    let ends = digest.items.iter().filter_map(|item| item.posting.closes).map(|end| end.end(zone));
-    let first = ends.chain([Moment::Day(digest.day).end(zone)]).filter(|end| *end > opened.now);
-    first.min().and_then(|end| Some(Deadline::after((end - opened.now).to_std().ok()?)))
+
+    fn content(&mut self, ledger: &Ledger, id: i64) -> ledger::Result<Arc<Content<'a>>> {
+        if let Some(content) = self.contents.get(&id) {
+            return Ok(content.clone());
+        }
+        let items = self.today.items(&ledger.content(id)?);
+        let until = self.until(&items);
+        let content = Arc::new(Content { items, until });
+        if self.contents.len() >= MAX_CONTENTS {
+            self.contents.clear();
+        }
+        self.contents.insert(id, content.clone());
+        Ok(content)
+    }
+
+    /// When a digest no longer says what is so: at the end of its day, or when the first of its
+    /// postings closes.
+    fn until(&self, items: &[Item<'_>]) -> Option<Deadline> {
+        if !self.is_timed {
+            return None;
+        }
+        let (zone, now) = (self.opened.site.timezone, self.opened.now);
+        let ends = items.iter().filter_map(|item| item.posting.closes);
+        let ends = ends.chain([Moment::Day(self.today.day())]).map(|end| end.end(zone));
+        let first = ends.filter(|end| *end > now).min();
+        first.and_then(|end| Some(Deadline::after((end - now).to_std().ok()?)))
+    }
+}
+
+/// The recipient, as far as a message needs it.
+fn restored(addressee: Addressee) -> Recipient {
+    let Addressee { email, name, language, subscribed } = addressee;
+    let language = language.and_then(|language| language.parse().ok());
+    Recipient { name, language, subscribed, ..Recipient::new(email) }
 }
 
 /// Sends, and enters what became of it.
@@ -132,7 +297,8 @@ fn send<'a>(
     opened: &Opened,
     ledger: &mut Ledger,
     transport: &dyn transport::Transport,
-    jobs: Vec<Job<Work<'a>>>,
+    digests: usize,
+    jobs: &mut dispatch::Next<'_, Work<'a>>,
     compose: &(impl Fn(&Work<'a>) -> Composed + Sync),
 ) -> Result<Report> {
     let settings = &opened.site.mail.smtp;
@@ -148,7 +314,7 @@ fn send<'a>(
         pace: settings.rate_per_second.map(Pace::new),
         now: opened.now,
     };
-    let number = ledger.begin_run(jobs.len(), opened.now).map_err(ledger_failure)?;
+    let number = ledger.begin_run(digests, opened.now).map_err(ledger_failure)?;
     let report = dispatch.run(ledger, jobs, compose, &mut |event| tell(shell, event));
     let ended_at = Some(shell.now.instant(opened.site.timezone));
     let report = match report {
@@ -192,53 +358,102 @@ type Composed = std::result::Result<Outgoing, Unsendable<message::Error>>;
 /// What a message is made from.
 enum Work<'a> {
     /// A digest of today.
-    New(&'a Digest<'a>),
+    New {
+        /// To whom.
+        recipient: Recipient,
+        /// What it says.
+        content: Arc<Content<'a>>,
+    },
     /// A message that may have arrived.
-    Again(Outgoing),
+    Again {
+        /// The recipient's address.
+        email: String,
+        /// The day that it is for.
+        day: NaiveDate,
+        /// Its id.
+        message_id: String,
+        /// The message, to the byte.
+        bytes: Vec<u8>,
+    },
 }
 
-fn outgoing(work: &Work<'_>, composer: &Composer<'_>, languages: &Languages) -> Composed {
+fn outgoing(
+    work: &Work<'_>,
+    opened: &Opened,
+    composer: &Composer<'_>,
+    languages: &Languages<'_>,
+) -> Composed {
+    // One that cannot be composed must not stop the others.
+    let unsendable = |error| match error {
+        message::Error::Message(_) | message::Error::Template(_) => {
+            Unsendable::This(error.to_string())
+        }
+        error => Unsendable::Any(error),
+    };
     match work {
-        Work::Again(outgoing) => Ok(outgoing.clone()),
-        Work::New(digest) => match languages.compose(composer, digest) {
-            Ok(mail) => Ok(Outgoing {
-                from: mail.from,
-                to: mail.to,
-                day: digest.day,
-                message_id: mail.message_id,
-                bytes: mail.bytes,
-            }),
-            // One that cannot be composed must not stop the others.
-            Err(error @ (message::Error::Message(_) | message::Error::Template(_))) => {
-                Err(Unsendable::This(error.to_string()))
-            }
-            Err(error) => Err(Unsendable::Any(error)),
-        },
+        Work::Again { email, day, message_id, bytes } => {
+            let (from, to) = message::envelope(&opened.site, email).map_err(unsendable)?;
+            let (message_id, bytes) = (message_id.clone(), bytes.clone());
+            Ok(Outgoing { from, to, day: *day, message_id, bytes, shared: Vec::new() })
+        }
+        Work::New { recipient, content } => {
+            let day = opened.now.with_timezone(&opened.site.timezone).date_naive();
+            let digest = Digest { recipient, day, items: content.items.clone() };
+            let mail = languages.compose(composer, &digest).map_err(unsendable)?;
+            let shared = mail.shared();
+            let message::Composed { from, to, message_id, bytes, .. } = mail;
+            Ok(Outgoing { from, to, day, message_id, bytes, shared })
+        }
     }
 }
 
-fn planned(digest: &Digest<'_>) -> Planned {
+fn planned(recipient: String, digest: &Digest<'_>) -> Planned {
+    let Recipient { email, name, language, subscribed, .. } = digest.recipient;
+    let language = language.as_ref().map(ToString::to_string);
+    let (email, name, subscribed) = (email.clone(), name.clone(), *subscribed);
     Planned {
-        recipient: digest.recipient.key(),
+        recipient,
+        addressee: Addressee { email, name, language, subscribed },
         day: digest.day,
-        entries: digest.items.iter().map(crate::reminders::Item::entry).collect(),
+        entries: digest.items.iter().map(Item::entry).collect(),
     }
 }
 
-/// Decides about what an earlier run left in doubt, and returns what is sent again.
+/// What was decided about what an earlier run left in doubt.
+struct Settled {
+    /// How many of them are sent again.
+    again: usize,
+    /// Those that do not leave, and stay in doubt.
+    left_alone: HashSet<i64>,
+}
+
+/// Decides about what an earlier run left in doubt.
 fn settle<'a>(
     shell: &Shell,
     opened: &Opened,
     ledger: &mut Ledger,
     today: &Today<'_>,
-    audience: &[Recipient],
-) -> Result<Vec<Job<Work<'a>>>> {
+    suppressed: &Suppressions,
+    audience: &impl Fn() -> Result<Audience<'a>>,
+) -> Result<Settled> {
     ledger.doubt_interrupted().map_err(ledger_failure)?;
+    let doubtful = ledger.doubtful().map_err(ledger_failure)?;
+    let mut settled = Settled { again: 0, left_alone: HashSet::new() };
+    if doubtful.is_empty() {
+        return Ok(settled);
+    }
+    let keys: HashSet<&str> = doubtful.iter().map(|digest| digest.recipient.as_str()).collect();
+    let mut listed = HashSet::new();
+    for recipient in audience()? {
+        let key = recipient?.key();
+        if keys.contains(key.as_str()) && !suppressed.contains(&key) {
+            listed.insert(key);
+        }
+    }
     let outbox = mailing::outbox(&opened.layout);
-    let (mut marks, mut again) = (Vec::new(), Vec::new());
-    for doubtful in ledger.doubtful().map_err(ledger_failure)? {
-        let Doubtful { id, day, .. } = doubtful;
-        let recipient = audience.iter().find(|recipient| recipient.key() == doubtful.recipient);
+    let mut marks = Vec::new();
+    for doubtful in &doubtful {
+        let Doubtful { id, day, .. } = *doubtful;
         let is_held = opened.site.reminders.in_doubt == InDoubt::Hold
             || doubtful.doubts >= MAX_DOUBTS
             || doubtful.held;
@@ -259,22 +474,15 @@ fn settle<'a>(
         {
             // Its words are no longer so. What still matters of it is planned anew.
             marks.push((id, Mark::Abandoned));
-        } else if let Some(recipient) = recipient
-            && day == today.day()
-        {
-            let (from, to) = message::envelope(&opened.site, recipient).map_err(configuration)?;
-            let Doubtful { message_id, message: bytes, .. } = doubtful;
-            again.push(Job {
-                id,
-                recipient: doubtful.recipient,
-                work: Work::Again(Outgoing { from, to, day, message_id, bytes }),
-                until: None,
-            });
+        } else if day == today.day() && listed.contains(&doubtful.recipient) {
+            settled.again += 1;
+        } else {
+            // Nobody wants it any more, or the clock went back: it stays as it is.
+            settled.left_alone.insert(id);
         }
-        // Else nobody wants it any more, or the clock went back: it stays as it is.
     }
     ledger.mark(&marks, opened.now).map_err(ledger_failure)?;
-    Ok(again)
+    Ok(settled)
 }
 
 /// What became of a digest: what needs nobody is said only to those who ask.
@@ -352,17 +560,4 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(temporary(anyhow!("another run is sending digests"))),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
-}
-
-/// What a dry run prints: it writes nothing.
-fn show(digests: &[Digest<'_>], languages: &Languages) -> Result<String> {
-    let mut lines = String::new();
-    for digest in digests {
-        lines.push_str(&format!("{}: {}\n", digest.recipient.email, languages.subject(digest)));
-        for item in &digest.items {
-            lines.push_str(&format!("  {}\n", super::simulate::line(item)));
-        }
-    }
-    print(lines.as_bytes())?;
-    Ok(format!("{} would be sent", plural(digests.len(), "digest")))
 }

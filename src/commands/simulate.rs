@@ -9,7 +9,7 @@ use super::{Failure, Result, Shell, outcome, print};
 use crate::cli::{self, DataFormat};
 use crate::diagnostics::plural;
 use crate::posting::Moment;
-use crate::reminders::{self, Digest, Item, Today};
+use crate::reminders::{self, Digest, Item, Recipient, Sent, Today};
 
 /// A digest, as `--format json` shows it.
 #[derive(Serialize)]
@@ -45,9 +45,11 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     let mut audience = reminders::audience(list, &loaded.postings, site.reminders.owners);
     let ledger = mailing::ledger_to_read(&opened)?;
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
-    let languages = Languages::new(&opened, &audience)?;
-    let ids = loaded.postings.iter().map(|posting| posting.id.as_str());
-    let mut sent = ledger.sent_before(ids, from).map_err(ledger_failure)?;
+    let languages = Languages::of_all(&opened, &audience)?;
+    let mut sent = Sent::default();
+    for key in audience.iter().map(Recipient::key) {
+        *sent.of_mut(&key) = ledger.past_before(&key, from).map_err(ledger_failure)?;
+    }
 
     let mut rows = Vec::new();
     let mut text = String::new();

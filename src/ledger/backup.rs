@@ -171,13 +171,26 @@ fn salvage(damaged: &Path, into: &Connection) -> Result<bool> {
     into.pragma_update(None, "foreign_keys", "OFF")?;
     into.execute_batch("BEGIN")?;
     let mut complete = true;
-    for table in ["secrets", "digests", "items", "suppressions", "runs"] {
+    for table in [
+        "secrets",
+        "contents",
+        "digests",
+        "addressees",
+        "texts",
+        "messages",
+        "suppressions",
+        "runs",
+    ] {
         // From both ends: a page that cannot be read stops a reader, and is only in its way.
         for order in ["", " ORDER BY rowid DESC"] {
             complete &= copy(table, order, &from, into)?;
         }
     }
-    into.execute_batch("DELETE FROM items WHERE digest NOT IN (SELECT id FROM digests); COMMIT;")?;
+    into.execute_batch(
+        "DELETE FROM addressees WHERE digest NOT IN (SELECT id FROM digests);
+         DELETE FROM messages WHERE digest NOT IN (SELECT id FROM digests);
+         COMMIT;",
+    )?;
     into.pragma_update(None, "foreign_keys", "ON")?;
     Ok(complete)
 }

@@ -6,26 +6,30 @@
 //! same to the byte, on the same day; or it is *held* for a person; after its day it is *abandoned*,
 //! and what it said is planned anew.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use crate::private;
-use crate::reminders::{Entry, Sent};
 
 mod backup;
+mod digests;
+mod messages;
 mod schema;
 mod status;
 mod suppressions;
 
 pub use backup::{Restored, check, restore};
+pub use digests::{Addressee, Doubtful, Planned, Planning, Waiting};
 pub use status::{Run, Status, Trouble, Unsent};
 pub use suppressions::{Reason, Suppressions};
 
+use digests::Contents;
+use messages::Texts;
 use schema::{known_version, version};
 
 /// The name of the file, in the site's private folder.
@@ -96,17 +100,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The ledger of one site.
 pub struct Ledger {
     connection: Connection,
-}
-
-/// A digest as it is planned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    /// The recipient's key.
-    pub recipient: String,
-    /// The day that it is sent on.
-    pub day: NaiveDate,
-    /// What it says.
-    pub entries: Vec<Entry>,
+    /// What was read lately of what digests say.
+    contents: Contents,
+    /// What was written lately of what messages have in common.
+    texts: Texts,
 }
 
 /// What happened to a digest.
@@ -118,6 +115,8 @@ pub enum Mark {
         message_id: String,
         /// The message, to the byte.
         message: Vec<u8>,
+        /// Which parts of it other messages have in common with it, from first to last.
+        shared: Vec<Range<usize>>,
     },
     /// It was taken.
     Sent,
@@ -153,27 +152,6 @@ impl Mark {
     }
 }
 
-/// A digest that may have been taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubtful {
-    /// Its number in the ledger.
-    pub id: i64,
-    /// The recipient's key.
-    pub recipient: String,
-    /// The day that it was planned for.
-    pub day: NaiveDate,
-    /// The message's id.
-    pub message_id: String,
-    /// The message, to the byte.
-    pub message: Vec<u8>,
-    /// What it says.
-    pub entries: Vec<Entry>,
-    /// Whether it is held for a person.
-    pub held: bool,
-    /// How often it may have been taken.
-    pub doubts: u32,
-}
-
 impl Ledger {
     /// Opens the ledger, makes it where there is none, and brings one of an earlier version up to
     /// date, after a backup.
@@ -200,7 +178,7 @@ impl Ledger {
         if (1..known_version()).contains(&version) {
             backup::make(&connection, folder, &format!("version-{version}"))?;
         }
-        Ok(Self { connection: schema::migrated(connection)? })
+        Ok(Self::of(schema::migrated(connection)?))
     }
 
     /// The ledger as it stands, for what must write nothing. `None` where there is none yet.
@@ -225,7 +203,7 @@ impl Ledger {
         };
         match version(&connection)? {
             0 => Ok(None),
-            found if found == known_version() => Ok(Some(Self { connection })),
+            found if found == known_version() => Ok(Some(Self::of(connection))),
             // One of an earlier version is brought up to date in memory.
             _ => {
                 let mut copy = Connection::open_in_memory()?;
@@ -234,7 +212,7 @@ impl Ledger {
                     std::time::Duration::ZERO,
                     None,
                 )?;
-                Ok(Some(Self { connection: schema::migrated(copy)? }))
+                Ok(Some(Self::of(schema::migrated(copy)?)))
             }
         }
     }
@@ -244,7 +222,11 @@ impl Ledger {
     /// # Errors
     /// When `SQLite` refuses.
     pub fn in_memory() -> Result<Self> {
-        Ok(Self { connection: schema::migrated(Connection::open_in_memory()?)? })
+        Ok(Self::of(schema::migrated(Connection::open_in_memory()?)?))
+    }
+
+    fn of(connection: Connection) -> Self {
+        Self { connection, contents: Contents::default(), texts: Texts::default() }
     }
 
     /// A random number of the site's own, from which tokens and pseudonyms of addresses are made.
@@ -254,67 +236,6 @@ impl Ledger {
     pub fn secret(&self) -> Result<Vec<u8>> {
         let query = "SELECT value FROM secrets WHERE name = 'addresses'";
         Ok(self.connection.query_row(query, [], |row| row.get(0))?)
-    }
-
-    /// Everything that was sent, or may have been, about some postings. A day on which a digest was
-    /// refused counts as one on which there was a digest.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn sent<'a>(
-        &self,
-        postings: impl IntoIterator<Item = &'a str>,
-        today: NaiveDate,
-    ) -> Result<Sent> {
-        let tomorrow = today.succ_opt().unwrap_or(today);
-        self.read_sent(postings, &tomorrow.to_string(), "9999-12-31")
-    }
-
-    /// The same, as it was when a day began.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn sent_before<'a>(
-        &self,
-        postings: impl IntoIterator<Item = &'a str>,
-        day: NaiveDate,
-    ) -> Result<Sent> {
-        self.read_sent(postings, &day.to_string(), &day.to_string())
-    }
-
-    /// The last day of each recipient before one day, and what was said before another.
-    fn read_sent<'a>(
-        &self,
-        postings: impl IntoIterator<Item = &'a str>,
-        days_before: &str,
-        before: &str,
-    ) -> Result<Sent> {
-        let mut sent = Sent::default();
-        let mut days = self.connection.prepare(
-            "SELECT recipient, max(day) FROM digests
-             WHERE state IN ('sending', 'sent', 'refused', 'in_doubt', 'held') AND day < ?1
-             GROUP BY recipient",
-        )?;
-        let mut rows = days.query([days_before])?;
-        while let Some(row) = rows.next()? {
-            sent.add_day(row.get_ref(0)?.as_str().unwrap_or_default(), row.get(1)?);
-        }
-        let postings: HashSet<&str> = postings.into_iter().collect();
-        let mut items = self.connection.prepare(
-            "SELECT recipient, posting, section, what, closes, stage
-             FROM items JOIN digests ON digests.id = items.digest
-             WHERE digests.state IN ('sending', 'sent', 'in_doubt', 'held') AND day < ?1
-             ORDER BY day, digests.id",
-        )?;
-        let mut rows = items.query([before])?;
-        while let Some(row) = rows.next()? {
-            let posting = row.get_ref(1)?.as_str().unwrap_or_default();
-            if !postings.contains(posting) {
-                continue;
-            }
-            sent.add(row.get_ref(0)?.as_str().unwrap_or_default(), entry(row, 1)?);
-        }
-        Ok(sent)
     }
 
     /// What was being sent when a run ended before its time may have been taken.
@@ -330,61 +251,20 @@ impl Ledger {
         )?)
     }
 
-    /// What may have been taken, oldest first.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn doubtful(&self) -> Result<Vec<Doubtful>> {
-        let mut items = self
-            .connection
-            .prepare("SELECT posting, section, what, closes, stage FROM items WHERE digest = ?1")?;
-        let mut statement = self.connection.prepare(
-            "SELECT id, recipient, day, message_id, message, state, doubts
-             FROM digests WHERE state IN ('sending', 'in_doubt', 'held') ORDER BY id",
-        )?;
-        let mut rows = statement.query([])?;
-        let mut doubtful = Vec::new();
-        while let Some(row) = rows.next()? {
-            let id = row.get(0)?;
-            let entries = items.query_map([id], |row| entry(row, 0))?;
-            doubtful.push(Doubtful {
-                id,
-                recipient: row.get(1)?,
-                day: row.get(2)?,
-                message_id: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
-                message: row.get::<_, Option<_>>(4)?.unwrap_or_default(),
-                held: row.get_ref(5)?.as_str() == Ok("held"),
-                doubts: row.get(6)?,
-                entries: entries.collect::<std::result::Result<_, _>>()?,
-            });
-        }
-        Ok(doubtful)
-    }
-
-    /// Forgets what nobody took, and enters a plan made anew, in one transaction. Returns the
-    /// numbers of the digests, in their order.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written: then nothing of it is entered.
-    pub fn plan(&mut self, digests: &[Planned], now: DateTime<Utc>) -> Result<Vec<i64>> {
-        let transaction = self.connection.transaction()?;
-        transaction.execute("DELETE FROM digests WHERE state IN ('planned', 'deferred')", [])?;
-        let ids =
-            digests.iter().map(|digest| enter(&transaction, digest, now)).collect::<Result<_>>()?;
-        transaction.commit()?;
-        Ok(ids)
-    }
-
     /// Enters what happened to digests, in one transaction.
     ///
     /// # Errors
     /// When the ledger cannot be written: then nothing may leave.
     pub fn mark(&mut self, marks: &[(i64, Mark)], now: DateTime<Utc>) -> Result<()> {
         let transaction = self.connection.transaction()?;
-        for (id, mark) in marks {
-            apply(&transaction, *id, mark, now)?;
+        let written = marks
+            .iter()
+            .try_for_each(|(id, mark)| apply(&transaction, &mut self.texts, *id, mark, now));
+        if let Err(error) = written.and_then(|()| transaction.commit().map_err(Error::from)) {
+            // What was written of it is not there any more.
+            self.texts = Texts::default();
+            return Err(error);
         }
-        transaction.commit()?;
         Ok(())
     }
 
@@ -399,7 +279,13 @@ impl Ledger {
              WHERE day < ?1 AND state IN ('sent', 'refused', 'abandoned')",
             [oldest],
         )?;
-        Ok(())
+        self.connection.execute(
+            "DELETE FROM contents WHERE day < ?1 AND id NOT IN
+                 (SELECT content FROM digests WHERE state <> 'sent' AND content IS NOT NULL)",
+            [oldest],
+        )?;
+        self.texts = Texts::default();
+        messages::prune(&self.connection)
     }
 
     /// Makes the backup of the day, in place of an earlier one, and removes old ones.
@@ -411,80 +297,73 @@ impl Ledger {
     }
 }
 
-/// An entry, from the column of its posting on.
-fn entry(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<Entry> {
-    Ok(Entry {
-        posting: row.get(from)?,
-        section: row.get(from + 1)?,
-        what: row.get(from + 2)?,
-        closes: row.get(from + 3)?,
-        stage: row.get(from + 4)?,
-    })
-}
-
-fn enter(transaction: &Transaction<'_>, digest: &Planned, now: DateTime<Utc>) -> Result<i64> {
-    // What was given up on the same day is said anew.
-    transaction
-        .prepare_cached(
-            "DELETE FROM digests WHERE recipient = ?1 AND day = ?2 AND state = 'abandoned'",
-        )?
-        .execute(params![digest.recipient, digest.day])?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO digests (recipient, day, state, planned_at)
-             VALUES (?1, ?2, 'planned', ?3)",
-        )?
-        .execute(params![digest.recipient, digest.day, now])?;
-    let id = transaction.last_insert_rowid();
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO items (digest, posting, section, what, closes, stage)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    for entry in &digest.entries {
-        let Entry { posting, section, what, closes, stage } = entry;
-        statement.execute(params![id, posting, section, what, closes, stage])?;
-    }
-    Ok(id)
-}
-
-fn apply(transaction: &Transaction<'_>, id: i64, mark: &Mark, now: DateTime<Utc>) -> Result<()> {
+fn apply(
+    connection: &Connection,
+    texts: &mut Texts,
+    id: i64,
+    mark: &Mark,
+    now: DateTime<Utc>,
+) -> Result<()> {
     let state = mark.state();
     match mark {
-        Mark::Sending { message_id, message } => transaction
-            .prepare_cached(
-                "UPDATE digests SET state = ?2, message_id = ?3, message = ?4, reason = NULL,
-                     attempts = attempts + 1
-                 WHERE id = ?1",
-            )?
-            .execute(params![id, state, message_id, message])?,
-        // The bytes are kept no longer than they may be needed: they are about somebody.
-        Mark::Sent | Mark::Abandoned => transaction
-            .prepare_cached(
-                "UPDATE digests SET state = ?2, message = NULL, settled_at = ?3 WHERE id = ?1",
-            )?
-            .execute(params![id, state, now])?,
+        Mark::Sending { message_id, message, shared } => {
+            connection
+                .prepare_cached(
+                    "UPDATE digests SET state = ?2, message_id = ?3, reason = NULL,
+                         attempts = attempts + 1
+                     WHERE id = ?1",
+                )?
+                .execute(params![id, state, message_id])?;
+            messages::write(connection, texts, id, message, shared)?;
+        }
+        Mark::Sent | Mark::Abandoned => {
+            connection
+                .prepare_cached("UPDATE digests SET state = ?2, settled_at = ?3 WHERE id = ?1")?
+                .execute(params![id, state, now])?;
+            settle(connection, id)?;
+        }
         // What may have been taken before is not forgotten because it is not taken now.
-        Mark::Deferred(reason) => transaction
-            .prepare_cached(
-                "UPDATE digests SET settled_at = ?3, reason = ?4,
-                     state = CASE WHEN doubts > 0 THEN 'in_doubt' ELSE ?2 END,
-                     message = CASE WHEN doubts > 0 THEN message END
-                 WHERE id = ?1",
-            )?
-            .execute(params![id, state, now, reason])?,
-        Mark::Refused { reason, address } => transaction
-            .prepare_cached(
-                "UPDATE digests SET state = ?2, message = NULL, settled_at = ?3, reason = ?4,
-                     counts = ?5
-                 WHERE id = ?1",
-            )?
-            .execute(params![id, state, now, reason, address])?,
-        Mark::InDoubt(reason) | Mark::Held(reason) => transaction
-            .prepare_cached(
-                "UPDATE digests SET state = ?2, reason = ?3, doubts = doubts + 1 WHERE id = ?1",
-            )?
-            .execute(params![id, state, reason])?,
-    };
+        Mark::Deferred(reason) => {
+            connection
+                .prepare_cached(
+                    "UPDATE digests SET settled_at = ?3, reason = ?4,
+                         state = CASE WHEN doubts > 0 THEN 'in_doubt' ELSE ?2 END
+                     WHERE id = ?1",
+                )?
+                .execute(params![id, state, now, reason])?;
+            connection
+                .prepare_cached(
+                    "DELETE FROM messages WHERE digest = ?1
+                         AND (SELECT doubts FROM digests WHERE id = ?1) = 0",
+                )?
+                .execute([id])?;
+        }
+        Mark::Refused { reason, address } => {
+            connection
+                .prepare_cached(
+                    "UPDATE digests SET state = ?2, settled_at = ?3, reason = ?4, counts = ?5
+                     WHERE id = ?1",
+                )?
+                .execute(params![id, state, now, reason, address])?;
+            settle(connection, id)?;
+        }
+        Mark::InDoubt(reason) | Mark::Held(reason) => {
+            connection
+                .prepare_cached(
+                    "UPDATE digests SET state = ?2, reason = ?3, doubts = doubts + 1
+                     WHERE id = ?1",
+                )?
+                .execute(params![id, state, reason])?;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes, and to whom they went, are kept no longer than they may be needed: they are about
+/// somebody.
+fn settle(connection: &Connection, id: i64) -> Result<()> {
+    connection.prepare_cached("DELETE FROM messages WHERE digest = ?1")?.execute([id])?;
+    connection.prepare_cached("DELETE FROM addressees WHERE digest = ?1")?.execute([id])?;
     Ok(())
 }
 

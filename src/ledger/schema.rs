@@ -84,6 +84,44 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ) STRICT;
     CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
     ",
+    // What many recipients are told is written once; what only one message needs, apart from what is
+    // kept of it.
+    "
+    CREATE TABLE contents (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        day TEXT NOT NULL,
+        fingerprint BLOB NOT NULL,
+        entries TEXT NOT NULL,
+        UNIQUE (day, fingerprint)
+    ) STRICT;
+    INSERT INTO contents (id, day, fingerprint, entries)
+        SELECT digest, day, CAST('digest ' || digest AS BLOB), json_group_array(json_object(
+            'posting', posting, 'section', section, 'what', what, 'closes', closes, 'stage', stage))
+        FROM items JOIN digests ON digests.id = items.digest GROUP BY digest;
+    CREATE TABLE addressees (
+        digest INTEGER PRIMARY KEY REFERENCES digests (id) ON DELETE CASCADE,
+        email TEXT NOT NULL,
+        name TEXT,
+        language TEXT,
+        subscribed INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE messages (
+        digest INTEGER PRIMARY KEY REFERENCES digests (id) ON DELETE CASCADE,
+        own BLOB NOT NULL,
+        shared TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE texts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        fingerprint BLOB NOT NULL UNIQUE,
+        text BLOB NOT NULL
+    ) STRICT;
+    INSERT INTO messages (digest, own, shared)
+        SELECT id, message, '[]' FROM digests WHERE message IS NOT NULL;
+    ALTER TABLE digests ADD COLUMN content INTEGER;
+    UPDATE digests SET content = id WHERE id IN (SELECT id FROM contents);
+    ALTER TABLE digests DROP COLUMN message;
+    DROP TABLE items;
+    ",
 ];
 
 /// The version of the ledgers that we write.

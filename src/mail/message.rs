@@ -2,12 +2,14 @@
 //! to the byte whenever it is composed.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use lettre::Address;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, Message, MultiPart, SinglePart};
+use memchr::memmem;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -28,6 +30,9 @@ const MAX_ITEMS: usize = 60;
 /// How much of a title or a name a digest shows, in characters.
 const MAX_TEXT: usize = 120;
 
+/// From how many bytes on a part of a message is worth being shared.
+const MIN_SHARED: usize = 256;
+
 /// A complete message.
 pub struct Composed {
     /// Its id, with the angle brackets.
@@ -46,6 +51,20 @@ pub struct Composed {
 }
 
 impl Composed {
+    /// Which parts of its bytes the messages of others have in common with it, from first to last.
+    pub fn shared(&self) -> Vec<Range<usize>> {
+        let parts = self.letter.plain.encoded.iter().chain(&self.letter.html.encoded);
+        let mut end = 0;
+        parts
+            .filter(|part| part.len() >= MIN_SHARED)
+            .filter_map(|part| {
+                let start = end + memmem::find(&self.bytes[end..], part)?;
+                end = start + part.len();
+                Some(start..end)
+            })
+            .collect()
+    }
+
     /// Its part in HTML.
     pub fn html(&self) -> String {
         self.letter.html.written.join(&html_escape::encode_quoted_attribute(&self.address))
@@ -287,7 +306,7 @@ impl<'a> Composer<'a> {
     ) -> Result<Composed, Error> {
         let site = self.site;
         let sender = site.mail.from.clone().ok_or(Error::NoSender)?;
-        let (from, to) = envelope(site, digest.recipient)?;
+        let (from, to) = envelope(site, &digest.recipient.email)?;
         let identity = identity(site, digest.recipient, digest.day);
         let message_id = format!("<{identity}@{}>", site.list_id());
         let ways = Ways::new(site, from.as_ref(), self.secret, &digest.recipient.key());
@@ -392,9 +411,9 @@ impl<'a> Composer<'a> {
 ///
 /// # Errors
 /// When nobody sends, or an address is none that a mail can be sent to.
-pub fn envelope(site: &Site, recipient: &Recipient) -> Result<(Address, Address), Error> {
+pub fn envelope(site: &Site, email: &str) -> Result<(Address, Address), Error> {
     let from = &site.mail.from.as_ref().ok_or(Error::NoSender)?.email;
-    let to = recipient.email.parse::<Address>();
+    let to = email.parse::<Address>();
     let to = to.map_err(|error| Error::Message(error.to_string()))?;
     Ok((deliverable(from)?, deliverable(&to)?))
 }

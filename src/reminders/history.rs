@@ -1,11 +1,13 @@
 //! What was sent before, as far as the plan must know.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
 
 /// One posting in a digest, as it is remembered. The words are those of [`super::Item::entry`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The posting's id.
     pub posting: String,
@@ -29,33 +31,36 @@ pub struct Sent {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
     days: BTreeSet<NaiveDate>,
-    /// In the order in which they were sent.
-    entries: Vec<Entry>,
+    /// By posting, and of each in the order in which they were sent.
+    entries: Vec<Arc<Entry>>,
 }
 
 impl Sent {
-    /// Adds the day of a digest.
-    pub fn add_day(&mut self, recipient: &str, day: NaiveDate) {
-        self.of_mut(recipient).days.insert(day);
-    }
-
-    /// Adds what stood in a digest; later ones are added later.
-    pub fn add(&mut self, recipient: &str, entry: Entry) {
-        self.of_mut(recipient).entries.push(entry);
-    }
-
     /// What one recipient got.
     pub fn of(&self, recipient: &str) -> &Past {
         static NOTHING: Past = Past { days: BTreeSet::new(), entries: Vec::new() };
         self.recipients.get(recipient).unwrap_or(&NOTHING)
     }
 
-    fn of_mut(&mut self, recipient: &str) -> &mut Past {
+    /// The same, to add to it.
+    pub fn of_mut(&mut self, recipient: &str) -> &mut Past {
         self.recipients.entry(recipient.to_owned()).or_default()
     }
 }
 
 impl Past {
+    /// Adds the day of a digest.
+    pub fn add_day(&mut self, day: NaiveDate) {
+        self.days.insert(day);
+    }
+
+    /// Adds what stood in a digest; later ones are added later.
+    pub fn add(&mut self, entry: impl Into<Arc<Entry>>) {
+        let entry = entry.into();
+        let place = self.entries.partition_point(|other| other.posting <= entry.posting);
+        self.entries.insert(place, entry);
+    }
+
     /// The day of the last digest up to a day. What a clock that went wrong dated later is no
     /// reason to say nothing until then.
     pub fn last_day(&self, until: NaiveDate) -> Option<NaiveDate> {
@@ -63,7 +68,10 @@ impl Past {
     }
 
     /// What was said of a posting, oldest first.
-    pub fn about<'a>(&'a self, posting: &'a str) -> impl DoubleEndedIterator<Item = &'a Entry> {
-        self.entries.iter().filter(move |entry| entry.posting == posting)
+    pub fn about(&self, posting: &str) -> impl DoubleEndedIterator<Item = &Entry> {
+        let start = self.entries.partition_point(|entry| entry.posting.as_str() < posting);
+        let rest = &self.entries[start..];
+        let end = rest.partition_point(|entry| entry.posting == posting);
+        rest[..end].iter().map(AsRef::as_ref)
     }
 }

@@ -1,6 +1,9 @@
 //! The plan: which digests are due now. A pure function, so that a dry run, a simulation, an
 //! explanation and the real run are the same code.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 
 use super::history::{Entry, Past, Sent};
@@ -130,10 +133,10 @@ impl Item<'_> {
 impl Digest<'_> {
     /// Adds it to what was sent.
     pub fn remember(&self, sent: &mut Sent) {
-        let key = self.recipient.key();
-        sent.add_day(&key, self.day);
+        let past = sent.of_mut(&self.recipient.key());
+        past.add_day(self.day);
         for item in &self.items {
-            sent.add(&key, item.entry());
+            past.add(item.entry());
         }
     }
 }
@@ -180,6 +183,8 @@ pub struct Today<'a> {
     now: DateTime<Utc>,
     day: NaiveDate,
     candidates: Vec<Candidate<'a>>,
+    /// Where the posting with an id stands among them.
+    places: HashMap<&'a str, usize>,
 }
 
 impl<'a> Today<'a> {
@@ -187,6 +192,7 @@ impl<'a> Today<'a> {
     pub fn new(site: &'a Site, postings: &'a [Posting], now: DateTime<Utc>) -> Self {
         let rules = Rules::of(site);
         let terms = |values: &[String]| values.iter().map(|value| text::term(value)).collect();
+        let places = postings.iter().map(|posting| posting.id.as_str()).zip(0..).collect();
         let candidates = postings
             .iter()
             .map(|posting| Candidate {
@@ -205,7 +211,12 @@ impl<'a> Today<'a> {
             })
             .collect();
         let day = now.with_timezone(&rules.zone).date_naive();
-        Self { site, rules, now, day, candidates }
+        Self { site, rules, now, day, candidates, places }
+    }
+
+    /// The instant.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
     }
 
     /// The day, in the site's zone.
@@ -213,15 +224,61 @@ impl<'a> Today<'a> {
         self.day
     }
 
+    /// The digest that is due to a recipient, if one is.
+    pub fn due<'r>(&self, recipient: &'r Recipient, past: &Past) -> Option<Digest<'r>>
+    where
+        'a: 'r,
+    {
+        self.is_due(past).then(|| self.digest(recipient, past)).flatten()
+    }
+
     /// The digests that are due.
-    pub fn digests(&self, audience: &'a [Recipient], sent: &Sent) -> Vec<Digest<'a>> {
+    pub fn digests<'r>(&self, audience: &'r [Recipient], sent: &Sent) -> Vec<Digest<'r>>
+    where
+        'a: 'r,
+    {
         audience
             .iter()
-            .filter_map(|recipient| {
-                let past = sent.of(&recipient.key());
-                self.is_due(past).then(|| self.digest(recipient, past)).flatten()
-            })
+            .filter_map(|recipient| self.due(recipient, sent.of(&recipient.key())))
             .collect()
+    }
+
+    /// What a digest says that was planned at the same instant with these entries.
+    pub fn items(&self, entries: &[Arc<Entry>]) -> Vec<Item<'a>> {
+        let item = |entry: &Arc<Entry>| {
+            let candidate = &self.candidates[*self.places.get(entry.posting.as_str())?];
+            Some(Item {
+                posting: candidate.posting,
+                section: self.section(entry, candidate)?,
+                stage: entry.stage,
+                days_left: candidate.days_left,
+            })
+        };
+        entries.iter().filter_map(item).collect()
+    }
+
+    /// The section that an entry names.
+    fn section(&self, entry: &Entry, candidate: &Candidate<'_>) -> Option<Section> {
+        Some(match (entry.section.as_str(), entry.what.as_deref()) {
+            ("closing", _) => Section::Closing,
+            ("new", _) => Section::New,
+            ("changed", Some("moved")) => Section::Changed(Change::Moved),
+            ("changed", Some("closed")) => Section::Changed(Change::Closed),
+            ("changed", Some("filled")) => Section::Changed(Change::Filled),
+            ("changed", Some("withdrawn")) => Section::Changed(Change::Withdrawn),
+            ("owner", Some("closes")) => Section::Owner(Duty::Closes),
+            ("owner", Some("still-open")) => Section::Owner(Duty::StillOpen),
+            ("owner", Some("endless")) => {
+                Section::Owner(Duty::Endless(self.open_since(candidate.posting)?))
+            }
+            _ => return None,
+        })
+    }
+
+    /// For how many days a posting has been published.
+    fn open_since(&self, posting: &Posting) -> Option<i64> {
+        let opened = posting.published(self.rules.zone)?;
+        Some((self.day - opened.with_timezone(&self.rules.zone).date_naive()).num_days())
     }
 
     /// Whether somebody may get a digest now: one a day, and not before the hour.
@@ -232,9 +289,12 @@ impl<'a> Today<'a> {
     }
 
     /// The digest of one recipient, at whatever hour.
-    pub fn digest(&self, recipient: &'a Recipient, past: &Past) -> Option<Digest<'a>> {
+    pub fn digest<'r>(&self, recipient: &'r Recipient, past: &Past) -> Option<Digest<'r>>
+    where
+        'a: 'r,
+    {
         let key = recipient.key();
-        let mut items: Vec<Item<'a>> = Vec::new();
+        let mut items: Vec<Item<'r>> = Vec::new();
         for candidate in &self.candidates {
             let item = |section, stage| Item {
                 posting: candidate.posting,
@@ -264,17 +324,16 @@ impl<'a> Today<'a> {
 
     /// Whether a digest that was made earlier today still says what is so: nobody is reminded of
     /// what has closed meanwhile.
-    pub fn still_says(&self, entries: &[Entry]) -> bool {
-        let speaks_of_open = |entry: &&Entry| {
+    pub fn still_says(&self, entries: &[Arc<Entry>]) -> bool {
+        let speaks_of_open = |entry: &&Arc<Entry>| {
             entry.stage.is_some()
                 || matches!(entry.section.as_str(), "closing" | "new")
                 || entry.what.as_deref() == Some("moved")
         };
         entries.iter().filter(speaks_of_open).all(|entry| {
-            self.candidates.iter().any(|candidate| {
-                candidate.posting.id == entry.posting
-                    && candidate.state == State::Open
-                    && candidate.closes == entry.closes
+            self.places.get(entry.posting.as_str()).is_some_and(|place| {
+                let candidate = &self.candidates[*place];
+                candidate.state == State::Open && candidate.closes == entry.closes
             })
         })
     }
@@ -289,8 +348,8 @@ impl<'a> Today<'a> {
         recipient: &Recipient,
         past: &Past,
     ) -> Result<u16, NotDue> {
-        match self.candidates.iter().find(|candidate| candidate.posting.id == posting.id) {
-            Some(candidate) => self.stage_due(candidate, recipient, past),
+        match self.places.get(posting.id.as_str()) {
+            Some(place) => self.stage_due(&self.candidates[*place], recipient, past),
             None => Err(NotDue::NotWanted),
         }
     }
@@ -429,11 +488,9 @@ impl<'a> Today<'a> {
                 (says_open && !told(Duty::StillOpen)).then_some((Duty::StillOpen, None))
             }
             (State::Open, None) => {
-                let opened = posting.published(self.rules.zone)?;
-                let opened = opened.with_timezone(&self.rules.zone).date_naive();
-                let duty = Duty::Endless((self.day - opened).num_days());
-                let is_long = (self.day - opened).num_days() >= FORGOTTEN;
-                (is_long && !told(duty)).then_some((duty, None))
+                let days = self.open_since(posting)?;
+                let duty = Duty::Endless(days);
+                (days >= FORGOTTEN && !told(duty)).then_some((duty, None))
             }
             _ => None,
         }

@@ -255,6 +255,10 @@ fn clocks_that_are_put_back_repeat_nothing() {
     }
 }
 
+fn entries(digest: &Digest<'_>) -> Vec<Arc<Entry>> {
+    digest.items.iter().map(|item| Arc::new(item.entry())).collect()
+}
+
 #[test]
 fn a_digest_of_this_morning_is_looked_at_again() {
     let site = site("");
@@ -262,7 +266,7 @@ fn a_digest_of_this_morning_is_looked_at_again() {
     let audience = [somebody()];
     let morning = Today::new(&site, &before, at("2021-09-03T08:00:00Z"));
     let digests = morning.digests(&audience, &Sent::default());
-    let entries: Vec<Entry> = digests[0].items.iter().map(Item::entry).collect();
+    let entries = entries(&digests[0]);
     assert!(morning.still_says(&entries));
     assert!(!Today::new(&site, &before, at("2021-09-03T11:00:00Z")).still_says(&entries));
     let moved = [posting("closes: 2021-09-04")];
@@ -382,6 +386,7 @@ proptest! {
             for digest in &digests {
                 prop_assert!(!digest.items.is_empty());
                 prop_assert!(days.insert(digest.day), "two digests on {}", digest.day);
+                prop_assert_eq!(&today.items(&entries(digest)), &digest.items);
                 for item in &digest.items {
                     let state = lifecycle::state(item.posting, now, &Rules::of(&site));
                     let may_be_over = matches!(item.section, Section::Changed(_) | Section::Owner(Duty::StillOpen));

@@ -5,12 +5,12 @@
 //! must not swallow the people below it.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::ops::Range;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use super::{Entry, KEYS, Recipient, Remark, suggestion};
+use super::{Entry, KEYS, Recipient, Remark, key, suggestion};
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::text;
 
@@ -22,53 +22,142 @@ const MAX_LINE: u64 = 64 * 1024;
 /// The keys whose cells hold several values.
 const LISTS: &[&str] = &["domains", "teams", "contracts", "lead_days"];
 
-/// Reads the list. A problem with one line is one for that line alone. The separator is what the
-/// header uses most of, and lines that are not UTF-8 are read as Windows-1252: spreadsheets write
-/// both.
+/// Reads the list as a whole.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn read(path: &str, file: impl Read) -> io::Result<(Vec<Recipient>, Vec<Diagnostic>)> {
-    let mut lines = Lines { file: BufReader::new(file), number: 0 };
-    let mut problems = Problems { path, found: Vec::new(), more: 0 };
-    let mut recipients = Vec::new();
-    // Blank lines before the header are nobody's.
-    let header = loop {
-        match lines.next()? {
-            Some((_, line)) if line.trim().is_empty() => {}
-            Some(found) => break found,
-            None => break (1, String::new()),
+pub fn read(path: &str, file: impl Read + Seek) -> io::Result<(Vec<Recipient>, Vec<Diagnostic>)> {
+    let mut rows = Rows::new(path, file)?;
+    let recipients = rows.by_ref().collect::<io::Result<_>>()?;
+    Ok((recipients, rows.problems()))
+}
+
+/// The recipients of a list, one after another. A problem with one line is one for that line alone.
+/// The separator is what the header uses most of, and lines that are not UTF-8 are read as
+/// Windows-1252: spreadsheets write both.
+///
+/// However long the list is, little of it is in memory: a first reading takes eight bytes of each
+/// address, to find those that may stand there twice, and only these are kept while it is read.
+pub struct Rows<R> {
+    lines: Lines<BufReader<R>>,
+    cells: Cells,
+    columns: Vec<Option<&'static str>>,
+    problems: Problems,
+    /// The keys that may stand there twice, by what was taken of them, with the lines in which they
+    /// stood first.
+    doubles: HashMap<u64, HashMap<String, usize>>,
+}
+
+impl<R: Read + Seek> Rows<R> {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn new(path: &str, mut file: R) -> io::Result<Self> {
+        let mut first = Rows::start(path, &mut file)?;
+        let mut taken: Vec<u64> = Vec::new();
+        while let Some((_, line)) = first.next_line()? {
+            taken.extend(first.address(&line).map(|email| short(&key(&email))));
         }
-    };
-    let separator = separator(&header.1);
-    let mut taken_apart = Cells::new(separator);
-    let columns = columns(&header, &mut taken_apart, &mut problems);
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    while columns.contains(&Some("email"))
-        && let Some((number, line)) = lines.next()?
-    {
-        if line.trim().is_empty() {
-            continue;
+        drop(first);
+        taken.sort_unstable();
+        let doubles = taken.windows(2).filter(|pair| pair[0] == pair[1]);
+        let doubles = doubles.map(|pair| (pair[0], HashMap::new())).collect();
+        file.rewind()?;
+        Ok(Self { doubles, ..Self::start(path, file)? })
+    }
+}
+
+impl<R: Read> Rows<R> {
+    /// Reads the header.
+    fn start(path: &str, file: R) -> io::Result<Self> {
+        let mut lines = Lines { file: BufReader::new(file), number: 0 };
+        let mut problems = Problems { path: path.to_owned(), found: Vec::new(), more: 0 };
+        // Blank lines before the header are nobody's.
+        let header = loop {
+            match lines.next()? {
+                Some((_, line)) if line.trim().is_empty() => {}
+                Some(found) => break found,
+                None => break (1, String::new()),
+            }
+        };
+        let mut cells = Cells::new(separator(&header.1));
+        let columns = columns(&header, &mut cells, &mut problems);
+        Ok(Self { lines, cells, columns, problems, doubles: HashMap::new() })
+    }
+
+    /// The next line that is not blank. Without a column of addresses there is none.
+    fn next_line(&mut self) -> io::Result<Option<(usize, String)>> {
+        while self.columns.contains(&Some("email"))
+            && let Some((number, line)) = self.lines.next()?
+        {
+            if !line.trim().is_empty() {
+                return Ok(Some((number, line)));
+            }
         }
-        let cells = taken_apart.of(&line);
-        let entry = entry(&columns, &cells);
-        let found = entry.check(|remark: Remark| {
+        Ok(None)
+    }
+
+    /// The address in a line.
+    fn address(&mut self, line: &str) -> Option<String> {
+        let place = self.columns.iter().position(|column| *column == Some("email"))?;
+        self.cells.of(line).into_iter().nth(place)
+    }
+
+    /// The recipient in a line, if it holds one.
+    fn recipient(&mut self, number: usize, line: &str) -> Option<Recipient> {
+        let cells = self.cells.of(line);
+        let problems = &mut self.problems;
+        let recipient = entry(&self.columns, &cells).check(|remark: Remark| {
             let cell = cells.get(remark.span.start).map_or("", String::as_str);
             let Remark { severity, code, message, .. } = remark;
-            problems.add((number, &line, cell), severity, code, message, remark.help);
-        });
-        let Some(recipient) = found else { continue };
-        if let Some(first) = seen.get(&recipient.key()) {
-            let message = format!("the address stands in line {first} already; that line counts");
-            let (severity, code) = (Severity::Warning, Code::DuplicateRecipient);
-            let place = (number, line.as_str(), recipient.email.as_str());
-            problems.add(place, severity, code, message, "delete one of the two");
-        } else {
-            seen.insert(recipient.key(), number);
-            recipients.push(recipient);
+            problems.add((number, line, cell), severity, code, message, remark.help);
+        })?;
+        let key = recipient.key();
+        if let Some(first_lines) = self.doubles.get_mut(&short(&key)) {
+            let first = *first_lines.entry(key).or_insert(number);
+            if first != number {
+                let message =
+                    format!("the address stands in line {first} already; that line counts");
+                let (severity, code) = (Severity::Warning, Code::DuplicateRecipient);
+                let place = (number, line, recipient.email.as_str());
+                problems.add(place, severity, code, message, "delete one of the two");
+                return None;
+            }
+        }
+        Some(recipient)
+    }
+
+    /// What there is to say about the lines that were read.
+    pub fn problems(self) -> Vec<Diagnostic> {
+        self.problems.shown()
+    }
+}
+
+impl<R: Read> Iterator for Rows<R> {
+    type Item = io::Result<Recipient>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.next_line() {
+                Ok(Some((number, line))) => {
+                    if let Some(recipient) = self.recipient(number, &line) {
+                        return Some(Ok(recipient));
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            }
         }
     }
-    Ok((recipients, problems.shown()))
+}
+
+/// Eight bytes that tell most keys apart.
+fn short(key: &str) -> u64 {
+    let hash = blake3::hash(key.as_bytes());
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_le_bytes(bytes)
 }
 
 /// The lines of a file, decoded, with their numbers.
@@ -97,13 +186,13 @@ impl<R: BufRead> Lines<R> {
 }
 
 /// The problems so far.
-struct Problems<'a> {
-    path: &'a str,
+struct Problems {
+    path: String,
     found: Vec<Diagnostic>,
     more: usize,
 }
 
-impl Problems<'_> {
+impl Problems {
     /// Adds one: line, its text, and what of it is at fault; the whole line where that is empty.
     fn add(
         &mut self,
@@ -120,7 +209,7 @@ impl Problems<'_> {
         let start = line.find(cell).unwrap_or(0);
         let end = start + if cell.is_empty() { line.len() } else { cell.len() };
         self.found.push(
-            Diagnostic::new(severity, code, self.path, message)
+            Diagnostic::new(severity, code, self.path.as_str(), message)
                 .at_line(number, line, &(start..end))
                 .help(help),
         );
@@ -188,7 +277,7 @@ impl Cells {
 fn columns(
     (number, line): &(usize, String),
     cells: &mut Cells,
-    problems: &mut Problems<'_>,
+    problems: &mut Problems,
 ) -> Vec<Option<&'static str>> {
     let columns: Vec<_> = cells
         .of(line)
@@ -235,7 +324,7 @@ mod tests {
     use super::*;
 
     fn list(content: &[u8]) -> (Vec<Recipient>, Vec<String>) {
-        let (recipients, problems) = read("r.csv", content).unwrap();
+        let (recipients, problems) = read("r.csv", io::Cursor::new(content)).unwrap();
         let problems = problems
             .iter()
             .map(|p| format!("{}:{}:{} {}", p.code, p.line(), p.column(), p.message))

@@ -14,7 +14,7 @@ use crate::text;
 mod csv;
 mod yaml;
 
-pub use csv::read as read_csv;
+pub use csv::{Rows, read as read_csv};
 pub use yaml::read as read_yaml;
 
 /// How much of a name is used, in characters.

@@ -1,0 +1,102 @@
+//! The bytes of messages that may have been taken. What a message has in common with others is
+//! written once, for all of them: to write a list's digests into the ledger costs little more than
+//! what differs between them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Error, Result};
+
+/// How many texts are known by heart.
+const MAX_TEXTS: usize = 10_000;
+
+/// The numbers of texts in the ledger, by their fingerprints.
+pub(super) type Texts = HashMap<[u8; 32], i64>;
+
+/// Enters a message, in place of what was there.
+pub(super) fn write(
+    connection: &Connection,
+    texts: &mut Texts,
+    digest: i64,
+    message: &[u8],
+    shared: &[Range<usize>],
+) -> Result<()> {
+    let mut own = Vec::with_capacity(4096);
+    // Where each text belongs among the message's own bytes, and its number.
+    let mut places: Vec<(usize, i64)> = Vec::with_capacity(shared.len());
+    let mut end = 0;
+    for range in shared {
+        let (Some(before), Some(text)) =
+            (message.get(end..range.start), message.get(range.clone()))
+        else {
+            continue;
+        };
+        own.extend_from_slice(before);
+        places.push((own.len(), number(connection, texts, text)?));
+        end = range.end;
+    }
+    own.extend_from_slice(message.get(end..).unwrap_or_default());
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO messages (digest, own, shared) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![digest, own, json(&places)?])?;
+    Ok(())
+}
+
+/// The number of a text, which is entered where it is not there yet.
+fn number(connection: &Connection, texts: &mut Texts, text: &[u8]) -> Result<i64> {
+    let fingerprint = *blake3::hash(text).as_bytes();
+    if let Some(number) = texts.get(&fingerprint) {
+        return Ok(*number);
+    }
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO texts (fingerprint, text) VALUES (?1, ?2)")?
+        .execute(params![&fingerprint[..], text])?;
+    let number = connection
+        .prepare_cached("SELECT id FROM texts WHERE fingerprint = ?1")?
+        .query_row([&fingerprint[..]], |row| row.get(0))?;
+    if texts.len() >= MAX_TEXTS {
+        texts.clear();
+    }
+    texts.insert(fingerprint, number);
+    Ok(number)
+}
+
+/// The message of a digest, to the byte; nothing where there is none.
+pub(super) fn read(connection: &Connection, digest: i64) -> Result<Vec<u8>> {
+    let found: Option<(Vec<u8>, String)> = connection
+        .prepare_cached("SELECT own, shared FROM messages WHERE digest = ?1")?
+        .query_row([digest], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((own, places)) = found else { return Ok(Vec::new()) };
+    let damaged = || Error::Damaged(format!("the message of digest {digest} is incomplete"));
+    let places: Vec<(usize, i64)> = serde_json::from_str(&places).map_err(|_| damaged())?;
+    let mut text = connection.prepare_cached("SELECT text FROM texts WHERE id = ?1")?;
+    let mut message = Vec::new();
+    let mut end = 0;
+    for (place, number) in places {
+        message.extend_from_slice(own.get(end..place).ok_or_else(damaged)?);
+        let found = text.query_row([number], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+        message.extend_from_slice(&found.ok_or_else(damaged)?);
+        end = place;
+    }
+    message.extend_from_slice(own.get(end..).unwrap_or_default());
+    Ok(message)
+}
+
+/// Removes the texts of which no message is made any more.
+pub(super) fn prune(connection: &Connection) -> Result<()> {
+    connection.execute(
+        "DELETE FROM texts WHERE id NOT IN
+             (SELECT json_extract(place.value, '$[1]') FROM messages, json_each(shared) AS place)",
+        [],
+    )?;
+    Ok(())
+}
+
+fn json(places: &[(usize, i64)]) -> Result<String> {
+    serde_json::to_string(places).map_err(|error| Error::Io(error.into()))
+}

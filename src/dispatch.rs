@@ -9,7 +9,6 @@
 //! on the disk.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -20,6 +19,7 @@ use lettre::Address;
 
 use crate::clock::Deadline;
 use crate::ledger::{self, Ledger, Mark};
+use crate::mail::Shared;
 use crate::mail::transport::{Connection, Delivery, Letter, Transport, Unavailable};
 use crate::site::InDoubt;
 
@@ -40,8 +40,8 @@ pub struct Outgoing {
     pub message_id: String,
     /// The message, lines ended by CRLF.
     pub bytes: Vec<u8>,
-    /// Which parts of it other messages have in common with it, from first to last.
-    pub shared: Vec<Range<usize>>,
+    /// What other messages have in common with it, from first to last.
+    pub shared: Vec<Shared>,
 }
 
 /// A digest to send: its number in the ledger, and what its message is made from.
@@ -168,7 +168,7 @@ struct Request {
 pub type Next<'a, T> = dyn FnMut(&Ledger, Option<i64>) -> ledger::Result<Vec<Job<T>>> + 'a;
 
 /// What the threads share.
-struct Shared<T, E> {
+struct Common<T, E> {
     queue: VecDeque<Job<T>>,
     /// Whether the ledger has more than is in the queue.
     more: bool,
@@ -197,7 +197,7 @@ impl Dispatch<'_> {
     ) -> Result<Report, Error<E>> {
         let mut report = Report::default();
         for round in 0.. {
-            let shared = Mutex::new(Shared {
+            let shared = Mutex::new(Common {
                 queue: VecDeque::new(),
                 more: true,
                 again: 0,
@@ -233,7 +233,7 @@ impl Dispatch<'_> {
     fn round<T: Send, E: Send>(
         &self,
         ledger: &mut Ledger,
-        shared: &Mutex<Shared<T, E>>,
+        shared: &Mutex<Common<T, E>>,
         next: &mut Next<'_, T>,
         compose: &(impl Fn(&T) -> Result<Outgoing, Unsendable<E>> + Sync),
         log: &mut dyn FnMut(&Event),
@@ -258,7 +258,7 @@ impl Dispatch<'_> {
 
 /// Keeps the queue filled from the ledger.
 struct Feed<'a, 'n, T, E> {
-    shared: &'a Mutex<Shared<T, E>>,
+    shared: &'a Mutex<Common<T, E>>,
     next: &'a mut Next<'n, T>,
     /// The last that was taken from the ledger in this round.
     last: Option<i64>,
@@ -301,6 +301,8 @@ fn write<T, E>(
 ) -> Result<(), ledger::Error> {
     while let Ok(first) = asked.recv() {
         let mut requests = vec![first];
+        // Whoever is about to ask shares the transaction.
+        thread::yield_now();
         requests.extend(asked.try_iter());
         let marks: Vec<(i64, Mark)> =
             requests.iter_mut().flat_map(|request| request.marks.drain(..)).collect();
@@ -322,7 +324,7 @@ fn write<T, E>(
 /// One connection's thread.
 struct Worker<'a, T, E> {
     dispatch: &'a Dispatch<'a>,
-    shared: &'a Mutex<Shared<T, E>>,
+    shared: &'a Mutex<Common<T, E>>,
     requests: Sender<Request>,
     /// What became of the last message, not written yet.
     done: Option<(i64, Event)>,

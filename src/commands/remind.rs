@@ -237,16 +237,13 @@ impl<'a> Jobs<'a> {
                     continue;
                 }
                 let Waiting { id, recipient, addressee, content, message } = digest;
-                let (work, until) = match message {
-                    Some((message_id, bytes)) => {
-                        let (email, day) = (addressee.email, self.today.day());
-                        (Work::Again { email, day, message_id, bytes }, None)
-                    }
-                    None => {
-                        let content = self.content(ledger, content)?;
-                        let until = content.until;
-                        (Work::New { recipient: restored(addressee), content }, until)
-                    }
+                let (work, until) = if let Some((message_id, bytes)) = message {
+                    let (email, day) = (addressee.email, self.today.day());
+                    (Work::Again { email, day, message_id, bytes }, None)
+                } else {
+                    let content = self.content(ledger, content)?;
+                    let until = content.until;
+                    (Work::New { recipient: restored(addressee), content }, until)
                 };
                 jobs.push(Job { id, recipient, work, until });
             }

@@ -3,11 +3,11 @@
 //! what differs between them.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Error, Result};
+use crate::mail::Shared;
 
 /// How many texts are known by heart.
 const MAX_TEXTS: usize = 10_000;
@@ -21,20 +21,20 @@ pub(super) fn write(
     texts: &mut Texts,
     digest: i64,
     message: &[u8],
-    shared: &[Range<usize>],
+    shared: &[Shared],
 ) -> Result<()> {
     let mut own = Vec::with_capacity(4096);
     // Where each text belongs among the message's own bytes, and its number.
     let mut places: Vec<(usize, i64)> = Vec::with_capacity(shared.len());
     let mut end = 0;
-    for range in shared {
+    for Shared { range, fingerprint } in shared {
         let (Some(before), Some(text)) =
             (message.get(end..range.start), message.get(range.clone()))
         else {
             continue;
         };
         own.extend_from_slice(before);
-        places.push((own.len(), number(connection, texts, text)?));
+        places.push((own.len(), number(connection, texts, fingerprint, text)?));
         end = range.end;
     }
     own.extend_from_slice(message.get(end..).unwrap_or_default());
@@ -47,9 +47,13 @@ pub(super) fn write(
 }
 
 /// The number of a text, which is entered where it is not there yet.
-fn number(connection: &Connection, texts: &mut Texts, text: &[u8]) -> Result<i64> {
-    let fingerprint = *blake3::hash(text).as_bytes();
-    if let Some(number) = texts.get(&fingerprint) {
+fn number(
+    connection: &Connection,
+    texts: &mut Texts,
+    fingerprint: &[u8; 32],
+    text: &[u8],
+) -> Result<i64> {
+    if let Some(number) = texts.get(fingerprint) {
         return Ok(*number);
     }
     connection
@@ -61,7 +65,7 @@ fn number(connection: &Connection, texts: &mut Texts, text: &[u8]) -> Result<i64
     if texts.len() >= MAX_TEXTS {
         texts.clear();
     }
-    texts.insert(fingerprint, number);
+    texts.insert(*fingerprint, number);
     Ok(number)
 }
 

@@ -8,12 +8,12 @@
 
 use std::fs;
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
+use crate::mail::Shared;
 use crate::private;
 
 mod backup;
@@ -115,8 +115,8 @@ pub enum Mark {
         message_id: String,
         /// The message, to the byte.
         message: Vec<u8>,
-        /// Which parts of it other messages have in common with it, from first to last.
-        shared: Vec<Range<usize>>,
+        /// What other messages have in common with it, from first to last.
+        shared: Vec<Shared>,
     },
     /// It was taken.
     Sent,
@@ -226,6 +226,7 @@ impl Ledger {
     }
 
     fn of(connection: Connection) -> Self {
+        connection.set_prepared_statement_cache_capacity(64);
         Self { connection, contents: Contents::default(), texts: Texts::default() }
     }
 

@@ -51,16 +51,20 @@ pub struct Composed {
 }
 
 impl Composed {
-    /// Which parts of its bytes the messages of others have in common with it, from first to last.
-    pub fn shared(&self) -> Vec<Range<usize>> {
-        let parts = self.letter.plain.encoded.iter().chain(&self.letter.html.encoded);
+    /// What the messages of others have in common with it, from first to last.
+    pub fn shared(&self) -> Vec<Shared> {
+        let Letter { plain, html, .. } = &*self.letter;
         let mut end = 0;
-        parts
-            .filter(|part| part.len() >= MIN_SHARED)
-            .filter_map(|part| {
-                let start = end + memmem::find(&self.bytes[end..], part)?;
+        plain
+            .shared()
+            .chain(html.shared())
+            .filter_map(|(part, fingerprint)| {
+                // To look for the whole of it would take longer than to compose the message.
+                let rest = &self.bytes[end..];
+                let mut places = memmem::find_iter(rest, &part[..64]);
+                let start = end + places.find(|place| rest[*place..].starts_with(part))?;
                 end = start + part.len();
-                Some(start..end)
+                Some(Shared { range: start..end, fingerprint })
             })
             .collect()
     }
@@ -69,6 +73,15 @@ impl Composed {
     pub fn html(&self) -> String {
         self.letter.html.written.join(&html_escape::encode_quoted_attribute(&self.address))
     }
+}
+
+/// A part of a message that others have in common with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// Which bytes of the message it is.
+    pub range: Range<usize>,
+    /// Their BLAKE3 hash.
+    pub fingerprint: [u8; 32],
 }
 
 /// Why there is no message.
@@ -114,6 +127,7 @@ struct Letter {
 struct Text {
     written: Vec<String>,
     encoded: Vec<Vec<u8>>,
+    fingerprints: Vec<[u8; 32]>,
 }
 
 /// What stands for the recipient's address while a text is rendered: two of them, to see that a
@@ -124,13 +138,21 @@ const GAPS: [&str; 2] =
 impl Text {
     fn new(rendered: &str, gap: &str) -> Result<Self, Error> {
         let written: Vec<String> = rendered.split(gap).map(str::to_owned).collect();
-        let encoded = written.iter().map(|text| encoded(text)).collect::<Result<_, _>>()?;
-        Ok(Self { written, encoded })
+        let encoded: Vec<_> = written.iter().map(|text| encoded(text)).collect::<Result<_, _>>()?;
+        let fingerprints = encoded.iter().map(|part| blake3::hash(part).into()).collect();
+        Ok(Self { written, encoded, fingerprints })
     }
 
     /// A text without a gap.
     fn whole(text: String) -> Result<Self, Error> {
-        Ok(Self { encoded: vec![encoded(&text)?], written: vec![text] })
+        // Nobody else is told the same.
+        Ok(Self { encoded: vec![encoded(&text)?], written: vec![text], fingerprints: Vec::new() })
+    }
+
+    /// What is in the message of everybody who is told this, and is worth being kept once.
+    fn shared(&self) -> impl Iterator<Item = (&[u8], [u8; 32])> {
+        let parts = self.encoded.iter().map(Vec::as_slice).zip(self.fingerprints.iter().copied());
+        parts.filter(|(part, _)| part.len() >= MIN_SHARED)
     }
 
     /// The text for the recipient with this address, encoded.
@@ -239,13 +261,18 @@ impl<'a> Composer<'a> {
         let about = format!("{shown} {} {}", digest.items.len(), digest.recipient.subscribed);
         // Without a page of their own, everybody unsubscribes at the same address.
         let address = if ways.page.is_some() { "" } else { ways.best() };
-        let items: String = digest
-            .items
-            .iter()
-            .map(|item| format!("{} {:?} {:?}\n", item.posting.id, item.section, item.days_left))
-            .collect();
-        let parts = [&language, about.as_str(), address, &items];
-        let key = Key::join(parts.map(str::as_bytes));
+        let mut items = Vec::with_capacity(64 * digest.items.len());
+        for Item { posting, section, days_left, stage: _ } in &digest.items {
+            let endless = if let Section::Owner(Duty::Endless(days)) = section { *days } else { 0 };
+            for text in [&posting.id, section.as_str(), section.what().unwrap_or_default()] {
+                items.extend_from_slice(text.as_bytes());
+                items.push(b'\n');
+            }
+            items.extend_from_slice(&endless.to_le_bytes());
+            items.extend_from_slice(&days_left.unwrap_or(i64::MIN).to_le_bytes());
+        }
+        let parts = [language.as_bytes(), about.as_bytes(), address.as_bytes(), &items];
+        let key = Key::join(parts);
         if let Some(letter) = self.kept().get(&key) {
             return Ok(letter.clone());
         }

@@ -5,4 +5,4 @@ pub mod message;
 pub mod transport;
 pub mod unsubscribe;
 
-pub use message::{Composed, Composer};
+pub use message::{Composed, Composer, Shared};

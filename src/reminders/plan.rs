@@ -172,7 +172,18 @@ pub struct Candidate<'a> {
     /// Its contract, comparable.
     pub contracts: Vec<String>,
     closes: Option<String>,
+    /// When it closes.
+    ends: Option<DateTime<Utc>>,
+    /// The day on which it opened, in the site's zone.
+    opened: Option<NaiveDate>,
     owners: Vec<String>,
+}
+
+/// A recipient, what they were told, and when they can be told next after now.
+struct Reader<'r> {
+    recipient: &'r Recipient,
+    past: &'r Past,
+    next: DateTime<Utc>,
 }
 
 /// What the digests of one instant are made from.
@@ -203,6 +214,10 @@ impl<'a> Today<'a> {
                 teams: terms(posting.team.as_slice()),
                 contracts: terms(posting.contract.as_slice()),
                 closes: posting.closes.map(|closes| closes.to_string()),
+                ends: posting.closes.map(|closes| closes.end(rules.zone)),
+                opened: posting
+                    .published(rules.zone)
+                    .map(|opened| opened.with_timezone(&rules.zone).date_naive()),
                 owners: posting
                     .contacts
                     .iter()
@@ -294,6 +309,7 @@ impl<'a> Today<'a> {
         'a: 'r,
     {
         let key = recipient.key();
+        let reader = Reader { recipient, past, next: self.next_digest(recipient) };
         let mut items: Vec<Item<'r>> = Vec::new();
         for candidate in &self.candidates {
             let item = |section, stage| Item {
@@ -302,12 +318,12 @@ impl<'a> Today<'a> {
                 stage,
                 days_left: candidate.days_left,
             };
-            let stage = self.stage_due(candidate, recipient, past).ok();
-            if let Some(change) = self.change(candidate, recipient, past) {
+            let stage = self.stage_due(candidate, &reader).ok();
+            if let Some(change) = self.change(candidate, &reader) {
                 items.push(item(Section::Changed(change), stage));
             } else if stage.is_some() {
                 items.push(item(Section::Closing, stage));
-            } else if self.is_news(candidate, recipient, past) {
+            } else if self.is_news(candidate, &reader) {
                 items.push(item(Section::New, None));
             }
             if let Some((duty, stage)) = self.duty(candidate, &key, past) {
@@ -349,30 +365,27 @@ impl<'a> Today<'a> {
         past: &Past,
     ) -> Result<u16, NotDue> {
         match self.places.get(posting.id.as_str()) {
-            Some(place) => self.stage_due(&self.candidates[*place], recipient, past),
+            Some(place) => {
+                let reader = Reader { recipient, past, next: self.next_digest(recipient) };
+                self.stage_due(&self.candidates[*place], &reader)
+            }
             None => Err(NotDue::NotWanted),
         }
     }
 
     /// The stage of a recipient's reminder, if one is due.
-    fn stage_due(
-        &self,
-        candidate: &Candidate<'_>,
-        recipient: &Recipient,
-        past: &Past,
-    ) -> Result<u16, NotDue> {
+    fn stage_due(&self, candidate: &Candidate<'_>, reader: &Reader<'_>) -> Result<u16, NotDue> {
         if candidate.state != State::Open {
             return Err(NotDue::NotOpen(candidate.state));
         }
-        if !recipient.wants(candidate) {
+        if !reader.recipient.wants(candidate) {
             return Err(NotDue::NotWanted);
         }
-        let (Some(closes), Some(days_left)) = (candidate.posting.closes, candidate.days_left)
-        else {
+        let (Some(ends), Some(days_left)) = (candidate.ends, candidate.days_left) else {
             return Err(NotDue::NoClosingDate);
         };
-        let stage = self.stage(recipient, closes, days_left).ok_or(NotDue::TooEarly)?;
-        let smallest = smallest_stage(past, candidate, |entry| entry.section != "owner");
+        let stage = self.stage(reader, ends, days_left).ok_or(NotDue::TooEarly)?;
+        let smallest = smallest_stage(reader.past, candidate, |entry| entry.section != "owner");
         match smallest {
             Some(before) if before <= stage => Err(NotDue::AlreadySent(before)),
             _ => Ok(stage),
@@ -384,10 +397,11 @@ impl<'a> Today<'a> {
     /// who gets one a week, that is everything that closes within the week. Between two weekly
     /// digests only what cannot wait is: a posting that was published since, or was missed because
     /// nothing ran on the day.
-    fn stage(&self, recipient: &Recipient, closes: Moment, days_left: i64) -> Option<u16> {
+    fn stage(&self, reader: &Reader<'_>, ends: DateTime<Utc>, days_left: i64) -> Option<u16> {
+        let recipient = reader.recipient;
         let leads = recipient.lead_days.as_ref().unwrap_or(&self.site.reminders.lead_days);
         let lead = leads.iter().copied().filter(|lead| i64::from(*lead) >= days_left).min();
-        let cannot_wait = closes.end(self.rules.zone) <= self.next_digest(recipient);
+        let cannot_wait = ends <= reader.next;
         match recipient.weekly {
             None => lead.or_else(|| leads.iter().copied().max().filter(|_| cannot_wait)),
             Some(weekday) if self.day.weekday() == weekday => {
@@ -407,13 +421,10 @@ impl<'a> Today<'a> {
     }
 
     /// What a recipient who was reminded of a posting believes of it and is no longer so.
-    fn change(
-        &self,
-        candidate: &Candidate<'_>,
-        recipient: &Recipient,
-        past: &Past,
-    ) -> Option<Change> {
-        let told = past
+    fn change(&self, candidate: &Candidate<'_>, reader: &Reader<'_>) -> Option<Change> {
+        let recipient = reader.recipient;
+        let told = reader
+            .past
             .about(&candidate.posting.id)
             .rfind(|entry| matches!(entry.section.as_str(), "closing" | "changed"))?;
         let is_over = !matches!(told.what.as_deref(), None | Some("moved"));
@@ -434,28 +445,22 @@ impl<'a> Today<'a> {
             State::Open if candidate.closes != told.closes => Change::Moved,
             _ => return None,
         };
-        let next = self.next_digest(recipient);
-        let ends = candidate.posting.closes.map(|closes| closes.end(zone));
         let can_wait = recipient.weekly.is_some_and(|weekday| self.day.weekday() != weekday)
-            && told_end.into_iter().chain(ends).all(|end| end > next);
+            && told_end.into_iter().chain(candidate.ends).all(|end| end > reader.next);
         (!can_wait).then_some(change)
     }
 
     /// Whether a posting is news to a recipient who wants to know of new ones.
-    fn is_news(&self, candidate: &Candidate<'_>, recipient: &Recipient, past: &Past) -> bool {
-        let zone = self.rules.zone;
-        let last = past.last_day(self.day).unwrap_or(self.day);
+    fn is_news(&self, candidate: &Candidate<'_>, reader: &Reader<'_>) -> bool {
+        let recipient = reader.recipient;
+        let last = reader.past.last_day(self.day).unwrap_or(self.day);
         let since = last.checked_sub_days(Days::new(NEWS)).unwrap_or(last);
         recipient.new
             && recipient.weekly.is_none_or(|weekday| weekday == self.day.weekday())
             && candidate.state == State::Open
             && recipient.wants(candidate)
-            && past.about(&candidate.posting.id).all(|entry| entry.section == "owner")
-            && candidate
-                .posting
-                .published(zone)
-                .map(|opened| opened.with_timezone(&zone).date_naive())
-                .is_some_and(|opened| opened > since && opened <= self.day)
+            && reader.past.about(&candidate.posting.id).all(|entry| entry.section == "owner")
+            && candidate.opened.is_some_and(|opened| opened > since && opened <= self.day)
     }
 
     /// What the owner of a posting is told about it.

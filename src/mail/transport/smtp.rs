@@ -5,6 +5,7 @@
 //! one after it, and it waits for every answer where servers take several commands at once. Here a
 //! message costs one round trip: its end and the next envelope travel together.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Rset, Starttls};
 use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::{Response, Severity};
+use memchr::memmem;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
@@ -492,7 +494,14 @@ fn said(answer: &Response) -> String {
 }
 
 /// The message as it goes over the wire, without the dot that ends it (RFC 5321 section 4.5.2).
-fn stuffed(message: &[u8]) -> Vec<u8> {
+fn stuffed(message: &[u8]) -> Cow<'_, [u8]> {
+    // Most messages go as they are.
+    let is_plain = message.ends_with(b"\r\n")
+        && !message.starts_with(b".")
+        && memmem::find(message, b"\n.").is_none();
+    if is_plain {
+        return Cow::Borrowed(message);
+    }
     let mut bytes = Vec::with_capacity(message.len() + 16);
     for line in message.split_inclusive(|byte| *byte == b'\n') {
         if line.starts_with(b".") {
@@ -503,7 +512,7 @@ fn stuffed(message: &[u8]) -> Vec<u8> {
     if !bytes.ends_with(b"\r\n") {
         bytes.extend_from_slice(b"\r\n");
     }
-    bytes
+    Cow::Owned(bytes)
 }
 
 #[cfg(test)]
@@ -527,8 +536,14 @@ mod tests {
 
     #[test]
     fn lines_that_begin_with_a_dot_get_another() {
-        assert_eq!(stuffed(b".a\r\nb.\r\n..\r\n"), b"..a\r\nb.\r\n...\r\n");
-        assert_eq!(stuffed(b"a"), b"a\r\n");
+        for (message, sent) in [
+            (".a\r\nb.\r\n..\r\n", "..a\r\nb.\r\n...\r\n"),
+            ("a\r\n.\r\n", "a\r\n..\r\n"),
+            ("a", "a\r\n"),
+            ("a.\r\n b..\r\n", "a.\r\n b..\r\n"),
+        ] {
+            assert_eq!(stuffed(message.as_bytes()), sent.as_bytes());
+        }
     }
 
     #[test]

@@ -412,7 +412,7 @@ fn planned(recipient: String, digest: &Digest<'_>) -> Planned {
         recipient,
         addressee: Addressee { email, name, language, subscribed },
         day: digest.day,
-        entries: digest.items.iter().map(Item::entry).collect(),
+        content: ledger::Content::new(&digest.items.iter().map(Item::entry).collect::<Vec<_>>()),
     }
 }
 

@@ -23,7 +23,24 @@ pub struct Planned {
     /// The day that it is sent on.
     pub day: NaiveDate,
     /// What it says.
-    pub entries: Vec<Entry>,
+    pub content: Content,
+}
+
+/// What a digest says, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The entries, in JSON.
+    text: String,
+    fingerprint: [u8; 32],
+}
+
+impl Content {
+    /// What stands in a digest.
+    pub fn new(entries: &[Entry]) -> Self {
+        // Texts and numbers always have a form in JSON.
+        let text = serde_json::to_string(entries).unwrap_or_default();
+        Self { fingerprint: blake3::hash(text.as_bytes()).into(), text }
+    }
 }
 
 /// To whom a message is written: kept until it is known what became of it.
@@ -163,8 +180,8 @@ impl Planning<'_> {
     /// # Errors
     /// When the ledger cannot be written.
     pub fn enter(&mut self, digest: &Planned) -> Result<i64> {
-        let Planned { recipient, addressee, day, entries } = digest;
-        let content = self.content(*day, entries)?;
+        let Planned { recipient, addressee, day, content } = digest;
+        let content = self.content(*day, content)?;
         // What was given up on the same day is said anew.
         let insert = self
             .transaction
@@ -198,13 +215,13 @@ impl Planning<'_> {
     }
 
     /// The number of what a digest says.
-    fn content(&mut self, day: NaiveDate, entries: &[Entry]) -> Result<i64> {
-        let text = serde_json::to_string(entries).map_err(|error| Error::Io(error.into()))?;
-        let key = (day, *blake3::hash(text.as_bytes()).as_bytes());
+    fn content(&mut self, day: NaiveDate, content: &Content) -> Result<i64> {
+        let Content { text, fingerprint } = content;
+        let key = (day, *fingerprint);
         if let Some(number) = self.contents.get(&key) {
             return Ok(*number);
         }
-        let fingerprint = &key.1[..];
+        let fingerprint = &fingerprint[..];
         self.transaction
             .prepare_cached(
                 "INSERT OR IGNORE INTO contents (day, fingerprint, entries) VALUES (?1, ?2, ?3)",

@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use crate::mail::Shared;
@@ -24,7 +25,7 @@ mod status;
 mod suppressions;
 
 pub use backup::{Restored, check, restore};
-pub use digests::{Addressee, Doubtful, Planned, Planning, Waiting};
+pub use digests::{Addressee, Content, Doubtful, Planned, Planning, Waiting};
 pub use status::{Run, Status, Trouble, Unsent};
 pub use suppressions::{Reason, Suppressions};
 
@@ -178,7 +179,7 @@ impl Ledger {
         if (1..known_version()).contains(&version) {
             backup::make(&connection, folder, &format!("version-{version}"))?;
         }
-        Ok(Self::of(schema::migrated(connection)?))
+        Self::of(schema::migrated(connection)?)
     }
 
     /// The ledger as it stands, for what must write nothing. `None` where there is none yet.
@@ -203,7 +204,7 @@ impl Ledger {
         };
         match version(&connection)? {
             0 => Ok(None),
-            found if found == known_version() => Ok(Some(Self::of(connection))),
+            found if found == known_version() => Self::of(connection).map(Some),
             // One of an earlier version is brought up to date in memory.
             _ => {
                 let mut copy = Connection::open_in_memory()?;
@@ -212,7 +213,7 @@ impl Ledger {
                     std::time::Duration::ZERO,
                     None,
                 )?;
-                Ok(Some(Self::of(schema::migrated(copy)?)))
+                Self::of(schema::migrated(copy)?).map(Some)
             }
         }
     }
@@ -222,12 +223,14 @@ impl Ledger {
     /// # Errors
     /// When `SQLite` refuses.
     pub fn in_memory() -> Result<Self> {
-        Ok(Self::of(schema::migrated(Connection::open_in_memory()?)?))
+        Self::of(schema::migrated(Connection::open_in_memory()?)?)
     }
 
-    fn of(connection: Connection) -> Self {
+    fn of(connection: Connection) -> Result<Self> {
         connection.set_prepared_statement_cache_capacity(64);
-        Self { connection, contents: Contents::default(), texts: Texts::default() }
+        // Whatever a statement is given, it is planned once, and not for each recipient anew.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        Ok(Self { connection, contents: Contents::default(), texts: Texts::default() })
     }
 
     /// A random number of the site's own, from which tokens and pseudonyms of addresses are made.

@@ -19,8 +19,13 @@ fn digest(recipient: &str, day: &str) -> Planned {
         recipient: recipient.to_owned(),
         addressee: Addressee { email: recipient.to_owned(), ..Addressee::default() },
         day: day.parse().unwrap(),
-        entries: vec![entry("tag:a,2021:p", Some(3))],
+        content: Content::new(&[said()]),
     }
+}
+
+/// What every digest says.
+fn said() -> Entry {
+    entry("tag:a,2021:p", Some(3))
 }
 
 /// Enters a plan; the numbers of its digests.
@@ -108,7 +113,7 @@ fn what_was_being_sent_is_in_doubt_with_its_bytes() {
     let doubtful = ledger.doubtful().unwrap();
     assert_eq!(doubtful.len(), 1);
     assert_eq!(doubtful[0].message, b"text");
-    assert_eq!(*doubtful[0].entries[0], digest("a", DAY).entries[0]);
+    assert_eq!(*doubtful[0].entries[0], said());
     // What nobody needs any more is gone.
     assert_eq!(count(&ledger, "messages"), 1);
     assert_eq!(count(&ledger, "addressees"), 1);
@@ -207,7 +212,7 @@ fn what_waits_is_taken_a_few_at_a_time_and_in_its_turn() {
     let messages = found.iter().filter_map(|waiting| waiting.message.clone());
     assert_eq!(messages.collect::<Vec<_>>(), [("<x@y>".to_owned(), b"text".to_vec())]);
     assert_eq!(found[4].addressee, digests[8].addressee);
-    assert_eq!(*ledger.content(found[4].content).unwrap()[0], digests[8].entries[0]);
+    assert_eq!(*ledger.content(found[4].content).unwrap()[0], said());
 }
 
 /// Digests of `a` on days in September: refused as an address, refused as a message, or sent.

@@ -453,10 +453,12 @@ impl<'a> Today<'a> {
     /// Whether a posting is news to a recipient who wants to know of new ones.
     fn is_news(&self, candidate: &Candidate<'_>, reader: &Reader<'_>) -> bool {
         let recipient = reader.recipient;
+        if !recipient.new {
+            return false;
+        }
         let last = reader.past.last_day(self.day).unwrap_or(self.day);
         let since = last.checked_sub_days(Days::new(NEWS)).unwrap_or(last);
-        recipient.new
-            && recipient.weekly.is_none_or(|weekday| weekday == self.day.weekday())
+        recipient.weekly.is_none_or(|weekday| weekday == self.day.weekday())
             && candidate.state == State::Open
             && recipient.wants(candidate)
             && reader.past.about(&candidate.posting.id).all(|entry| entry.section == "owner")

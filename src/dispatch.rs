@@ -1,15 +1,14 @@
 //! Sends what is due, over many connections, through the ledger.
 //!
-//! Each connection has a thread of its own. Before a message leaves, its thread hands what became
-//! of the last one, and the bytes of the next, to the thread that owns the ledger, and waits until
-//! both are on the disk. That thread takes what has come from all connections meanwhile into one
-//! transaction: so the safety of many costs little more than that of one, and a run that is killed
+//! Each connection has a thread of its own. Before a message leaves, its thread has what became of
+//! the last one, and the bytes of the next, written into the ledger, and waits until both are on the
+//! disk. Whoever writes takes what all connections have asked for meanwhile into one transaction:
+//! so the safety of many costs little more than that of one, and a run that is killed
 //! leaves at most one digest a connection in doubt. That is so although the next envelope travels
 //! behind the end of a message: its own text does not leave before the answer to the last one is
 //! on the disk.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -156,16 +155,9 @@ pub enum Error<E> {
     Compose(E),
 }
 
-/// What a connection's thread asks of the ledger's, and where it waits for the answer.
-struct Request {
-    marks: Vec<(i64, Mark)>,
-    event: Option<Event>,
-    written: SyncSender<()>,
-}
-
 /// Takes the next digests that may leave from the ledger, after the one with a number, in the order
 /// of their numbers.
-pub type Next<'a, T> = dyn FnMut(&Ledger, Option<i64>) -> ledger::Result<Vec<Job<T>>> + 'a;
+pub type Next<'a, T> = dyn FnMut(&Ledger, Option<i64>) -> ledger::Result<Vec<Job<T>>> + Send + 'a;
 
 /// What the threads share.
 struct Common<T, E> {
@@ -193,7 +185,7 @@ impl Dispatch<'_> {
         ledger: &mut Ledger,
         next: &mut Next<'_, T>,
         compose: &(impl Fn(&T) -> Result<Outgoing, Unsendable<E>> + Sync),
-        log: &mut dyn FnMut(&Event),
+        log: &mut (dyn FnMut(&Event) + Send),
     ) -> Result<Report, Error<E>> {
         let mut report = Report::default();
         for round in 0.. {
@@ -236,23 +228,23 @@ impl Dispatch<'_> {
         shared: &Mutex<Common<T, E>>,
         next: &mut Next<'_, T>,
         compose: &(impl Fn(&T) -> Result<Outgoing, Unsendable<E>> + Sync),
-        log: &mut dyn FnMut(&Event),
+        log: &mut (dyn FnMut(&Event) + Send),
     ) -> Result<(), ledger::Error> {
         let mut feed = Feed { shared, next, last: None, low: 2 * self.transport.connections() };
         feed.fill(ledger)?;
         let jobs = lock(shared).queue.len();
-        let (requests, asked) = mpsc::channel();
+        let writer = Writer { ledger, feed, log, now: self.now, answered: 0, failure: None };
+        let scribe = Scribe { asked: Mutex::default(), writer: Mutex::new(writer) };
         thread::scope(|scope| {
             for _ in 0..self.transport.connections().min(jobs) {
-                let requests = requests.clone();
+                let scribe = &scribe;
                 scope.spawn(move || {
-                    let mut worker = Worker { dispatch: self, shared, requests, done: None };
-                    worker.work(compose);
+                    Worker { dispatch: self, shared, scribe, done: None }.work(compose);
                 });
             }
-            drop(requests);
-            write(ledger, asked, &mut feed, self.now, log)
-        })
+        });
+        let writer = scribe.writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+        writer.failure.map_or(Ok(()), Err)
     }
 }
 
@@ -289,43 +281,82 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Enters what the threads ask for, as much at once as there is. When the ledger cannot be written
-/// nobody listens any more: the threads get no answer, and end.
-#[allow(clippy::needless_pass_by_value, reason = "what is asked after an error is dropped with it")]
-fn write<T, E>(
-    ledger: &mut Ledger,
-    asked: Receiver<Request>,
-    feed: &mut Feed<'_, '_, T, E>,
+/// What the threads want to have written.
+#[derive(Default)]
+struct Asked {
+    marks: Vec<(i64, Mark)>,
+    events: Vec<Event>,
+    /// How often somebody asked.
+    count: u64,
+}
+
+/// Writes into the ledger for all threads: whoever comes first writes what everybody has asked for
+/// by then, in one transaction, and the others find it done.
+struct Scribe<'a, 'n, T, E> {
+    asked: Mutex<Asked>,
+    writer: Mutex<Writer<'a, 'n, T, E>>,
+}
+
+/// What only one thread at a time may use.
+struct Writer<'a, 'n, T, E> {
+    ledger: &'a mut Ledger,
+    feed: Feed<'a, 'n, T, E>,
+    log: &'a mut (dyn FnMut(&Event) + Send),
     now: DateTime<Utc>,
-    log: &mut dyn FnMut(&Event),
-) -> Result<(), ledger::Error> {
-    while let Ok(first) = asked.recv() {
-        let mut requests = vec![first];
-        // Whoever is about to ask shares the transaction.
-        thread::yield_now();
-        requests.extend(asked.try_iter());
-        let marks: Vec<(i64, Mark)> =
-            requests.iter_mut().flat_map(|request| request.marks.drain(..)).collect();
-        if !marks.is_empty() {
-            ledger.mark(&marks, now)?;
-        }
-        feed.fill(ledger)?;
-        for request in requests {
-            if let Some(event) = &request.event {
-                log(event);
+    /// Up to which question all is on the disk.
+    answered: u64,
+    /// Why the ledger cannot be written. Nothing is written, and nothing leaves, after that.
+    failure: Option<ledger::Error>,
+}
+
+impl<T, E> Scribe<'_, '_, T, E> {
+    /// Waits until what somebody asks for is on the disk, and the queue is filled. `false` when it
+    /// is not, and never will be.
+    fn write(&self, marks: Vec<(i64, Mark)>, event: Option<Event>) -> bool {
+        let turn = {
+            let mut asked = lock(&self.asked);
+            asked.marks.extend(marks);
+            asked.events.extend(event);
+            asked.count += 1;
+            asked.count
+        };
+        // A thread that panicked here may have left half of it undone.
+        let Ok(mut writer) = self.writer.lock() else { return false };
+        if writer.answered < turn && writer.failure.is_none() {
+            let Asked { marks, events, count } = {
+                let mut asked = lock(&self.asked);
+                let count = asked.count;
+                Asked {
+                    count,
+                    ..std::mem::replace(&mut *asked, Asked { count, ..Asked::default() })
+                }
+            };
+            match writer.enter(&marks, &events) {
+                Ok(()) => writer.answered = count,
+                Err(error) => writer.failure = Some(error),
             }
-            // A thread that is gone needs no answer.
-            let _ = request.written.send(());
         }
+        writer.answered >= turn
     }
-    Ok(())
+}
+
+impl<T, E> Writer<'_, '_, T, E> {
+    fn enter(&mut self, marks: &[(i64, Mark)], events: &[Event]) -> ledger::Result<()> {
+        if !marks.is_empty() {
+            self.ledger.mark(marks, self.now)?;
+        }
+        for event in events {
+            (self.log)(event);
+        }
+        self.feed.fill(self.ledger)
+    }
 }
 
 /// One connection's thread.
-struct Worker<'a, T, E> {
+struct Worker<'a, 'w, 'n, T, E> {
     dispatch: &'a Dispatch<'a>,
     shared: &'a Mutex<Common<T, E>>,
-    requests: Sender<Request>,
+    scribe: &'a Scribe<'w, 'n, T, E>,
     /// What became of the last message, not written yet.
     done: Option<(i64, Event)>,
 }
@@ -343,7 +374,7 @@ impl<T> Ready<T> {
     }
 }
 
-impl<'a, T, E> Worker<'a, T, E> {
+impl<'a, T, E> Worker<'a, '_, '_, T, E> {
     /// Sends one after another. While the server reads a message the next one is composed.
     fn work(&mut self, compose: &impl Fn(&T) -> Result<Outgoing, Unsendable<E>>) {
         let mut connection: Option<Box<dyn Connection + 'a>> = None;
@@ -430,8 +461,8 @@ impl<'a, T, E> Worker<'a, T, E> {
             }
             let more = shared.more;
             drop(shared);
-            // Whatever is asked of the ledger's thread, it fills the queue before it answers.
-            if !more || !self.written(Vec::new(), None) {
+            // Whoever writes fills the queue.
+            if !more || !self.scribe.write(Vec::new(), None) {
                 return None;
             }
         }
@@ -471,7 +502,7 @@ impl<'a, T, E> Worker<'a, T, E> {
         let mut marks: Vec<(i64, Mark)> =
             done.iter().map(|(id, event)| (*id, event.mark.clone())).collect();
         marks.push((job.id, sending));
-        self.written(marks, done.map(|(_, event)| event))
+        self.scribe.write(marks, done.map(|(_, event)| event))
     }
 
     fn finish(&mut self, Ready { job, outgoing }: Ready<T>, delivery: Delivery) {
@@ -527,12 +558,7 @@ impl<'a, T, E> Worker<'a, T, E> {
     /// Writes what became of the last message.
     fn flush(&mut self) {
         if let Some((id, event)) = self.done.take() {
-            self.written(vec![(id, event.mark.clone())], Some(event));
+            self.scribe.write(vec![(id, event.mark.clone())], Some(event));
         }
-    }
-
-    fn written(&self, marks: Vec<(i64, Mark)>, event: Option<Event>) -> bool {
-        let (written, answer) = mpsc::sync_channel(1);
-        self.requests.send(Request { marks, event, written }).is_ok() && answer.recv().is_ok()
     }
 }

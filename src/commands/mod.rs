@@ -1,10 +1,10 @@
 //! One file a command: each reads, calls the core, writes and reports.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
@@ -104,7 +104,7 @@ pub fn run(cli: Cli) -> u8 {
     let shell = Shell {
         global: cli.global,
         now: *now.as_ref().unwrap_or(&Now::Clock),
-        zone: Cell::new(Tz::UTC),
+        zone: OnceLock::new(),
     };
     let outcome = match now {
         Ok(_) => shell.dispatch(cli.command),
@@ -124,7 +124,7 @@ struct Shell {
     global: Global,
     now: Now,
     /// Where the site is, once that is known: a day begins somewhere.
-    zone: Cell<Tz>,
+    zone: OnceLock<Tz>,
 }
 
 /// How much a line on standard error matters.
@@ -206,7 +206,7 @@ impl Shell {
                     Level::Warning => "warning",
                     Level::Error => "error",
                 };
-                let time = rfc3339(&self.now.instant(self.zone.get()));
+                let time = rfc3339(&self.now.instant(*self.zone.get().unwrap_or(&Tz::UTC)));
                 let mut object = json!({ "time": time, "level": level, "message": line.trim() });
                 if let (Some(object), serde_json::Value::Object(fields)) =
                     (object.as_object_mut(), fields)
@@ -254,7 +254,7 @@ impl Shell {
         match open(&layout) {
             Ok(mut opened) => {
                 opened.now = self.now.instant(opened.site.timezone);
-                self.zone.set(opened.site.timezone);
+                self.zone.get_or_init(|| opened.site.timezone);
                 Ok(opened)
             }
             Err(Unopened::Problems(problems)) => {

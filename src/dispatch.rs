@@ -323,6 +323,8 @@ impl<T, E> Scribe<'_, '_, T, E> {
         // A thread that panicked here may have left half of it undone.
         let Ok(mut writer) = self.writer.lock() else { return false };
         if writer.answered < turn && writer.failure.is_none() {
+            // Whoever is about to ask shares the transaction.
+            thread::yield_now();
             let Asked { marks, events, count } = {
                 let mut asked = lock(&self.asked);
                 let count = asked.count;

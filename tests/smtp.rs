@@ -645,6 +645,29 @@ fn a_run_that_is_killed_after_the_dot_leaves_one_digest_in_doubt() {
 }
 
 #[test]
+fn a_list_that_is_read_as_it_goes_is_read_whole_each_time() {
+    let options = once("dot", "b@example.org", 1, Act::AcceptAndDrop);
+    let server = Server::start(options);
+    let site = site(&server, 0, "connections: 1, retry_after: []");
+    std::fs::remove_file(site.path("content/recipients.yaml")).unwrap();
+    // Longer than what is read at once.
+    let name = "x".repeat(2_000);
+    let lines = ('a'..='z').map(|letter| format!("{letter}@example.org,{name}\n"));
+    let list: String = lines.chain(["A@example.org,again\n".to_owned()]).collect();
+    site.write("content/recipients.csv", format!("email,name\n{list}"));
+    assert!(site.run(&[NOW, "check"]).stdout.contains("stands in line 2 already"));
+    let run = site.run(&[NOW, "remind", "--recipient", "z@example.org"]).exits(0);
+    assert_eq!(run.stderr, "1 digest sent\n");
+    assert!(remind(&site).exits(75).stderr.contains("24 digests sent, 1 in doubt"));
+    // What is in doubt is looked up in the list before the plan is made.
+    site.posting("b.md", "title: B\ncloses: 2021-09-02");
+    let run = site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    assert_eq!(run.stderr, "26 digests sent\n");
+    let run = site.run(&["--now=2021-09-01", "remind", "--recipient", "nobody@example.org"]);
+    assert!(run.exits(2).stderr.contains("`nobody@example.org` is not on the mailing list"));
+}
+
+#[test]
 fn two_runs_at_once_are_one() {
     let (at, reached) = mpsc::channel();
     let (done, goes_on) = mpsc::channel::<()>();

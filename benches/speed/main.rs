@@ -6,6 +6,7 @@
 
 mod floor;
 mod hugo;
+mod mail;
 mod measure;
 mod site;
 
@@ -19,7 +20,7 @@ use site::{NOW, Shape};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: cargo bench --bench speed -- [build [POSTINGS…] | mixed [POSTINGS…]]";
+const USAGE: &str = "usage: cargo bench --bench speed -- [build [POSTINGS…] | mixed [POSTINGS…] | mail [RECIPIENTS…]]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> =
@@ -57,9 +58,11 @@ fn run(arguments: &[&str]) -> Result {
         [] => {
             builds(&[500, 5_000, 50_000, 100_000], 100)?;
             builds(&[5_000, 50_000], 14)?;
+            mail::mails(&[1_000, 100_000, 1_000_000])?;
         }
         ["build", rest @ ..] => builds(&numbers(rest, &[500, 5_000])?, 100)?,
         ["mixed", rest @ ..] => builds(&numbers(rest, &[500, 5_000])?, 14)?,
+        ["mail", rest @ ..] => mail::mails(&numbers(rest, &[1_000, 50_000])?)?,
         _ => return Err(USAGE.into()),
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,44 +28,23 @@ use crate::templates::Templates;
 
 /// The mailing list, one recipient after another. A list in CSV is read as it goes; one in YAML is
 /// read as a whole.
-pub(super) struct List<'a> {
+pub(super) struct List {
     shown: Arc<str>,
-    rows: Rows<'a>,
+    rows: Rows,
 }
 
-enum Rows<'a> {
+enum Rows {
     Read(std::vec::IntoIter<Recipient>, Vec<Diagnostic>),
-    Csv(Box<recipients::Rows<&'a File>>),
+    Csv(Box<recipients::Rows<File>>),
 }
 
-/// The file of the mailing list. A site without one has nobody to remind.
-pub(super) fn list_file(opened: &Opened) -> Result<Option<File>> {
-    match File::open(opened.layout.recipients(&opened.site)) {
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && opened.site.recipients.is_none() =>
-        {
-            Ok(None)
-        }
-        file => file.map(Some).map_err(|error| unreadable(&list_name(opened), error)),
-    }
-}
-
-fn list_name(opened: &Opened) -> Arc<str> {
-    opened.layout.relative(&opened.layout.recipients(&opened.site))
-}
-
-fn unreadable(shown: &str, error: io::Error) -> Failure {
-    let problem = format!("cannot read the mailing list `{shown}`");
-    Failure::Configuration(anyhow!(error).context(problem))
-}
-
-impl<'a> List<'a> {
-    /// Begins to read.
-    pub(super) fn new(opened: &Opened, file: Option<&'a File>) -> Result<Self> {
+impl List {
+    /// Begins to read. A site without a list has nobody to remind.
+    pub(super) fn new(opened: &Opened) -> Result<Self> {
         let path = opened.layout.recipients(&opened.site);
-        let shown = list_name(opened);
-        let read = |mut file: &'a File| -> io::Result<Rows<'a>> {
-            file.rewind()?;
+        let shown = opened.layout.relative(&path);
+        let read = || -> io::Result<Rows> {
+            let mut file = File::open(&path)?;
             if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
                 return Ok(Rows::Csv(Box::new(recipients::Rows::new(&shown, file)?)));
             }
@@ -74,8 +53,15 @@ impl<'a> List<'a> {
             let (list, problems) = read_yaml(&shown, &String::from_utf8_lossy(&content));
             Ok(Rows::Read(list.into_iter(), problems))
         };
-        let rows = file.map_or_else(|| Ok(Rows::Read(Vec::new().into_iter(), Vec::new())), read);
-        Ok(Self { rows: rows.map_err(|error| unreadable(&shown, error))?, shown })
+        let rows = match read() {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && opened.site.recipients.is_none() =>
+            {
+                Rows::Read(Vec::new().into_iter(), Vec::new())
+            }
+            rows => rows.map_err(|error| unreadable(&shown, error))?,
+        };
+        Ok(Self { shown, rows })
     }
 
     /// What there is to say about what was read.
@@ -87,7 +73,12 @@ impl<'a> List<'a> {
     }
 }
 
-impl Iterator for List<'_> {
+fn unreadable(shown: &str, error: io::Error) -> Failure {
+    let problem = format!("cannot read the mailing list `{shown}`");
+    Failure::Configuration(anyhow!(error).context(problem))
+}
+
+impl Iterator for List {
     type Item = Result<Recipient>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -100,23 +91,18 @@ impl Iterator for List<'_> {
 
 /// Everybody who may be written to, one after another: the mailing list, and the owners of postings
 /// who are not on it; of these, the ones that are meant, or all.
-pub(super) struct Audience<'a> {
-    list: List<'a>,
+pub(super) struct Audience {
+    list: List,
     owners: Owners,
     /// The keys of those that are meant and were not met yet, with their addresses.
     wanted: HashMap<String, String>,
     all: bool,
 }
 
-impl<'a> Audience<'a> {
-    pub(super) fn new(
-        opened: &Opened,
-        file: Option<&'a File>,
-        postings: &[Posting],
-        wanted: &[String],
-    ) -> Result<Self> {
+impl Audience {
+    pub(super) fn new(opened: &Opened, postings: &[Posting], wanted: &[String]) -> Result<Self> {
         Ok(Self {
-            list: List::new(opened, file)?,
+            list: List::new(opened)?,
             owners: Owners::new(postings, opened.site.reminders.owners),
             wanted: wanted.iter().map(|email| (key(email), email.clone())).collect(),
             all: wanted.is_empty(),
@@ -132,7 +118,7 @@ impl<'a> Audience<'a> {
     }
 }
 
-impl Iterator for Audience<'_> {
+impl Iterator for Audience {
     type Item = Result<Recipient>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -154,8 +140,7 @@ impl Iterator for Audience<'_> {
 
 /// Reads the mailing list as a whole.
 pub(super) fn recipients(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnostic>)> {
-    let file = list_file(opened)?;
-    let mut list = List::new(opened, file.as_ref())?;
+    let mut list = List::new(opened)?;
     let recipients = list.by_ref().collect::<Result<_>>()?;
     Ok((recipients, list.problems()))
 }

@@ -49,8 +49,7 @@ pub(super) fn remind(
     postings: &[Posting],
     arguments: &cli::Remind,
 ) -> Result<(Outcome, String)> {
-    let file = mailing::list_file(opened)?;
-    let audience = || Audience::new(opened, file.as_ref(), postings, &arguments.recipient);
+    let audience = || Audience::new(opened, postings, &arguments.recipient);
     let today = Today::new(&opened.site, postings, opened.now);
     let mut languages = Languages::new(opened)?;
     if arguments.dry_run {
@@ -114,7 +113,7 @@ const MAX_CONTENTS: usize = 10_000;
 /// they are, and what there is to say about the list.
 fn plan(
     ledger: &mut Ledger,
-    mut audience: Audience<'_>,
+    mut audience: Audience,
     today: &Today<'_>,
     suppressed: &Suppressions,
     languages: &mut Languages<'_>,
@@ -152,7 +151,7 @@ fn plan(
 fn rehearse(
     shell: &Shell,
     opened: &Opened,
-    mut audience: Audience<'_>,
+    mut audience: Audience,
     today: &Today<'_>,
     languages: &mut Languages<'_>,
 ) -> Result<(Outcome, String)> {
@@ -425,13 +424,13 @@ struct Settled {
 }
 
 /// Decides about what an earlier run left in doubt.
-fn settle<'a>(
+fn settle(
     shell: &Shell,
     opened: &Opened,
     ledger: &mut Ledger,
     today: &Today<'_>,
     suppressed: &Suppressions,
-    audience: &impl Fn() -> Result<Audience<'a>>,
+    audience: &impl Fn() -> Result<Audience>,
 ) -> Result<Settled> {
     ledger.doubt_interrupted().map_err(ledger_failure)?;
     let doubtful = ledger.doubtful().map_err(ledger_failure)?;

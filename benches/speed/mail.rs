@@ -2,6 +2,7 @@
 //! bytes again and again, without a ledger, and without asking what became of them.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -134,8 +135,9 @@ fn messages(folder: &Path) -> Result<(usize, usize)> {
         settings.replace("transport: smtp", "transport: file"),
     )?;
     std::os::unix::fs::symlink(folder.join("content/postings"), some.join("content/postings"))?;
-    let list = fs::read_to_string(folder.join("content/recipients.csv"))?;
-    let lines: Vec<&str> = list.lines().take(501).collect();
+    // What this program holds when it starts another counts as the other's memory.
+    let list = BufReader::new(fs::File::open(folder.join("content/recipients.csv"))?);
+    let lines = list.lines().take(501).collect::<std::io::Result<Vec<_>>>()?;
     fs::write(some.join("content/recipients.csv"), lines.join("\n"))?;
     run(crieur(&some).arg("remind"))?;
     let sizes = fs::read_dir(some.join(".crieur/outbox"))?

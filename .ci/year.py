@@ -82,8 +82,10 @@ while day <= last:
     day += timedelta(days=1)
 
 ledger = sqlite3.connect(f"{site}/.crieur/ledger.sqlite3")
-rows = ledger.execute("SELECT recipient, day, section, what, posting, closes, stage FROM items "
-                      "JOIN digests ON digests.id = digest ORDER BY day").fetchall()
+rows = ledger.execute(
+    "SELECT recipient, digests.day, item.value ->> 'section', item.value ->> 'what', "
+    "item.value ->> 'posting', item.value ->> 'closes', item.value ->> 'stage' "
+    "FROM digests JOIN contents ON contents.id = content, json_each(entries) AS item ORDER BY digests.day").fetchall()
 by_email = {kind["email"]: kind for kind in kinds}
 problems = []
 

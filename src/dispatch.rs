@@ -233,7 +233,15 @@ impl Dispatch<'_> {
         let mut feed = Feed { shared, next, last: None, low: 2 * self.transport.connections() };
         feed.fill(ledger)?;
         let jobs = lock(shared).queue.len();
-        let writer = Writer { ledger, feed, log, now: self.now, answered: 0, failure: None };
+        let writer = Writer {
+            ledger,
+            feed,
+            log,
+            now: self.now,
+            answered: 0,
+            stopped: Vec::new(),
+            failure: None,
+        };
         let scribe = Scribe { asked: Mutex::default(), writer: Mutex::new(writer) };
         thread::scope(|scope| {
             for _ in 0..self.transport.connections().min(jobs) {
@@ -290,6 +298,17 @@ struct Asked {
     count: u64,
 }
 
+/// What becomes of a question to the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// It is on the disk.
+    Written,
+    /// It is, and the digest that was about to leave must not.
+    Stopped,
+    /// It is not, and never will be.
+    Failed,
+}
+
 /// Writes into the ledger for all threads: whoever comes first writes what everybody has asked for
 /// by then, in one transaction, and the others find it done.
 struct Scribe<'a, 'n, T, E> {
@@ -305,14 +324,16 @@ struct Writer<'a, 'n, T, E> {
     now: DateTime<Utc>,
     /// Up to which question all is on the disk.
     answered: u64,
+    /// The digests that must not leave, whose threads do not know yet.
+    stopped: Vec<i64>,
     /// Why the ledger cannot be written. Nothing is written, and nothing leaves, after that.
     failure: Option<ledger::Error>,
 }
 
 impl<T, E> Scribe<'_, '_, T, E> {
-    /// Waits until what somebody asks for is on the disk, and the queue is filled. `false` when it
-    /// is not, and never will be.
-    fn write(&self, marks: Vec<(i64, Mark)>, event: Option<Event>) -> bool {
+    /// Waits until what somebody asks for is on the disk, and the queue is filled.
+    fn write(&self, marks: Vec<(i64, Mark)>, event: Option<Event>) -> Answer {
+        let ids: Vec<i64> = marks.iter().map(|(id, _)| *id).collect();
         let turn = {
             let mut asked = lock(&self.asked);
             asked.marks.extend(marks);
@@ -321,7 +342,7 @@ impl<T, E> Scribe<'_, '_, T, E> {
             asked.count
         };
         // A thread that panicked here may have left half of it undone.
-        let Ok(mut writer) = self.writer.lock() else { return false };
+        let Ok(mut writer) = self.writer.lock() else { return Answer::Failed };
         if writer.answered < turn && writer.failure.is_none() {
             // Whoever is about to ask shares the transaction.
             thread::yield_now();
@@ -338,14 +359,19 @@ impl<T, E> Scribe<'_, '_, T, E> {
                 Err(error) => writer.failure = Some(error),
             }
         }
-        writer.answered >= turn
+        if writer.answered < turn {
+            return Answer::Failed;
+        }
+        let known = writer.stopped.len();
+        writer.stopped.retain(|id| !ids.contains(id));
+        if writer.stopped.len() < known { Answer::Stopped } else { Answer::Written }
     }
 }
 
 impl<T, E> Writer<'_, '_, T, E> {
     fn enter(&mut self, marks: &[(i64, Mark)], events: &[Event]) -> ledger::Result<()> {
         if !marks.is_empty() {
-            self.ledger.mark(marks, self.now)?;
+            self.stopped.extend(self.ledger.mark(marks, self.now)?);
         }
         for event in events {
             (self.log)(event);
@@ -391,8 +417,16 @@ impl<'a, T, E> Worker<'a, '_, '_, T, E> {
                 self.flush();
                 pace.wait();
             }
-            if !self.sending(&ready) {
-                break;
+            match self.sending(&ready) {
+                Answer::Written => {}
+                Answer::Stopped => {
+                    // Its recipient left meanwhile. The envelope may have travelled already, and a
+                    // connection that is closed in the middle of it delivers nothing.
+                    connection = None;
+                    next = self.ready(compose);
+                    continue;
+                }
+                Answer::Failed => break,
             }
             let was_used = open.is_used();
             let delivery = match open.begin(&ready.letter()) {
@@ -464,7 +498,7 @@ impl<'a, T, E> Worker<'a, '_, '_, T, E> {
             let more = shared.more;
             drop(shared);
             // Whoever writes fills the queue.
-            if !more || !self.scribe.write(Vec::new(), None) {
+            if !more || self.scribe.write(Vec::new(), None) == Answer::Failed {
                 return None;
             }
         }
@@ -494,7 +528,7 @@ impl<'a, T, E> Worker<'a, '_, '_, T, E> {
 
     /// Writes what became of the last message, and that this one is about to leave. Only when that
     /// is on the disk may it.
-    fn sending(&mut self, Ready { job, outgoing }: &Ready<T>) -> bool {
+    fn sending(&mut self, Ready { job, outgoing }: &Ready<T>) -> Answer {
         let sending = Mark::Sending {
             message_id: outgoing.message_id.clone(),
             message: outgoing.bytes.clone(),

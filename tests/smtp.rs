@@ -635,6 +635,35 @@ fn the_next_envelope_stands_behind_the_dot_where_the_server_takes_that() {
 }
 
 #[test]
+fn who_leaves_while_a_run_sends_is_not_written_to_any_more() {
+    // Where the server takes that, the second envelope travels behind the first message.
+    for offers in [&["PIPELINING"][..], &[]] {
+        let (at, reached) = mpsc::channel();
+        let (left, goes_on) = mpsc::channel::<()>();
+        let (at, goes_on) = (Mutex::new(at), Mutex::new(goes_on));
+        let script = move |step: &Step<'_>| {
+            if step.name == "dot" && step.recipient == "a@example.org" {
+                at.lock().unwrap().send(()).unwrap();
+                goes_on.lock().unwrap().recv().unwrap();
+            }
+            None
+        };
+        let server = Server::start(Options::new(script).offers(offers));
+        let site = site(&server, 4, "connections: 1");
+        let mut run = site.command().args([NOW, "remind"]).stderr(Stdio::piped()).spawn().unwrap();
+        reached.recv().unwrap();
+        let said = site.run(&["unsubscribe", "B@example.org"]).exits(0).stderr;
+        assert_eq!(said, "b…@example.org is not written to any more\n");
+        left.send(()).unwrap();
+        assert!(run.wait().unwrap().success());
+        assert_eq!(server.recipients(), addresses("acd"));
+        assert_eq!(status(&site)["waiting"], 0);
+        remind(&site).exits(0);
+        assert_eq!(server.recipients(), addresses("acd"));
+    }
+}
+
+#[test]
 fn a_run_that_is_killed_after_the_dot_leaves_one_digest_in_doubt() {
     let (server, site) = killed_at("dot", "b@example.org", Some(Act::AcceptAndDrop));
     remind(&site).exits(0);

@@ -49,6 +49,8 @@ pub(super) fn remind(
     postings: &[Posting],
     arguments: &cli::Remind,
 ) -> Result<(Outcome, String)> {
+    // A run that acts as if it was another time has all the time that it needs.
+    let began = (shell.now == Now::Clock).then(|| Deadline::after(Duration::ZERO));
     let audience = || Audience::new(opened, postings, &arguments.recipient);
     let today = Today::new(&opened.site, postings, opened.now);
     let mut languages = Languages::new(opened)?;
@@ -91,7 +93,7 @@ pub(super) fn remind(
         today: &today,
         left_alone: settled.left_alone,
         contents: HashMap::new(),
-        is_timed: shell.now == Now::Clock,
+        began,
         opened,
     };
     let jobs = &mut |ledger: &Ledger, after| waiting.next(ledger, after);
@@ -215,9 +217,8 @@ struct Jobs<'a> {
     /// What is in doubt and does not leave in this run.
     left_alone: HashSet<i64>,
     contents: HashMap<i64, Arc<Content<'a>>>,
-    /// Whether the clock goes on: a run that acts as if it was another time has all the time that it
-    /// needs.
-    is_timed: bool,
+    /// When the run began, if the clock goes on.
+    began: Option<Deadline>,
 }
 
 impl<'a> Jobs<'a> {
@@ -269,14 +270,12 @@ impl<'a> Jobs<'a> {
     /// When a digest no longer says what is so: at the end of its day, or when the first of its
     /// postings closes.
     fn until(&self, items: &[Item<'_>]) -> Option<Deadline> {
-        if !self.is_timed {
-            return None;
-        }
+        let began = self.began?;
         let (zone, now) = (self.opened.site.timezone, self.opened.now);
         let ends = items.iter().filter_map(|item| item.posting.closes);
         let ends = ends.chain([Moment::Day(self.today.day())]).map(|end| end.end(zone));
         let first = ends.filter(|end| *end > now).min();
-        first.and_then(|end| Some(Deadline::after((end - now).to_std().ok()?)))
+        first.and_then(|end| Some(began.later((end - now).to_std().ok()?)))
     }
 }
 
@@ -452,7 +451,9 @@ fn settle(
         let Doubtful { id, day, .. } = *doubtful;
         let is_held = opened.site.reminders.in_doubt == InDoubt::Hold
             || doubtful.doubts >= MAX_DOUBTS
-            || doubtful.held;
+            || doubtful.held
+            // Only the very same message may leave again, and it is lost.
+            || doubtful.message.is_empty();
         if outbox.has(day, &doubtful.message_id) {
             marks.push((id, Mark::Sent));
         } else if opened.site.mail.transport == Transport::File {

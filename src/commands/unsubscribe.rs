@@ -17,7 +17,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     let opened = shell.site()?;
     let email = checked(&arguments.email)?;
     let private = opened.layout.private();
-    let _lock = remind::lock(&private)?;
+    // Nobody waits for the end of a run: what it has not sent yet does not leave any more.
     let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
     let who = masked(&email);
     let line = if arguments.undo {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, types::Value};
 
 use super::schema::{self, version};
-use super::{Error, FILE, Ledger, Result, is_absent};
+use super::{Error, FILE, Ledger, Result, is_absent, messages};
+use crate::diagnostics::plural;
 use crate::private;
 
 /// How many backups are kept.
@@ -85,7 +86,7 @@ pub fn check(folder: &Path) -> Result<Option<Vec<String>>> {
         Err(Error::Damaged(why)) => return Ok(Some(vec![why])),
         Err(error) => return Err(error),
     };
-    let read = || -> rusqlite::Result<Vec<String>> {
+    let read = || -> Result<Vec<String>> {
         let mut statement = ledger.connection.prepare("PRAGMA integrity_check")?;
         let mut found: Vec<String> = statement
             .query_map([], |row| row.get(0))?
@@ -97,9 +98,20 @@ pub fn check(folder: &Path) -> Result<Option<Vec<String>>> {
             let table: String = row.get(0)?;
             found.push(format!("a row of `{table}` belongs to nothing"));
         }
+        let unknown: u32 = ledger.connection.query_row(
+            "SELECT count(*) FROM digests
+             WHERE content IS NOT NULL AND content NOT IN (SELECT id FROM contents)",
+            [],
+            |row| row.get(0),
+        )?;
+        if unknown > 0 {
+            found.push(format!("nobody knows what {} said", plural(unknown as usize, "digest")));
+        }
+        let broken = messages::incomplete(&ledger.connection)?;
+        found.extend(broken.iter().map(|digest| messages::damage(*digest)));
         Ok(found)
     };
-    match read().map_err(Error::from) {
+    match read() {
         Ok(found) => Ok(Some(found)),
         Err(Error::Damaged(why)) => Ok(Some(vec![why])),
         Err(error) => Err(error),
@@ -188,9 +200,13 @@ fn salvage(damaged: &Path, into: &Connection) -> Result<bool> {
     }
     into.execute_batch(
         "DELETE FROM addressees WHERE digest NOT IN (SELECT id FROM digests);
-         DELETE FROM messages WHERE digest NOT IN (SELECT id FROM digests);
-         COMMIT;",
+         DELETE FROM messages WHERE digest NOT IN (SELECT id FROM digests);",
     )?;
+    for digest in messages::incomplete(into)? {
+        into.execute("DELETE FROM messages WHERE digest = ?1", [digest])?;
+        complete = false;
+    }
+    into.execute_batch("COMMIT")?;
     into.pragma_update(None, "foreign_keys", "ON")?;
     Ok(complete)
 }

@@ -102,13 +102,15 @@ impl Contents {
         if let Some(entries) = self.0.borrow().get(&id) {
             return Ok(entries.clone());
         }
+        // Where a damaged ledger lost it, it counts as nothing: whoever was told is told again, which
+        // is better than never.
         let entries: String = connection
             .prepare_cached("SELECT entries FROM contents WHERE id = ?1")?
             .query_row([id], |row| row.get(0))
             .optional()?
             .unwrap_or_else(|| "[]".to_owned());
         let entries: Arc<[Arc<Entry>]> = serde_json::from_str::<Vec<Entry>>(&entries)
-            .map_err(|error| Error::Damaged(format!("what digest {id} says: {error}")))?
+            .map_err(|error| Error::Damaged(format!("what digests of content {id} say: {error}")))?
             .into_iter()
             .map(Arc::new)
             .collect();

@@ -76,7 +76,7 @@ pub(super) fn read(connection: &Connection, digest: i64) -> Result<Vec<u8>> {
         .query_row([digest], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((own, places)) = found else { return Ok(Vec::new()) };
-    let damaged = || Error::Damaged(format!("the message of digest {digest} is incomplete"));
+    let damaged = || Error::Damaged(damage(digest));
     let places: Vec<(usize, i64)> = serde_json::from_str(&places).map_err(|_| damaged())?;
     let mut text = connection.prepare_cached("SELECT text FROM texts WHERE id = ?1")?;
     let mut message = Vec::new();
@@ -89,6 +89,25 @@ pub(super) fn read(connection: &Connection, digest: i64) -> Result<Vec<u8>> {
     }
     message.extend_from_slice(own.get(end..).unwrap_or_default());
     Ok(message)
+}
+
+/// The digests whose messages cannot be put together any more.
+pub(super) fn incomplete(connection: &Connection) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare("SELECT digest FROM messages")?;
+    let mut broken = Vec::new();
+    for digest in statement.query_map([], |row| row.get(0))? {
+        let digest = digest?;
+        match read(connection, digest) {
+            Err(Error::Damaged(_)) => broken.push(digest),
+            read => drop(read?),
+        }
+    }
+    Ok(broken)
+}
+
+/// What is wrong with a message that cannot be put together.
+pub(super) fn damage(digest: i64) -> String {
+    format!("the message of digest {digest} is incomplete")
 }
 
 /// Removes the texts of which no message is made any more.

@@ -9,10 +9,11 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::mail::Shared;
 use crate::private;
@@ -97,6 +98,10 @@ impl From<rusqlite::Error> for Error {
 
 /// The result of an operation on the ledger.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// How long to wait for another process that writes: the plan for a million recipients is one
+/// transaction.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The ledger of one site.
 pub struct Ledger {
@@ -210,7 +215,7 @@ impl Ledger {
                 let mut copy = Connection::open_in_memory()?;
                 rusqlite::backup::Backup::new(&connection, &mut copy)?.run_to_completion(
                     1000,
-                    std::time::Duration::ZERO,
+                    Duration::ZERO,
                     None,
                 )?;
                 Self::of(schema::migrated(copy)?).map(Some)
@@ -226,7 +231,11 @@ impl Ledger {
         Self::of(schema::migrated(Connection::open_in_memory()?)?)
     }
 
-    fn of(connection: Connection) -> Result<Self> {
+    fn of(mut connection: Connection) -> Result<Self> {
+        // Somebody may leave while digests are planned or sent: each waits for the other. The lock is
+        // taken at once, because one that is asked for later is refused when the other has written.
+        connection.busy_timeout(PATIENCE)?;
+        connection.set_transaction_behavior(TransactionBehavior::Immediate);
         connection.set_prepared_statement_cache_capacity(64);
         // Whatever a statement is given, it is planned once, and not for each recipient anew.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -255,21 +264,26 @@ impl Ledger {
         )?)
     }
 
-    /// Enters what happened to digests, in one transaction.
+    /// Enters what happened to digests, in one transaction. Returns the numbers of those that must
+    /// not leave, because nobody writes to their recipients any more since they were planned.
     ///
     /// # Errors
     /// When the ledger cannot be written: then nothing may leave.
-    pub fn mark(&mut self, marks: &[(i64, Mark)], now: DateTime<Utc>) -> Result<()> {
+    pub fn mark(&mut self, marks: &[(i64, Mark)], now: DateTime<Utc>) -> Result<Vec<i64>> {
         let transaction = self.connection.transaction()?;
-        let written = marks
-            .iter()
-            .try_for_each(|(id, mark)| apply(&transaction, &mut self.texts, *id, mark, now));
+        let mut stopped = Vec::new();
+        let written = marks.iter().try_for_each(|(id, mark)| {
+            if !apply(&transaction, &mut self.texts, *id, mark, now)? {
+                stopped.push(*id);
+            }
+            Ok(())
+        });
         if let Err(error) = written.and_then(|()| transaction.commit().map_err(Error::from)) {
             // What was written of it is not there any more.
             self.texts = Texts::default();
             return Err(error);
         }
-        Ok(())
+        Ok(stopped)
     }
 
     /// Removes what is so old that it changes no plan any more.
@@ -301,23 +315,27 @@ impl Ledger {
     }
 }
 
+/// Enters one mark. `false` when the digest must not leave.
 fn apply(
     connection: &Connection,
     texts: &mut Texts,
     id: i64,
     mark: &Mark,
     now: DateTime<Utc>,
-) -> Result<()> {
+) -> Result<bool> {
     let state = mark.state();
     match mark {
         Mark::Sending { message_id, message, shared } => {
-            connection
+            let found = connection
                 .prepare_cached(
                     "UPDATE digests SET state = ?2, message_id = ?3, reason = NULL,
                          attempts = attempts + 1
-                     WHERE id = ?1",
+                     WHERE id = ?1 AND recipient NOT IN (SELECT recipient FROM suppressions)",
                 )?
                 .execute(params![id, state, message_id])?;
+            if found == 0 {
+                return Ok(false);
+            }
             messages::write(connection, texts, id, message, shared)?;
         }
         Mark::Sent | Mark::Abandoned => {
@@ -360,7 +378,7 @@ fn apply(
                 .execute(params![id, state, reason])?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The bytes, and to whom they went, are kept no longer than they may be needed: they are about

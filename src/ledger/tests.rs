@@ -166,9 +166,12 @@ fn a_text_is_written_again_after_a_transaction_that_failed() {
         let shared = shared(b"text", vec![0..2, 2..4]);
         (id, Mark::Sending { message_id: "<x@y>".to_owned(), message: b"text".to_vec(), shared })
     };
-    // There is no such digest.
-    assert!(ledger.mark(&[sending(ids[0]), sending(99)], NOW).is_err());
+    let full = "CREATE TEMP TRIGGER full BEFORE UPDATE OF settled_at ON digests
+        BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+    ledger.connection.execute_batch(full).unwrap();
+    assert!(ledger.mark(&[sending(ids[0]), (ids[0], Mark::Sent)], NOW).is_err());
     assert_eq!(count(&ledger, "texts"), 0);
+    ledger.connection.execute_batch("DROP TRIGGER full").unwrap();
     ledger.mark(&[sending(ids[0])], NOW).unwrap();
     assert_eq!(ledger.doubtful().unwrap()[0].message, b"text");
 }
@@ -279,6 +282,23 @@ fn what_may_have_arrived_stays_in_doubt_until_an_answer_comes() {
     ledger.mark(&[(ids[0], Mark::Abandoned)], NOW).unwrap();
     plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
     assert_eq!(state(&ledger, "a").as_deref(), Some("planned"));
+}
+
+#[test]
+fn what_is_planned_for_who_left_does_not_leave() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    let ids = plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+    // One that may have arrived, and one that a run has taken already.
+    ledger.mark(&[(ids[0], sending()), (ids[0], Mark::InDoubt(String::new()))], NOW).unwrap();
+    for recipient in ["a", "b"] {
+        ledger.suppress(recipient, Reason::Unsubscribed, NOW).unwrap();
+    }
+    let marks = [(ids[0], sending()), (ids[1], sending())];
+    assert_eq!(ledger.mark(&marks, NOW).unwrap(), ids);
+    assert_eq!(state(&ledger, "a").as_deref(), Some("in_doubt"));
+    assert_eq!(state(&ledger, "b"), None);
+    ledger.release("a").unwrap();
+    assert_eq!(ledger.mark(&marks, NOW).unwrap(), ids[1..]);
 }
 
 #[test]
@@ -478,6 +498,47 @@ fn a_damaged_ledger_is_refused_and_put_together_again() {
         assert!(ledger.past(&recipient, today()).unwrap().last_day(today()).is_some(), "{n}");
         assert_eq!(told(&ledger, &recipient), 1, "{n}");
     }
+}
+
+/// What a damaged ledger lost of a message is said, and the rest of it serves on: the digest stays
+/// in doubt, without a message that could leave again.
+#[test]
+fn a_message_that_lost_a_part_is_in_nobodys_way() {
+    for damage in [
+        "DELETE FROM texts",
+        "UPDATE messages SET shared = '[[' WHERE digest = 1",
+        "UPDATE messages SET shared = '[[9999, 1]]' WHERE digest = 1",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        let ids = plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+        let message = b"own:COMMON:own".to_vec();
+        for (id, ranges) in [(ids[0], Vec::from([4..10])), (ids[1], Vec::new())] {
+            let (message_id, shared) = (format!("<{id}@y>"), shared(&message, ranges));
+            let sending = Mark::Sending { message_id, message: message.clone(), shared };
+            ledger.mark(&[(id, sending)], NOW).unwrap();
+        }
+        ledger.connection.execute_batch(damage).unwrap();
+        assert!(matches!(ledger.doubtful(), Err(Error::Damaged(_))), "{damage}");
+        drop(ledger);
+        let found = check(folder.path()).unwrap().unwrap();
+        assert_eq!(found, ["the message of digest 1 is incomplete"], "{damage}");
+        assert!(restore(folder.path()).unwrap().incomplete);
+        assert_eq!(check(folder.path()).unwrap(), Some(vec![]));
+        let doubtful = Ledger::open(folder.path()).unwrap().doubtful().unwrap();
+        let messages: Vec<&[u8]> = doubtful.iter().map(|digest| &digest.message[..]).collect();
+        assert_eq!(messages, [&b""[..], &message], "{damage}");
+    }
+}
+
+#[test]
+fn what_digests_said_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+    ledger.connection.execute_batch("DELETE FROM contents").unwrap();
+    let found = check(folder.path()).unwrap().unwrap();
+    assert_eq!(found, ["nobody knows what 2 digests said"]);
 }
 
 #[test]

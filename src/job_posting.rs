@@ -1,7 +1,7 @@
 //! An open posting for search engines: schema.org's `JobPosting` in JSON-LD, with what Google wants.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use serde_json::{Map, Value, json};
+use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
+use serde::Serialize;
 
 use crate::posting::lifecycle::{self, Rules};
 use crate::posting::{Moment, Posting, values};
@@ -19,79 +19,129 @@ pub fn offered_until(posting: &Posting, updated: DateTime<Utc>, site: &Site) -> 
     lifecycle::closing(posting, &Rules::of(site)).unwrap_or(updated + UNTOUCHED)
 }
 
+/// schema.org's type, in the alphabetical order of the properties' names.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JobPosting<'a> {
+    #[serde(rename = "@context")]
+    context: &'static str,
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applicant_location_requirements: Option<Thing<'a>>,
+    date_posted: NaiveDate,
+    description: &'static str,
+    direct_apply: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    employment_type: Option<Vec<&'static str>>,
+    hiring_organization: Thing<'a>,
+    identifier: Thing<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_location: Option<Place<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_location_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occupational_category: Option<&'a str>,
+    title: &'a str,
+    url: &'a str,
+    valid_through: String,
+}
+
+/// Something that has a name: a country, an organisation, a property.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Thing<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    same_as: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+}
+
+impl<'a> Thing<'a> {
+    fn new(kind: &'static str, name: &'a str) -> Self {
+        Self { kind, name, same_as: None, value: None }
+    }
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    address: PostalAddress<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PostalAddress<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_country: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_locality: Option<&'a str>,
+}
+
 /// The posting in JSON-LD, safe to stand in a `script` element. `content` is its text in HTML.
 pub fn json_ld(posting: &Posting, view: &View, content: &str, site: &Site) -> String {
+    // Everything in it can be JSON.
+    let json = serde_json::to_string(&job(posting, view, site)).unwrap_or_default();
+    let around = json.replace('<', "\\u003c").replace('>', "\\u003e");
+    let content = text::escaped(content, &text::JSON_IN_SCRIPT);
+    text::filled(&around, ("\"", text::STAND_IN_JSON, "\""), &content)
+}
+
+fn job<'a>(posting: &'a Posting, view: &'a View, site: &'a Site) -> JobPosting<'a> {
     let zone = site.timezone;
     let published = view.published.unwrap_or(view.updated).with_timezone(&zone);
-    let mut job = Map::new();
-    let mut set = |name: &str, value: Value| {
-        job.insert(name.to_owned(), value);
-    };
-    set("@context", json!("https://schema.org/"));
-    set("@type", json!("JobPosting"));
-    set("title", json!(view.title));
-    set("description", json!(content));
-    set("url", json!(view.url));
-    set(
-        "identifier",
-        json!({ "@type": "PropertyValue", "name": site.ids.authority, "value": view.id }),
-    );
-    set("datePosted", json!(published.date_naive().to_string()));
     // The last moment: what closes with a day is open until its last second.
     let end = match posting.closes {
         Some(Moment::Instant(instant)) => instant.to_utc(),
         _ => offered_until(posting, view.updated, site) - TimeDelta::seconds(1),
     };
-    let end = end.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false);
-    set("validThrough", json!(end));
     let author = site.author.as_ref().map(|author| author.name.as_str());
     let employer = view.employer.as_deref().or(author).unwrap_or(&site.title);
-    let mut organisation = json!({ "@type": "Organization", "name": employer });
-    if posting.organisation.is_none() {
-        organisation["sameAs"] = json!(site.url.as_str());
-    }
-    set("hiringOrganization", organisation);
-    if let Some(contract) = &view.contract {
-        set("employmentType", json!(employment_types(contract)));
-    }
-    if let Some(role) = &view.role {
-        set("occupationalCategory", json!(role));
-    }
-    set("directApply", json!(false));
-
+    let is_ours = posting.organisation.is_none();
     let country = site.country.as_deref();
     let is_remote = posting.remote.as_deref().is_some_and(|remote| {
         // Where there is a place, remote work that is merely possible is work at that place.
         is_fully_remote(remote)
             || (view.location.is_none() && values::yes_or_no(remote) == Some(true))
     });
-    if is_remote {
-        set("jobLocationType", json!("TELECOMMUTE"));
-        if let Some(country) = country {
-            set("applicantLocationRequirements", json!({ "@type": "Country", "name": country }));
-        }
+    JobPosting {
+        context: "https://schema.org/",
+        kind: "JobPosting",
+        applicant_location_requirements: country
+            .filter(|_| is_remote)
+            .map(|country| Thing::new("Country", country)),
+        date_posted: published.date_naive(),
+        description: text::STAND_IN,
+        direct_apply: false,
+        employment_type: view.contract.as_deref().map(employment_types),
+        hiring_organization: Thing {
+            same_as: is_ours.then_some(site.url.as_str()),
+            ..Thing::new("Organization", employer)
+        },
+        identifier: Thing {
+            value: Some(&view.id),
+            ..Thing::new("PropertyValue", &site.ids.authority)
+        },
+        job_location: (view.location.is_some() || !is_remote).then_some(Place {
+            kind: "Place",
+            address: PostalAddress {
+                kind: "PostalAddress",
+                address_country: country,
+                address_locality: view.location.as_deref(),
+            },
+        }),
+        job_location_type: is_remote.then_some("TELECOMMUTE"),
+        occupational_category: view.role.as_deref(),
+        title: &view.title,
+        url: &view.url,
+        valid_through: end.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false),
     }
-    if view.location.is_some() || !is_remote {
-        let mut address = Map::from_iter([("@type".to_owned(), json!("PostalAddress"))]);
-        if let Some(place) = &view.location {
-            address.insert("addressLocality".to_owned(), json!(place));
-        }
-        if let Some(country) = country {
-            address.insert("addressCountry".to_owned(), json!(country));
-        }
-        set("jobLocation", json!({ "@type": "Place", "address": address }));
-    }
-    // Nothing in it may end the element that it stands in.
-    let text = Value::Object(job).to_string();
-    let mut safe = String::with_capacity(text.len() + text.len() / 4);
-    let mut from = 0;
-    for (at, mark) in text.match_indices(['<', '>']) {
-        safe.push_str(&text[from..at]);
-        safe.push_str(if mark == "<" { "\\u003c" } else { "\\u003e" });
-        from = at + 1;
-    }
-    safe.push_str(&text[from..]);
-    safe
 }
 
 /// Whether the work is never at a place.
@@ -122,6 +172,8 @@ fn employment_types(contract: &str) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::catalog::Catalog;
     use crate::posting::parse::tests::posting;

@@ -5,7 +5,6 @@
 use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
-use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::Serialize;
 
 use crate::calendar;
@@ -282,8 +281,7 @@ pub fn moved_path(address: &str) -> Option<String> {
 /// Brings the text of a page into the form that the web wants (Unicode's NFC), whatever keyboards
 /// it was typed on.
 fn page(templates: &Templates, name: &str, context: impl Serialize) -> Result<Vec<u8>, Error> {
-    let page = templates.render(name, context)?;
-    Ok(ComposingNormalizerBorrowed::new_nfc().normalize(&page).into_owned().into_bytes())
+    Ok(text::composed(templates.render(name, context)?).into_bytes())
 }
 
 /// The pages for search engines, with the time of their last change: a site's map

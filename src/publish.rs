@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, Metadata, TryLockError};
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -137,11 +137,9 @@ impl Parts {
         self.places.contains_key(&key)
     }
 
-    fn read(&self, key: Key, buffer: &mut Vec<u8>) -> io::Result<()> {
+    fn place(&self, key: Key) -> io::Result<Place> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, "a part that was written is gone");
-        let place = self.places.get(&key).ok_or_else(missing)?;
-        buffer.resize(usize::try_from(place.length).map_err(|_| missing())?, 0);
-        read_at(&self.file, buffer, place.from)
+        self.places.get(&key).copied().ok_or_else(missing)
     }
 }
 
@@ -161,14 +159,17 @@ pub struct Assembly {
     path: String,
     key: Key,
     frame: Frame,
-    file: BufWriter<NamedTempFile>,
+    file: NamedTempFile,
+    /// What is not in the file yet: the beginning of this, so much.
+    rest: Box<[u8]>,
+    filled: usize,
+    /// How long all of it is.
     at: u64,
     places: Vec<(Key, Place)>,
-    buffer: Vec<u8>,
 }
 
-/// How much of an assembled file is written at once, in bytes.
-const PIECE: usize = 1 << 18;
+/// How much of an assembled file is read and written at once, in bytes.
+const PIECE: usize = 1 << 16;
 
 impl Assembly {
     /// Adds a part.
@@ -176,24 +177,83 @@ impl Assembly {
     /// # Errors
     /// When the file system refuses.
     pub fn add(&mut self, key: Key, part: &[u8]) -> io::Result<()> {
-        let before = if self.places.is_empty() { self.frame.open } else { self.frame.separator };
-        self.file.write_all(before.as_bytes())?;
-        self.file.write_all(part)?;
-        let place = Place { from: self.at + before.len() as u64, length: part.len() as u64 };
-        self.at = place.from + place.length;
-        self.places.push((key, place));
-        Ok(())
+        let before = self.before();
+        self.note(key, before, part.len() as u64);
+        self.write(before.as_bytes())?;
+        self.write(part)
     }
 
-    /// Adds a part of another assembled file.
+    /// Adds parts of another assembled file, in the same format.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn copy(&mut self, key: Key, from: &Parts) -> io::Result<()> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let added = from.read(key, &mut buffer).and_then(|()| self.add(key, &buffer));
-        self.buffer = buffer;
-        added
+    pub fn copy(&mut self, keys: &[Key], from: &Parts) -> io::Result<()> {
+        let mut keys = keys.iter().map(|key| Ok((*key, from.place(*key)?))).peekable();
+        while let Some(next) = keys.next() {
+            let (key, mut run) = next?;
+            let before = self.before();
+            self.note(key, before, run.length);
+            self.write(before.as_bytes())?;
+            // Parts that follow each other there, too, are copied with what is between them.
+            let between = self.frame.separator;
+            loop {
+                let end = run.from + run.length + between.len() as u64;
+                let follows = |next: &io::Result<(Key, Place)>| {
+                    next.as_ref().is_ok_and(|(_, next)| next.from == end)
+                };
+                let Some(Ok((key, next))) = keys.next_if(follows) else { break };
+                self.note(key, between, next.length);
+                run.length = next.from + next.length - run.from;
+            }
+            self.read(&from.file, run)?;
+        }
+        Ok(())
+    }
+
+    /// What stands before the next part.
+    fn before(&self) -> &'static str {
+        if self.places.is_empty() { self.frame.open } else { self.frame.separator }
+    }
+
+    /// Notes where a part will stand.
+    fn note(&mut self, key: Key, before: &str, length: u64) {
+        let place = Place { from: self.at + before.len() as u64, length };
+        self.at = place.from + place.length;
+        self.places.push((key, place));
+    }
+
+    fn read(&mut self, file: &File, place: Place) -> io::Result<()> {
+        let (mut from, end) = (place.from, place.from + place.length);
+        while from < end {
+            if self.filled == self.rest.len() {
+                self.flush()?;
+            }
+            let free = self.rest.get_mut(self.filled..).unwrap_or_default();
+            let length = usize::try_from(end - from).unwrap_or(PIECE).min(free.len());
+            read_at(file, free.get_mut(..length).unwrap_or_default(), from)?;
+            from += length as u64;
+            self.filled += length;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.filled + bytes.len() > self.rest.len() {
+            self.flush()?;
+        }
+        match self.rest.get_mut(self.filled..self.filled + bytes.len()) {
+            Some(free) => {
+                free.copy_from_slice(bytes);
+                self.filled += bytes.len();
+                Ok(())
+            }
+            None => self.file.write_all(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let filled = std::mem::take(&mut self.filled);
+        self.file.write_all(self.rest.get(..filled).unwrap_or_default())
     }
 }
 
@@ -382,10 +442,20 @@ impl<'a> Publication<'a> {
     /// When the file system refuses.
     pub fn assemble(&self, path: &str, key: Key, frame: Frame) -> Result<Assembly, Error> {
         self.announce()?;
-        let mut file = BufWriter::with_capacity(PIECE, self.folder.temporary(path)?);
-        file.write_all(frame.head.as_bytes()).map_err(failed(&self.folder.out.join(path)))?;
-        let (path, at) = (path.to_owned(), frame.head.len() as u64);
-        Ok(Assembly { path, key, frame, file, at, places: Vec::new(), buffer: Vec::new() })
+        let file = self.folder.temporary(path)?;
+        let mut assembly = Assembly {
+            path: path.to_owned(),
+            key,
+            at: frame.head.len() as u64,
+            frame,
+            file,
+            rest: vec![0; PIECE].into_boxed_slice(),
+            filled: 0,
+            places: Vec::new(),
+        };
+        let head = std::mem::take(&mut assembly.frame.head);
+        assembly.write(head.as_bytes()).map_err(failed(&self.folder.out.join(path)))?;
+        Ok(assembly)
     }
 
     /// Puts an assembled file in its place. `lasting` when others are made from its parts, now or
@@ -393,14 +463,16 @@ impl<'a> Publication<'a> {
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn finish_assembly(&self, assembly: Assembly, lasting: bool) -> Result<Parts, Error> {
-        let Assembly { path, key, frame, mut file, places, .. } = assembly;
-        let target = self.folder.out.join(&path);
-        let close = if places.is_empty() { "" } else { frame.close };
-        file.write_all(close.as_bytes())
-            .and_then(|()| file.write_all(frame.tail.as_bytes()))
+    pub fn finish_assembly(&self, mut assembly: Assembly, lasting: bool) -> Result<Parts, Error> {
+        let target = self.folder.out.join(&assembly.path);
+        let close = if assembly.places.is_empty() { "" } else { assembly.frame.close };
+        let tail = std::mem::take(&mut assembly.frame.tail);
+        assembly
+            .write(close.as_bytes())
+            .and_then(|()| assembly.write(tail.as_bytes()))
+            .and_then(|()| assembly.flush())
             .map_err(failed(&target))?;
-        let file = file.into_inner().map_err(|error| failed(&target)(error.into_error()))?;
+        let Assembly { path, key, file, places, .. } = assembly;
         let reader = file.reopen().map_err(failed(&target))?;
         let length = reader.metadata().map_err(failed(&target))?.len();
         let same = |target: &Path| is_same(target, &reader).unwrap_or(false);

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+
 /// Whether XML 1.0 and HTML both allow a character in a document: no controls but tab and line
 /// ends, no noncharacters (XML 1.0 section 2.2; HTML, "parse errors"). The replacement character is
 /// none either: it stands for a letter that was lost on the way here.
@@ -49,15 +51,98 @@ pub fn allowed(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The text in Unicode's composed form (NFC).
+#[allow(clippy::needless_bitwise_bool, reason = "a lazy operator is a way out of the loop")]
+pub fn composed(text: String) -> String {
+    // Nearly every text is told by its bytes: what is below U+0300 is composed already, and so are
+    // dashes, quotation marks and the like (U+2010 to U+203F) and the euro sign (U+20AC). Without a
+    // way out of the loop, many bytes are looked at together.
+    let bytes = text.as_bytes();
+    let any = bytes.iter().fold(false, |any, byte| any | ((*byte >= 0xCC) & (*byte != 0xE2)));
+    let next = bytes.iter().zip(bytes.iter().skip(1)).zip(bytes.iter().skip(2));
+    let is_plain = |second: u8, third: u8| {
+        ((second == 0x80) & (third >= 0x90)) | ((second == 0x82) & (third == 0xAC))
+    };
+    let any = next.fold(any, |any, ((first, second), third)| {
+        any | ((*first == 0xE2) & !is_plain(*second, *third))
+    });
+    if !any {
+        return text;
+    }
+    match ComposingNormalizerBorrowed::new_nfc().normalize(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(composed) => composed,
+    }
+}
+
+/// What is written instead of ASCII characters that cannot stand for themselves.
+pub type References = [Option<&'static str>; 128];
+
+/// The table of some characters.
+pub const fn references<const N: usize>(of: [(u8, &'static str); N]) -> References {
+    let mut references = [None; 128];
+    let mut at = 0;
+    while at < N {
+        let (byte, reference) = of[at];
+        references[byte as usize] = Some(reference);
+        at += 1;
+    }
+    references
+}
+
+/// How JSON writes the characters of a text that a document may contain (RFC 8259 section 7), as
+/// `serde_json` does.
+pub static JSON: References =
+    references([(b'"', "\\\""), (b'\\', "\\\\"), (b'\n', "\\n"), (b'\r', "\\r"), (b'\t', "\\t")]);
+
+/// The same in a `script` element, which nothing in it may end.
+pub static JSON_IN_SCRIPT: References = {
+    let mut references = JSON;
+    references[b'<' as usize] = Some("\\u003c");
+    references[b'>' as usize] = Some("\\u003e");
+    references
+};
+
+/// The text with some ASCII characters replaced.
+pub fn escaped(text: &str, references: &References) -> String {
+    let mut escaped = String::with_capacity(text.len() + text.len() / 4);
+    let mut from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if let Some(Some(reference)) = references.get(usize::from(byte)) {
+            escaped.push_str(&text[from..at]);
+            escaped.push_str(reference);
+            from = at + 1;
+        }
+    }
+    escaped.push_str(&text[from..]);
+    escaped
+}
+
+/// What stands for a posting's content while a library writes what is around it: a character that
+/// no document may contain. The content is most of what there is to write, and libraries copy it
+/// again and again.
+pub const STAND_IN: &str = "\u{1}";
+/// The same in JSON.
+pub const STAND_IN_JSON: &str = "\\u0001";
+
+/// Puts the content in its place, after and before what stands around it there. What has no such
+/// place is left as it is.
+pub fn filled(text: &str, (begin, stand_in, end): (&str, &str, &str), content: &str) -> String {
+    match text.split_once(&[begin, stand_in, end].concat()) {
+        Some((before, after)) => [before, begin, content, end, after].concat(),
+        None => text.to_owned(),
+    }
+}
+
 /// One line: white space collapsed, nothing that is not allowed, no turn of direction.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     let mut between = false;
     for c in text.chars() {
         // A no-break space is meant to stay.
-        if c.is_whitespace() && !matches!(c, '\u{A0}' | '\u{202F}') {
+        if !c.is_ascii_graphic() && c.is_whitespace() && !matches!(c, '\u{A0}' | '\u{202F}') {
             between = true;
-        } else if is_allowed(c) && !turns_direction(c) {
+        } else if c.is_ascii_graphic() || (is_allowed(c) && !turns_direction(c)) {
             if between && !line.is_empty() {
                 line.push(' ');
             }
@@ -437,6 +522,22 @@ mod tests {
             prop_assert!(slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b)));
             prop_assert!(!slug.starts_with('.') && !slug.ends_with('.'));
             prop_assert_eq!(super::slug(&slug), slug.clone());
+        }
+
+        #[test]
+        fn a_composed_text_is_what_unicode_says(text in "[a-zé\u{300}\u{1100}\u{1161} ’«»€\u{2000}-\u{2130}]*", any in any::<String>()) {
+            for text in [text, any] {
+                let composed_by_unicode = ComposingNormalizerBorrowed::new_nfc().normalize(&text).into_owned();
+                prop_assert_eq!(composed(text), composed_by_unicode);
+            }
+        }
+
+        #[test]
+        fn json_is_what_serde_writes(text in any::<String>().prop_map(|text| allowed(&text).into_owned())) {
+            prop_assert_eq!(format!("\"{}\"", escaped(&text, &JSON)), serde_json::to_string(&text).unwrap());
+            let inner = escaped(&text, &JSON_IN_SCRIPT);
+            prop_assert!(!inner.contains(['<', '>']));
+            prop_assert_eq!(serde_json::from_str::<String>(&format!("\"{inner}\"")).unwrap(), text);
         }
 
         #[test]

@@ -215,7 +215,7 @@ enum Run {
 }
 
 /// How many postings are rendered before what became of them is written: so much is held in memory.
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 
 /// The files that others are assembled from: the feeds of everything, and the calendar.
 struct Assembled {
@@ -247,13 +247,26 @@ impl Assembled {
         self.assembly.is_some() && !self.last.as_ref().is_some_and(|last| last.has(key))
     }
 
-    /// Adds a part that was rendered, or else that of the last version.
-    fn add(&mut self, key: Key, part: Option<&str>) -> std::io::Result<()> {
-        match (&mut self.assembly, part, &self.last) {
-            (Some(assembly), Some(part), _) => assembly.add(key, part.as_bytes()),
-            (Some(assembly), None, Some(last)) => assembly.copy(key, last),
-            _ => Ok(()),
+    /// Adds parts that were rendered, or else those of the last version.
+    fn add<'p>(
+        &mut self,
+        parts: impl IntoIterator<Item = (Key, Option<&'p str>)>,
+    ) -> std::io::Result<()> {
+        let Some(assembly) = &mut self.assembly else { return Ok(()) };
+        let mut kept = Vec::new();
+        for (key, part) in parts {
+            match (part, &self.last) {
+                (Some(part), last) => {
+                    if let Some(last) = last {
+                        assembly.copy(&std::mem::take(&mut kept), last)?;
+                    }
+                    assembly.add(key, part.as_bytes())?;
+                }
+                (None, Some(_)) => kept.push(key),
+                (None, None) => {}
+            }
         }
+        self.last.as_ref().map_or(Ok(()), |last| assembly.copy(&kept, last))
     }
 
     /// Puts the file in its place. Its parts can be read afterwards.
@@ -343,9 +356,8 @@ impl Press<'_> {
         if !failed.is_empty() {
             return Ok(Run::Failed(failed));
         }
-        for (at, key) in events {
-            calendar.add(key, texts.get(&at).map(String::as_str)).map_err(temporary)?;
-        }
+        let parts = events.iter().map(|(at, key)| (*key, texts.get(at).map(String::as_str)));
+        calendar.add(parts).map_err(temporary)?;
         calendar.finish(&publication)?;
         let feeds: Vec<Parts> =
             feeds.into_iter().map(|feed| feed.finish(&publication)).collect::<Result<_>>()?;
@@ -394,13 +406,13 @@ impl Press<'_> {
     /// Writes a batch of postings into the feeds of everything.
     fn add(&self, feeds: &mut [Assembled], batch: &[Fresh]) -> Result<()> {
         feeds.par_iter_mut().enumerate().try_for_each(|(format, feed)| {
-            for Fresh { at, rendered } in batch {
-                let outline = self.edition.outlines.get(*at).filter(|outline| outline.is_open());
-                let (Some(outline), Ok(rendered)) = (outline, rendered) else { continue };
+            let parts = batch.iter().filter_map(|Fresh { at, rendered }| {
+                let outline = self.edition.outlines.get(*at).filter(|outline| outline.is_open())?;
+                let rendered = rendered.as_ref().ok()?;
                 let part = rendered.as_ref().and_then(|rendered| rendered.parts.get(format));
-                feed.add(outline.key, part.map(String::as_str)).map_err(temporary)?;
-            }
-            Ok(())
+                Some((outline.key, part.map(String::as_str)))
+            });
+            feed.add(parts).map_err(temporary)
         })
     }
 
@@ -423,11 +435,9 @@ impl Press<'_> {
                 }
                 let frame = feed.frame(format).map_err(temporary)?;
                 let mut assembly = publication.assemble(&path, key, frame).map_err(refused)?;
-                for at in &feed.members {
-                    if let Some(outline) = edition.outlines.get(*at) {
-                        assembly.copy(outline.key, parts).map_err(temporary)?;
-                    }
-                }
+                let members = feed.members.iter().filter_map(|at| edition.outlines.get(*at));
+                let keys: Vec<Key> = members.map(|outline| outline.key).collect();
+                assembly.copy(&keys, parts).map_err(temporary)?;
                 publication.finish_assembly(assembly, false).map_err(refused)?;
             }
             self.list(publication, feed)

@@ -7,6 +7,7 @@ use atom_syndication::extension::{Extension, ExtensionMap};
 
 use super::{Entry, Feed, Frame, GENERATOR};
 use crate::site::Site;
+use crate::text;
 
 /// The namespace of `complete`.
 pub const HISTORY: &str = "http://purl.org/syndication/history/1.0";
@@ -29,13 +30,24 @@ pub fn frame(feed: &Feed<'_>) -> Result<Frame, String> {
 /// When the library cannot write it.
 pub fn part(of: &Entry, site: &Site) -> Result<String, String> {
     let alone = atom::Feed { entries: vec![entry(of, site)], ..atom::Feed::default() };
-    super::cut(&write(&alone)?, ENTRY)
+    let part = super::cut(&write(&alone)?, ENTRY)?;
+    let content = text::escaped(&of.content, &REFERENCES);
+    Ok(text::filled(&part, (">", text::STAND_IN, "</content>"), &content))
 }
 
 /// How an entry begins and ends.
 const ENTRY: (&str, &str) = ("<entry>", "</entry>");
 /// What stands between entries.
 const SEPARATOR: &str = "\n  ";
+
+/// How the library writes characters in a text.
+static REFERENCES: text::References = text::references([
+    (b'<', "&lt;"),
+    (b'>', "&gt;"),
+    (b'&', "&amp;"),
+    (b'\'', "&apos;"),
+    (b'"', "&quot;"),
+]);
 
 fn write(document: &atom::Feed) -> Result<String, String> {
     let config = atom::WriteConfig { write_document_declaration: true, indent_size: Some(2) };
@@ -92,7 +104,7 @@ fn person(name: &str) -> atom::Person {
 fn entry(entry: &Entry, site: &Site) -> atom::Entry {
     let view = &entry.view;
     atom::Entry {
-        title: text(&view.title),
+        title: plain(&view.title),
         id: view.id.clone(),
         updated: view.updated.fixed_offset(),
         published: view.published.map(|published| published.fixed_offset()),
@@ -113,9 +125,9 @@ fn entry(entry: &Entry, site: &Site) -> atom::Entry {
             mime_type: Some("text/html".to_owned()),
             ..atom::Link::default()
         }],
-        summary: (!view.summary.is_empty()).then(|| text(&view.summary)),
+        summary: (!view.summary.is_empty()).then(|| plain(&view.summary)),
         content: Some(atom::Content {
-            value: Some(entry.content.clone()),
+            value: Some(text::STAND_IN.to_owned()),
             content_type: Some("html".to_owned()),
             lang: view.language.clone(),
             ..atom::Content::default()
@@ -129,7 +141,7 @@ fn entry(entry: &Entry, site: &Site) -> atom::Entry {
 }
 
 /// Plain text; where a reader could take it for HTML, as HTML: not every reader looks at the type.
-fn text(text: &str) -> atom::Text {
+fn plain(text: &str) -> atom::Text {
     let is_tag = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
     if text.split('<').skip(1).any(is_tag) || text.split('&').skip(1).any(is_reference) {
         atom::Text::html(html_escape::encode_text(text))

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Entry, Feed, Frame};
 use crate::posting::Moment;
 use crate::posting::moment::rfc3339;
+use crate::text;
 
 /// What stands around the items of a feed.
 ///
@@ -29,7 +30,9 @@ pub fn frame(feed: &Feed<'_>) -> Result<Frame, String> {
 pub fn part(of: &Entry) -> Result<String, String> {
     let text = serde_json::to_string_pretty(&item(of)).map_err(|error| error.to_string())?;
     // The text of a value has no line breaks of its own.
-    Ok(text.replace('\n', "\n    "))
+    let part = text.replace('\n', "\n    ");
+    let content = text::escaped(&of.content, &text::JSON);
+    Ok(text::filled(&part, ("\"", text::STAND_IN_JSON, "\""), &content))
 }
 
 /// The top level of a feed.
@@ -137,7 +140,7 @@ fn item(entry: &Entry) -> Item<'_> {
         id: &view.id,
         url: &view.url,
         title: &view.title,
-        content_html: &entry.content,
+        content_html: text::STAND_IN,
         summary: &view.summary,
         date_published: rfc3339(&entry.published()),
         date_modified: rfc3339(&view.updated),

@@ -3,6 +3,7 @@
 //! A posting's entry is the same in every feed. Each format writes it once, as a part, and what
 //! stands around the parts of one feed, as a frame: a feed is its frame with its parts.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::{Moment, Posting};
 use crate::site::{Facet, Site};
 use crate::templates::{self, Templates};
+use crate::text;
 use crate::view::View;
 
 pub mod atom;
@@ -205,6 +207,10 @@ impl Entry {
             // RFC 4287 and JSON Feed want something to read.
             content = format!("<p>{}</p>", html_escape::encode_text(&view.title));
         }
+        // A template of the site's own can say anything.
+        if let Cow::Owned(allowed) = text::allowed(&content) {
+            content = allowed;
+        }
         let authors = view
             .employer
             .clone()
@@ -325,5 +331,39 @@ fn changed(outline: &Outline<'_>, now: DateTime<Utc>, rules: &Rules) -> Option<D
         }
         State::Upcoming => None,
         _ => lifecycle::left(outline.posting, now, rules),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use atom_syndication as atom;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::posting::parse::tests::posting;
+
+    proptest! {
+        #[test]
+        fn the_content_is_read_back_as_it_was(
+            content in r#"x([<>&'"\\é\n \t]|\]\]>|&amp;|[a-z]){1,60}x"#,
+        ) {
+            let site = Site::parse("title: T\nurl: https://jobs.example.org/\n").unwrap();
+            let catalog = Catalog::new(&site.language, None).unwrap();
+            let view = View::new(&posting("title: A"), &site, &catalog);
+            let entry =
+                Entry { view, content, authors: vec!["E".to_owned()], categories: Vec::new() };
+            let head = r#"<feed xmlns="http://www.w3.org/2005/Atom">"#;
+            let part = Format::Atom.part(&entry, &site).unwrap();
+            let feed: atom::Feed = format!("{head}{part}</feed>").parse().unwrap();
+            let read = feed.entries[0].content().and_then(atom::Content::value);
+            prop_assert_eq!(read, Some(entry.content.as_str()));
+            let head = r#"<rss version="2.0" xmlns:content="http://purl.org/rss/1.0/modules/content/"><channel>"#;
+            let part = Format::Rss.part(&entry, &site).unwrap();
+            let feed: ::rss::Channel = format!("{head}{part}</channel></rss>").parse().unwrap();
+            prop_assert_eq!(feed.items[0].content(), Some(entry.content.as_str()));
+            let part = Format::Json.part(&entry, &site).unwrap();
+            let item: serde_json::Value = serde_json::from_str(&part).unwrap();
+            prop_assert_eq!(item["content_html"].as_str(), Some(entry.content.as_str()));
+        }
     }
 }

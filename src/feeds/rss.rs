@@ -9,6 +9,7 @@ use rss::extension::{Extension, ExtensionMap};
 use super::atom::{HISTORY, TERMS};
 use super::{Entry, Feed, Frame, GENERATOR};
 use crate::site::Site;
+use crate::text;
 
 /// What stands around the items of a feed.
 ///
@@ -31,7 +32,10 @@ pub fn frame(feed: &Feed<'_>) -> Result<Frame, String> {
 /// When the library cannot write it.
 pub fn part(of: &Entry, site: &Site) -> Result<String, String> {
     let alone = rss::Channel { items: vec![item(of, site)], ..rss::Channel::default() };
-    super::cut(&write(&alone)?, ITEM)
+    let part = super::cut(&write(&alone)?, ITEM)?;
+    // The end of a section of CDATA cannot stand in one.
+    let content = of.content.replace("]]>", "]]]]><![CDATA[>");
+    Ok(text::filled(&part, ("<![CDATA[", text::STAND_IN, "]]>"), &content))
 }
 
 /// How an item begins and ends.
@@ -100,7 +104,7 @@ fn item(entry: &Entry, site: &Site) -> rss::Item {
         link: Some(view.url.clone()),
         // The profile: an item's description is HTML, unlike its title.
         description: Some(html_escape::encode_text(summary).into_owned()),
-        content: Some(entry.content.clone()),
+        content: Some(text::STAND_IN.to_owned()),
         categories: entry
             .categories
             .iter()

@@ -101,7 +101,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// How long to wait for another process that writes: the plan for a million recipients is one
 /// transaction.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The ledger of one site.
 pub struct Ledger {

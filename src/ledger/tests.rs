@@ -513,7 +513,7 @@ fn a_message_that_lost_a_part_is_in_nobodys_way() {
         let mut ledger = Ledger::open(folder.path()).unwrap();
         let ids = plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
         let message = b"own:COMMON:own".to_vec();
-        for (id, ranges) in [(ids[0], Vec::from([4..10])), (ids[1], Vec::new())] {
+        for (id, ranges) in [(ids[0], vec![4..10; 1]), (ids[1], Vec::new())] {
             let (message_id, shared) = (format!("<{id}@y>"), shared(&message, ranges));
             let sending = Mark::Sending { message_id, message: message.clone(), shared };
             ledger.mark(&[(id, sending)], NOW).unwrap();

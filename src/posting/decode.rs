@@ -36,6 +36,9 @@ pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) 
         );
         return None;
     }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Some(printable(Source::new(path.clone(), text), diagnostics));
+    }
     let mut text = String::with_capacity(bytes.len());
     let mut first_bad = None;
     for chunk in bytes.utf8_chunks() {

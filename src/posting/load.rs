@@ -246,7 +246,7 @@ impl Files<'_> {
         if let Some(parsed) = self.known.parsed(path, key, bytes) {
             return (parsed, None);
         }
-        let parsed = parse::parse(self.site, path, bytes);
+        let parsed = parse::parse(self.site, path, bytes, key);
         let kept = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
         (parsed, kept)
     }

@@ -168,18 +168,19 @@ comrak::create_formatter!(SafeFormatter, {
 /// section 13.3, "escaping a string").
 fn write_escaped(output: &mut impl Write, text: &str, attribute: bool) -> std::fmt::Result {
     let mut from = 0;
-    for (at, found) in text.match_indices(['&', '<', '>', '"', '\u{A0}']) {
-        let reference = match found {
-            "&" => "&amp;",
-            "<" => "&lt;",
-            ">" => "&gt;",
-            "\"" if attribute => "&quot;",
-            "\"" => continue,
-            _ => "&nbsp;",
+    for (at, byte) in text.bytes().enumerate() {
+        let (reference, length) = match byte {
+            b'&' => ("&amp;", 1),
+            b'<' => ("&lt;", 1),
+            b'>' => ("&gt;", 1),
+            b'"' if attribute => ("&quot;", 1),
+            // A no-break space, U+00A0.
+            0xC2 if text.as_bytes().get(at + 1) == Some(&0xA0) => ("&nbsp;", 2),
+            _ => continue,
         };
         output.write_str(&text[from..at])?;
         output.write_str(reference)?;
-        from = at + found.len();
+        from = at + length;
     }
     output.write_str(&text[from..])
 }
@@ -292,7 +293,7 @@ pub fn is_too_deep(markdown: &str) -> bool {
         line.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len()
     };
     let suspicious = markdown.bytes().filter(|byte| *byte == b'<').count() > MAX_DEPTH
-        || markdown.lines().any(|line| marks(line) > MAX_DEPTH);
+        || markdown.lines().any(|line| line.len() > MAX_DEPTH && marks(line) > MAX_DEPTH);
     suspicious && {
         let (arena, options) = (Arena::new(), options());
         let root = comrak::parse_document(&arena, markdown, &options);
@@ -430,7 +431,9 @@ fn summary<'a>(root: &'a AstNode<'a>, max: usize) -> String {
             break;
         }
     }
-    text::shortened(&text::one_line(&words), max)
+    // More than will be left of it, whatever space there is between the words.
+    let end = words.char_indices().nth(max * 2).map_or(words.len(), |(at, _)| at);
+    text::shortened(&text::one_line(&words[..end]), max)
 }
 
 /// The first heading's text.

@@ -41,8 +41,9 @@ impl Parsed {
     }
 }
 
-/// Reads one file. `path` is the file's path from the site's folder, with forward slashes.
-pub fn parse(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
+/// Reads one file. `path` is the file's path from the site's folder, with forward slashes, and `key`
+/// that of its bytes.
+pub fn parse(site: &Site, path: &str, bytes: &[u8], key: Key) -> Parsed {
     let path: Arc<str> = path.into();
     let mut diagnostics = Vec::new();
     let Some(source) = decode::decode(&path, bytes, &mut diagnostics) else {
@@ -62,7 +63,7 @@ pub fn parse(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
     let mut reader = Reader {
         site,
         source: &source,
-        file: Key::of(bytes),
+        file: key,
         is_verbatim,
         diagnostics,
         values: BTreeMap::new(),
@@ -780,11 +781,15 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn read(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
+        parse(site, path, bytes, Key::of(bytes))
+    }
+
     /// A posting for other modules' tests, from the lines of its front matter.
     pub(crate) fn posting(yaml: &str) -> Posting {
         let site = Site::parse("title: T\nurl: https://jobs.example.org/\n").unwrap();
         let text = format!("---\n{yaml}\n---\ntext\n");
-        let parsed = parse(&site, "content/postings/a.md", text.as_bytes());
+        let parsed = read(&site, "content/postings/a.md", text.as_bytes());
         parsed.posting.unwrap_or_else(|| panic!("{:#?}", parsed.diagnostics))
     }
 
@@ -815,9 +820,9 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn no_file_panics(bytes in any::<Vec<u8>>()) {
-            parse(&site(), "content/postings/a.md", &bytes);
+            read(&site(), "content/postings/a.md", &bytes);
             let fenced = [b"---\n", &bytes[..], b"\n---\n", &bytes[..]].concat();
-            parse(&site(), "content/postings/a.md", &fenced);
+            read(&site(), "content/postings/a.md", &fenced);
         }
 
         /// Whatever stands under a key, the posting is understood or an error says why not; and what
@@ -829,7 +834,7 @@ pub(crate) mod tests {
             name in "[a-z]{1,5}",
         ) {
             let text = format!("---\nopens: 2021-08-01\n{key}: {value}\n---\n");
-            let parsed = parse(&site(), &format!("content/postings/{name}.md"), text.as_bytes());
+            let parsed = read(&site(), &format!("content/postings/{name}.md"), text.as_bytes());
             let errors = parsed.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
             prop_assert_eq!(parsed.posting.is_none(), errors > 0);
             prop_assert!(parsed.diagnostics.iter().all(|d| d.help.is_some() && !d.human("").is_empty()));

@@ -93,6 +93,13 @@ pub fn save<T: Serialize>(path: &Path, value: &T) {
     let _ = write();
 }
 
+/// Removes a cache, because what it says is about to be otherwise.
+pub fn forget(path: &Path) {
+    // Where there is none there is nothing to remove, and where nothing can be removed, nothing can
+    // be written either.
+    let _ = fs::remove_file(path);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

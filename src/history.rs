@@ -13,17 +13,23 @@ use crate::posting::moment::YEARS;
 /// When each file below a folder last changed, by its path from there, up to a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
-    /// The commit, in hexadecimal digits, and the folder's path in the work tree.
-    at: Option<(String, String)>,
+    head: Head,
     /// Of every file that ever was there, in seconds since 1970. A commit that was made with a
     /// clock far off may be followed by one that seems to be older: the latest counts.
     times: HashMap<String, i64>,
     /// The files that are there in the commit.
     present: HashSet<String>,
-    /// Where a shallow clone ends.
-    boundary: Vec<String>,
     /// Whether the clone is shallow and some files' last change lies before its beginning.
     pub truncated: bool,
+}
+
+/// Up to where a history is known: while this is the same, it tells the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The commit, in hexadecimal digits, and the folder's path in the work tree.
+    at: Option<(String, String)>,
+    /// Where a shallow clone ends.
+    boundary: Vec<String>,
 }
 
 /// Git objects that cannot be read.
@@ -48,9 +54,9 @@ impl History {
         DateTime::from_timestamp(*time, 0)
     }
 
-    /// Up to which commit, and of which folder.
-    pub fn at(&self) -> Option<&(String, String)> {
-        self.at.as_ref()
+    /// Up to where it is known.
+    pub fn head(&self) -> &Head {
+        &self.head
     }
 
     /// Reads the history of the files that `HEAD` has below a folder. A folder outside of any
@@ -62,29 +68,55 @@ impl History {
     /// # Errors
     /// When there is a repository that cannot be read.
     pub fn read(folder: &Path, before: Option<Self>) -> Result<Self, Error> {
-        let folder = folder.canonicalize().map_err(Error::new)?;
-        let Some(mut repository) = repository(&folder)? else { return Ok(Self::default()) };
-        repository.object_cache_size(OBJECT_CACHE);
-        let prefix = path_in(&repository, &folder);
-        let head = repository.head().map_err(Error::new)?.id().map(gix::Id::detach);
-        let (Some(prefix), Some(head)) = (prefix, head) else { return Ok(Self::default()) };
-        let shallow = repository.shallow_commits().map_err(Error::new)?;
-        let boundary: Vec<String> =
-            shallow.iter().flat_map(|ids| ids.iter().map(ToString::to_string)).collect();
-        let at = Some((head.to_string(), prefix.to_string_lossy().into_owned()));
-        let walk = Walk { repository: &repository, prefix: &prefix };
+        let Some(mut place) = Place::of(folder)? else { return Ok(Self::default()) };
+        place.repository.object_cache_size(OBJECT_CACHE);
+        let walk = Walk { repository: &place.repository, prefix: &place.prefix };
+        let (head, commit) = (place.head, place.commit);
         // A history that was rewritten, or of another folder, tells nothing.
-        let before = before.filter(|before| before.boundary == boundary).and_then(|before| {
-            let (commit, folder) = before.at.clone()?;
-            let commit = gix::ObjectId::from_hex(commit.as_bytes()).ok()?;
-            (Some(&folder) == at.as_ref().map(|(_, folder)| folder) && walk.leads_to(head, commit))
-                .then_some((before, commit))
-        });
+        let before =
+            before.filter(|before| before.head.boundary == head.boundary).and_then(|before| {
+                let (hex, folder) = before.head.at.clone()?;
+                let known = gix::ObjectId::from_hex(hex.as_bytes()).ok()?;
+                (Some(&folder) == head.at.as_ref().map(|(_, folder)| folder)
+                    && walk.leads_to(commit, known))
+                .then_some((before, known))
+            });
         match before {
-            Some((before, _)) if before.at == at => Ok(before),
-            Some((before, commit)) => walk.run(head, at, boundary, before.times, Some(commit)),
-            None => walk.run(head, at, boundary, HashMap::new(), None),
+            Some((before, _)) if before.head == head => Ok(before),
+            Some((before, known)) => walk.run(commit, head, before.times, Some(known)),
+            None => walk.run(commit, head, HashMap::new(), None),
         }
+    }
+}
+
+/// Up to where the history of a folder is to be read now.
+///
+/// # Errors
+/// When there is a repository that cannot be read.
+pub fn head(folder: &Path) -> Result<Head, Error> {
+    Ok(Place::of(folder)?.map(|place| place.head).unwrap_or_default())
+}
+
+/// A folder in a repository with a commit.
+struct Place {
+    repository: gix::Repository,
+    /// The folder's path in the work tree.
+    prefix: PathBuf,
+    commit: gix::ObjectId,
+    head: Head,
+}
+
+impl Place {
+    fn of(folder: &Path) -> Result<Option<Self>, Error> {
+        let folder = folder.canonicalize().map_err(Error::new)?;
+        let Some(repository) = repository(&folder)? else { return Ok(None) };
+        let prefix = path_in(&repository, &folder);
+        let commit = repository.head().map_err(Error::new)?.id().map(gix::Id::detach);
+        let (Some(prefix), Some(commit)) = (prefix, commit) else { return Ok(None) };
+        let shallow = repository.shallow_commits().map_err(Error::new)?;
+        let boundary = shallow.iter().flat_map(|ids| ids.iter().map(ToString::to_string)).collect();
+        let at = Some((commit.to_string(), prefix.to_string_lossy().into_owned()));
+        Ok(Some(Self { repository, prefix, commit, head: Head { at, boundary } }))
     }
 }
 
@@ -138,17 +170,16 @@ impl Walk<'_> {
     /// Adds what the commits up to `head` changed, but for those up to `known`.
     fn run(
         &self,
-        head: gix::ObjectId,
-        at: Option<(String, String)>,
-        boundary: Vec<String>,
+        commit: gix::ObjectId,
+        head: Head,
         mut times: HashMap<String, i64>,
         known: Option<gix::ObjectId>,
     ) -> Result<History, Error> {
         let commits =
-            self.repository.rev_walk([head]).with_hidden(known).all().map_err(Error::new)?;
+            self.repository.rev_walk([commit]).with_hidden(known).all().map_err(Error::new)?;
         for commit in commits {
             let commit = commit.map_err(Error::new)?;
-            if boundary.contains(&commit.id.to_string()) {
+            if head.boundary.contains(&commit.id.to_string()) {
                 // Its parents are not here, so what it changed is not known.
                 continue;
             }
@@ -163,10 +194,10 @@ impl Walk<'_> {
             }
         }
         let present: HashSet<String> =
-            self.changes(None, self.folder(head)?)?.into_iter().collect();
+            self.changes(None, self.folder(commit)?)?.into_iter().collect();
         let truncated =
-            !boundary.is_empty() && present.iter().any(|path| !times.contains_key(path));
-        Ok(History { at, times, present, boundary, truncated })
+            !head.boundary.is_empty() && present.iter().any(|path| !times.contains_key(path));
+        Ok(History { head, times, present, truncated })
     }
 
     /// The paths in which a commit differs from all of its parents.

@@ -99,6 +99,18 @@ impl<'a> Outline<'a> {
     }
 }
 
+/// The first instant after `now` at which something that is published of a posting may be said in
+/// another way, if its file does not change: it opens, closes, or is no longer offered as a job.
+/// Beside that, lists count the days.
+pub fn next_change(posting: &Posting, site: &Site, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let rules = Rules::of(site);
+    let offered = job_posting::offered_until(posting, view::updated(posting, site), site);
+    let ends = [posting.closes.map(|closes| closes.end(rules.zone)), Some(offered)];
+    let opens = posting.opens.map(|opens| opens.start(rules.zone));
+    let closing = lifecycle::closing(posting, &rules);
+    ends.into_iter().chain([opens, closing]).flatten().filter(|at| *at > now).min()
+}
+
 /// The values of all facets of a posting; values that make no address are left out.
 pub fn categories(posting: &Posting) -> Vec<Category> {
     let mut categories: Vec<Category> = Vec::new();
@@ -146,4 +158,67 @@ impl Teams {
 fn team<'o>(outline: &'o Outline<'_>) -> Option<&'o str> {
     let of = outline.categories.iter().find(|category| category.facet == Facet::Team);
     of.map(|category| category.term.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{NaiveDate, TimeDelta};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::posting::parse::tests::posting;
+
+    fn moment() -> impl Strategy<Value = String> {
+        (1_u32..=28, 0_u32..24, any::<bool>()).prop_map(|(day, hour, is_day)| {
+            let time = if is_day { String::new() } else { format!("T{hour:02}:30:00Z") };
+            format!("2021-06-{day:02}{time}")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_changes_before_it_is_said_to(
+            opens in proptest::option::of(moment()),
+            closes in proptest::option::of(moment()),
+            updated in proptest::option::of(moment()),
+            stale in proptest::option::of(0_u32..10),
+            state in prop::sample::select(vec!["", "filled: true", "open: false", "status: draft"]),
+            hours in 0_i64..24 * 30,
+            later in 0.0_f64..1.0,
+        ) {
+            let stale = stale.map(|days| format!("stale_after_days: {days}\n")).unwrap_or_default();
+            let site =
+                format!("title: T\nurl: https://jobs.example.org/\ntimezone: Europe/Paris\n{stale}");
+            let site = Site::parse(&site).unwrap();
+            let mut yaml = format!("title: A\n{state}");
+            for (key, value) in [("opens", opens), ("closes", closes), ("updated", updated)] {
+                yaml.extend(value.map(|value| format!("\n{key}: {value}")));
+            }
+            let day = NaiveDate::from_ymd_opt(2021, 6, 1).unwrap();
+            let now = day.and_hms_opt(0, 0, 0).unwrap().and_utc() + TimeDelta::hours(hours);
+            let said = |now: DateTime<Utc>| {
+                let mut posting = posting(&yaml);
+                let to_come = posting.forget_what_is_to_come(now, site.timezone);
+                let next = next_change(&posting, &site, now);
+                let until = to_come.into_iter().chain(next).min();
+                let outline = Outline::new(&posting, &site, now, &Key::of(b""));
+                let outline = outline.map(|outline| Outline { days_left: None, ..outline });
+                let rules = Rules::of(&site);
+                let others = (
+                    lifecycle::contradictions(&posting, now, &rules),
+                    lifecycle::left(&posting, now, &rules),
+                );
+                (format!("{outline:?} {others:?}"), until)
+            };
+            let (before, until) = said(now);
+            // Any instant before the change, the last one among them.
+            let end = until.unwrap_or(now + TimeDelta::days(1000));
+            let length = (end - now).num_seconds();
+            #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+            let some = now + TimeDelta::seconds((length as f64 * later) as i64);
+            for instant in [some, end - TimeDelta::seconds(1), end - TimeDelta::nanoseconds(1)] {
+                prop_assert_eq!(&said(instant.max(now)).0, &before, "{} {}", now, instant);
+            }
+        }
+    }
 }

@@ -15,6 +15,7 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
@@ -257,6 +258,32 @@ impl Assembly {
     }
 }
 
+/// Whether the folder holds all that the last build left there, and as it left it.
+///
+/// # Errors
+/// When another build is at work, or the file system refuses.
+pub fn is_as_left(out: &Path, last: &Record) -> Result<bool, Error> {
+    let _lock = match lock(out) {
+        Err(Error::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(false);
+        }
+        locked => locked?,
+    };
+    let folder = Folder { out };
+    Ok(last.files.contains_key(MANIFEST)
+        && last.files.par_iter().all(|(path, made)| folder.looks(path, made)))
+}
+
+/// The folder itself is the lock: nothing in it is touched for it.
+fn lock(out: &Path) -> Result<File, Error> {
+    let lock = File::open(out).map_err(failed(out))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(out.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(out)(error)),
+    }
+}
+
 /// A build at work in the output folder.
 pub struct Publication<'a> {
     folder: Folder<'a>,
@@ -295,13 +322,7 @@ impl<'a> Publication<'a> {
         last: &'a Record,
     ) -> Result<Self, Error> {
         fs::create_dir_all(out).map_err(failed(out))?;
-        // The folder itself is the lock: nothing in it is touched for it.
-        let lock = File::open(out).map_err(failed(out))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Locked(out.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(failed(out)(error)),
-        }
+        let lock = lock(out)?;
         let folder = Folder { out };
         let is_new = fs::read_dir(out).map_err(failed(out))?.next().is_none();
         // The record is that of the last build when the list of files is the one that it left.

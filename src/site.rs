@@ -358,6 +358,12 @@ pub struct Layout {
     pub root: PathBuf,
 }
 
+/// What tells a folder from others.
+fn key_of(folder: &Path) -> Key {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    Key::of(absolute.as_os_str().as_encoded_bytes())
+}
+
 impl Layout {
     /// The settings.
     pub fn settings(&self) -> PathBuf {
@@ -391,9 +397,12 @@ impl Layout {
 
     /// What was written into an output folder, and from what.
     pub fn record(&self, out: &Path) -> PathBuf {
-        let out = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
-        let key = Key::of(out.as_os_str().as_encoded_bytes());
-        self.cache(&format!("output-{}", key.name()))
+        self.cache(&format!("output-{}", key_of(out).name()))
+    }
+
+    /// For how long what was written into an output folder is what a build would write.
+    pub fn standing(&self, out: &Path) -> PathBuf {
+        self.cache(&format!("standing-{}", key_of(out).name()))
     }
 
     /// The mailing list: where the settings say, or beside them.

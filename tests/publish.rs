@@ -221,6 +221,14 @@ fn caches_and_threads_change_nothing() {
     is_the_same_without_caches(&site, now, "filled, moved, broken");
     is_the_same_without_caches(&site, "--now=2021-09-05T12:00:00Z", "another day");
     is_the_same_without_caches(&site, now, "back again");
+    // What is so for a while is not asked twice, and what time changes is seen at once.
+    site.posting("p01.md", "title: At noon\nopens: 2021-08-01\ncloses: 2021-08-31T12:00:00Z");
+    site.posting("p02.md", "title: At one\nopens: 2021-08-31T13:00:00Z\ncloses: 2021-10-01");
+    site.posting("p09.md", "title: To come\nopens: 2021-08-01\nupdated: 2021-08-31T14:00:00Z");
+    for time in ["11:00", "11:59", "12:00", "13:00", "13:30", "12:59", "14:00", "22:00", "11:00"] {
+        is_the_same_without_caches(&site, &format!("--now=2021-08-31T{time}:00Z"), time);
+        is_the_same_without_caches(&site, &format!("--now=2021-08-31T{time}:01Z"), time);
+    }
     // Whoever changes what we wrote finds it as it was.
     fs::write(site.path("out/postings/p10.html"), "tampered").unwrap();
     fs::write(site.path("out/feed.atom"), "tampered").unwrap();

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use chrono::{DateTime, Utc};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{Failure, Opened, Outcome, Result, Shell, configuration, outcome, temporary};
@@ -15,8 +17,10 @@ use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
 use crate::edition::{self, Edition, FileOf, Means, Rendered, list_path};
 use crate::feeds::{Feed, Format, Frame};
-use crate::outline::Outline;
-use crate::posting::Posting;
+use crate::history;
+use crate::outline::{Outline, next_change};
+use crate::posting::load::Loaded;
+use crate::posting::{Moment, Posting};
 use crate::publish::{self, Assembly, Changes, Parts, Publication, Record};
 use crate::site::Site;
 use crate::websub;
@@ -36,9 +40,39 @@ pub(super) struct Built {
     pub(super) outcome: Outcome,
     /// What was done, on one line.
     pub(super) line: String,
-    pub(super) postings: Vec<Posting>,
+    /// Nothing where they did not have to be understood.
+    pub(super) postings: Option<Vec<Posting>>,
     /// The feeds that changed.
     pub(super) changed: Vec<Url>,
+}
+
+/// What a build found, for the next one: while nothing changes that it was made from, and the time
+/// is one at which all of it is still so, another build would find the same.
+#[derive(Serialize, Deserialize)]
+struct Standing {
+    input: Key,
+    /// When it was made, and when it may be otherwise for the first time.
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+    open: usize,
+    feeds: usize,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Standing {
+    fn holds(&self, input: Option<Key>, now: DateTime<Utc>) -> bool {
+        Some(self.input) == input && (self.from..self.until).contains(&now)
+    }
+
+    /// Until when what is published now stays as it is.
+    fn until(opened: &Opened, loaded: &Loaded) -> DateTime<Utc> {
+        let (site, now) = (&opened.site, opened.now);
+        let changes = loaded.postings.par_iter().filter_map(|p| next_change(p, site, now)).min();
+        // Lists count the days.
+        let today = Moment::Day(now.with_timezone(&site.timezone).date_naive());
+        let tomorrow = today.end(site.timezone);
+        changes.into_iter().chain(loaded.until).fold(tomorrow, DateTime::min)
+    }
 }
 
 /// Builds a site that is open already.
@@ -49,9 +83,25 @@ pub(super) fn build(
     strict: bool,
 ) -> Result<Built> {
     let out = out.unwrap_or_else(|| opened.layout.out());
-    let record = opened.layout.record(&out);
-    let (loaded, last) = rayon::join(|| opened.postings(), || Record::load(&record));
-    let mut loaded = loaded?;
+    let (record, standing) = (opened.layout.record(&out), opened.layout.standing(&out));
+    let (files, last) = rayon::join(|| opened.files(), || Record::load(&record));
+    let files = files?;
+    // Without git's answer there is a warning, but nothing to compare it with.
+    let history = history::head(&opened.layout.postings()).ok();
+    let input = history.map(|head| {
+        let head = format!("{head:?}");
+        Key::join([opened.key.bytes(), files.key().bytes(), head.as_bytes()])
+    });
+    refuse_private(opened, &out)?;
+    let still = cache::load(&standing).filter(|last: &Standing| last.holds(input, opened.now));
+    if let Some(last_time) = still.filter(|_| !strict)
+        && publish::is_as_left(&out, &last).map_err(refused)?
+    {
+        std::mem::forget((files, last));
+        let Standing { open, feeds, diagnostics, .. } = last_time;
+        return Ok(report(shell, opened, &Changes::default(), (open, feeds), &diagnostics));
+    }
+    let mut loaded = opened.as_of_now(opened.understand(files));
     opened.remember(&mut loaded);
     let valid = outcome(&loaded.diagnostics, true) == Outcome::Done;
     if strict && !valid {
@@ -60,20 +110,29 @@ pub(super) fn build(
         return Ok(Built {
             outcome: Outcome::Attention,
             line: format!("nothing was published: {tally}; see `crieur check`"),
-            postings: loaded.postings,
+            postings: Some(loaded.postings),
             changed: Vec::new(),
         });
     }
-    refuse_private(opened, &out)?;
+    let until = Standing::until(opened, &loaded);
+    // A run that is killed from here on must not leave an answer to another question.
+    cache::forget(&standing);
     let published = publish_all(opened, &loaded.postings, &out, &last)?;
+    std::mem::forget(last);
+    let mut diagnostics = loaded.diagnostics;
+    diagnostics.extend(published.diagnostics);
+    let Published { changes, open, feeds, .. } = published;
     if let Some(done) = &published.record {
         cache::save(&record, done);
     }
-    std::mem::forget(last);
-    loaded.diagnostics.extend(published.diagnostics);
-    let changes = published.changes;
+    // What is somebody else's may be gone the next time.
+    if let Some(input) = input.filter(|_| changes.foreign.is_empty()) {
+        let from = opened.now;
+        let diagnostics = diagnostics.clone();
+        cache::save(&standing, &Standing { input, from, until, open, feeds, diagnostics });
+    }
     for (path, why) in &changes.foreign {
-        loaded.diagnostics.push(
+        diagnostics.push(
             Diagnostic::new(
                 Severity::Error,
                 Code::ForeignFile,
@@ -83,13 +142,22 @@ pub(super) fn build(
             .help("move it out of the way, or build into another folder"),
         );
     }
-    shell.report(&loaded.diagnostics);
-    let tally = Tally::of(&loaded.diagnostics);
-    let mut line = format!(
-        "published {} in {}",
-        plural(published.open, "open posting"),
-        plural(published.feeds, "feed"),
-    );
+    let built = report(shell, opened, &changes, (open, feeds), &diagnostics);
+    Ok(Built { postings: Some(loaded.postings), ..built })
+}
+
+/// Says what was published and what changed.
+fn report(
+    shell: &Shell,
+    opened: &Opened,
+    changes: &Changes,
+    (open, feeds): (usize, usize),
+    diagnostics: &[Diagnostic],
+) -> Built {
+    shell.report(diagnostics);
+    let tally = Tally::of(diagnostics);
+    let mut line =
+        format!("published {} in {}", plural(open, "open posting"), plural(feeds, "feed"));
     line.push_str(&match (changes.written.len(), changes.removed.len()) {
         (0, 0) => ": nothing changed".to_owned(),
         (written, 0) => format!(": {} written", plural(written, "file")),
@@ -102,17 +170,13 @@ pub(super) fn build(
         let extension = path.rsplit('.').next().unwrap_or_default();
         Format::ALL.iter().any(|format| format.extension() == extension)
     };
-    Ok(Built {
-        outcome: outcome(&loaded.diagnostics, false),
+    let feeds = changes.written.iter().filter(is_feed);
+    Built {
+        outcome: outcome(diagnostics, false),
         line,
-        postings: loaded.postings,
-        changed: changes
-            .written
-            .iter()
-            .filter(is_feed)
-            .map(|path| opened.site.address(path))
-            .collect(),
-    })
+        postings: None,
+        changed: feeds.map(|path| opened.site.address(path)).collect(),
+    }
 }
 
 /// Tells the hub which feeds changed. One that cannot be reached delays its subscribers, who poll

@@ -16,7 +16,7 @@ use crate::catalog::Catalog;
 use crate::cli::{Cli, Color, Command, Global, LogFormat};
 use crate::clock::Now;
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally};
-use crate::posting::Moment;
+use crate::posting::files::Files;
 use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Known, Loaded};
 use crate::posting::moment::rfc3339;
@@ -350,15 +350,45 @@ fn own_templates(layout: &Layout) -> anyhow::Result<BTreeMap<String, String>> {
 impl Opened {
     /// Reads the postings, with what time has made untrue in them.
     fn postings(&self) -> Result<Loaded> {
-        let mut loaded = self.postings_at_any_time()?;
-        let zone = self.site.timezone;
-        for posting in &mut loaded.postings {
-            // What has not happened yet is nobody's last change, and no day of publication.
-            posting.updated = posting.updated.filter(|at| at.start(zone) <= self.now);
-            posting.named_day =
-                posting.named_day.filter(|day| Moment::Day(*day).start(zone) <= self.now);
+        Ok(self.as_of_now(self.understand(self.files()?)))
+    }
+
+    /// The same, for who looks at many days.
+    fn postings_at_any_time(&self) -> Result<Loaded> {
+        Ok(self.understand(self.files()?))
+    }
+
+    /// Reads the files of the postings.
+    fn files(&self) -> Result<Files> {
+        Files::read(&self.layout)
+            .with_context(|| {
+                format!(
+                    "cannot read the folder of postings, `{}`",
+                    self.layout.root.join(POSTINGS).display()
+                )
+            })
+            .map_err(Failure::Configuration)
+    }
+
+    fn understand(&self, files: Files) -> Loaded {
+        let known = cache::load(&self.known()).filter(|known: &Known| known.is_for(self.key));
+        let known = known.unwrap_or(Known::new(self.key));
+        let mut loaded = load::load(&self.layout, &self.site, files, known);
+        let rules = Rules::of(&self.site);
+        for posting in &loaded.postings {
+            loaded.diagnostics.extend(lifecycle::contradictions(posting, self.now, &rules));
         }
-        Ok(loaded)
+        loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));
+        loaded
+    }
+
+    /// Leaves out what has not happened yet.
+    fn as_of_now(&self, mut loaded: Loaded) -> Loaded {
+        let (now, zone) = (self.now, self.site.timezone);
+        let forgotten =
+            loaded.postings.iter_mut().filter_map(|p| p.forget_what_is_to_come(now, zone));
+        loaded.until = forgotten.min();
+        loaded
     }
 
     /// Where it is kept what files mean.
@@ -371,26 +401,6 @@ impl Opened {
         if let Some(known) = loaded.learned.take() {
             cache::save(&self.known(), &known);
         }
-    }
-
-    /// The same, for who looks at many days.
-    fn postings_at_any_time(&self) -> Result<Loaded> {
-        let known = cache::load(&self.known()).filter(|known: &Known| known.is_for(self.key));
-        let mut loaded =
-            load::load(&self.layout, &self.site, known.unwrap_or(Known::new(self.key)))
-                .with_context(|| {
-                    format!(
-                        "cannot read the folder of postings, `{}`",
-                        self.layout.root.join(POSTINGS).display()
-                    )
-                })
-                .map_err(Failure::Configuration)?;
-        let rules = Rules::of(&self.site);
-        for posting in &loaded.postings {
-            loaded.diagnostics.extend(lifecycle::contradictions(posting, self.now, &rules));
-        }
-        loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(loaded)
     }
 }
 

@@ -8,7 +8,11 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
     let nobody_in_particular = cli::Remind { dry_run: false, recipient: Vec::new() };
     match build::build(shell, &opened, arguments.out.clone(), false) {
         Ok(built) => {
-            let reminded = remind::remind(shell, &opened, &built.postings, &nobody_in_particular);
+            let postings = match built.postings {
+                Some(postings) => postings,
+                None => opened.postings()?.postings,
+            };
+            let reminded = remind::remind(shell, &opened, &postings, &nobody_in_particular);
             match &reminded {
                 Ok((_, line)) => shell.say(&format!("{}; {line}", built.line)),
                 Err(_) => shell.say(&built.line),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 mod decode;
+pub mod files;
 pub mod front_matter;
 pub mod lifecycle;
 pub mod load;
@@ -142,6 +143,21 @@ impl Posting {
             .or(self.committed)
             .or_else(|| self.published(zone))
             .unwrap_or_else(|| since.and_time(NaiveTime::MIN).and_utc())
+    }
+
+    /// Leaves out what has not happened yet: that is nobody's last change, and no day of publication.
+    /// Returns when some of it will have, if there is any.
+    pub fn forget_what_is_to_come(
+        &mut self,
+        now: DateTime<Utc>,
+        zone: chrono_tz::Tz,
+    ) -> Option<DateTime<Utc>> {
+        let day = self.named_day.map(Moment::Day);
+        let to_come = [self.updated, day].into_iter().flatten().map(|moment| moment.start(zone));
+        let first = to_come.filter(|start| *start > now).min();
+        self.updated = self.updated.filter(|at| at.start(zone) <= now);
+        self.named_day = self.named_day.filter(|day| Moment::Day(*day).start(zone) <= now);
+        first
     }
 
     /// The values of a facet that the posting has.

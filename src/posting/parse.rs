@@ -771,7 +771,7 @@ impl Reader<'_> {
 fn stem(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
     match name.rsplit_once('.') {
-        Some((stem, extension)) if super::load::is_markdown(extension) => stem,
+        Some((stem, extension)) if super::files::is_markdown(extension) => stem,
         _ => name,
     }
 }

@@ -1,0 +1,292 @@
+//! Finds and reads the files of a site's postings: every file is read or named in a diagnostic, and
+//! none stops the others. Nothing is understood here.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use walkdir::{DirEntry, WalkDir};
+
+use super::front_matter;
+use crate::cache::Key;
+use crate::diagnostics::{Code, Diagnostic, Severity};
+use crate::site::{Layout, POSTINGS};
+
+/// The largest file that is read as a posting, in bytes. A long posting has 20,000.
+pub const MAX_SIZE: u64 = 1 << 20;
+/// How deep folders may stand in each other.
+const MAX_FOLDERS: usize = 32;
+
+/// The files of a site's postings, in path order.
+#[derive(Debug)]
+pub struct Files {
+    pub(super) found: Vec<Found>,
+}
+
+/// One file. `Err` with what keeps it from being read, or why it is none of a posting.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// From the site's folder, with forward slashes.
+    pub(super) path: Arc<str>,
+    pub(super) contents: Result<Contents, Box<Diagnostic>>,
+}
+
+/// What is in a file.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) bytes: Vec<u8>,
+    /// The key of the bytes.
+    pub(super) key: Key,
+    /// What is wrong with the file's name.
+    pub(super) misnamed: Option<Diagnostic>,
+}
+
+/// Whether a file's extension is that of Markdown.
+pub fn is_markdown(extension: &str) -> bool {
+    ["md", "markdown", "mdown", "mkd"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+impl Files {
+    /// Reads all files in the folder of postings.
+    ///
+    /// # Errors
+    /// When the folder is not there or cannot be listed. A folder that vanished must not look like a
+    /// site without postings.
+    pub fn read(layout: &Layout) -> io::Result<Self> {
+        let folder = layout.postings();
+        let inside = folder.canonicalize()?;
+        std::fs::read_dir(&folder)?;
+        let root = layout.root.canonicalize()?;
+        let entries: Vec<_> = WalkDir::new(&inside)
+            .max_depth(MAX_FOLDERS)
+            .sort_by_file_name()
+            .into_iter()
+            // Hidden files and folders are those of other programs: trash, version control.
+            .filter_entry(|entry| {
+                entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
+            })
+            .collect();
+        let folder = Folder { layout, folder: inside, root };
+        let mut found: Vec<Found> =
+            entries.into_par_iter().filter_map(|entry| folder.read(entry)).collect();
+        // Folders are walked by name, which is nearly the order of paths already.
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self { found })
+    }
+
+    /// Changes with everything that was found.
+    pub fn key(&self) -> Key {
+        let said: Vec<String> = self
+            .found
+            .iter()
+            .filter_map(|found| found.contents.as_ref().err())
+            .map(|problem| format!("{problem:?}"))
+            .collect();
+        let contents = self.found.iter().filter_map(|found| {
+            let contents = found.contents.as_ref().ok()?;
+            Some([found.path.as_bytes(), contents.key.bytes()])
+        });
+        Key::join(contents.flatten().chain(said.iter().map(String::as_bytes)))
+    }
+}
+
+struct Folder<'a> {
+    layout: &'a Layout,
+    folder: PathBuf,
+    root: PathBuf,
+}
+
+impl Folder<'_> {
+    /// Reads one entry of the folder; `None` for folders and for what is nobody's business.
+    fn read(&self, entry: walkdir::Result<DirEntry>) -> Option<Found> {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = self.name(error.path().unwrap_or(&self.folder));
+                let message = match error.io_error() {
+                    Some(io) => format!("cannot be read: {io}"),
+                    None => format!("cannot be read: {error}"),
+                };
+                return Some(problem(
+                    path,
+                    Severity::Error,
+                    Code::Unreadable,
+                    message,
+                    "check the file's permissions",
+                ));
+            }
+        };
+        let path = self.name(entry.path());
+        let name = entry.file_name().to_string_lossy();
+        if entry.file_type().is_dir() {
+            let message = format!("folders stand in each other more than {MAX_FOLDERS} deep");
+            let help = "move the folder up";
+            return (entry.depth() == MAX_FOLDERS)
+                .then(|| problem(path, Severity::Error, Code::Unreadable, message, help));
+        }
+        if entry.path_is_symlink()
+            && let Some(problem) = self.follow(&path, entry.path())
+        {
+            return Some(problem);
+        }
+        let opened = match open(&entry) {
+            Ok(Some(opened)) => Ok(opened),
+            Ok(None) => {
+                let message = "is not a file and was ignored";
+                return Some(problem(
+                    path,
+                    Severity::Note,
+                    Code::IgnoredFile,
+                    message,
+                    "only files are postings",
+                ));
+            }
+            Err(error) => Err(error),
+        };
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
+        let markdown = is_markdown(extension);
+        if is_left_over(&name) || (markdown && is_about_the_folder(stem)) {
+            let message = "was ignored: its name is not that of a posting";
+            return Some(problem(
+                path,
+                Severity::Note,
+                Code::IgnoredFile,
+                message,
+                "nothing, unless it should be a posting",
+            ));
+        }
+        let (file, size) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Some(unreadable(path, &error)),
+        };
+        if size > MAX_SIZE {
+            if !markdown && !extension.is_empty() {
+                return Some(ignored(path));
+            }
+            let message = format!("the file has {size} bytes; a posting has at most {MAX_SIZE}");
+            return Some(problem(
+                path,
+                Severity::Error,
+                Code::TooLarge,
+                message,
+                "shorten it, and link to what is long",
+            ));
+        }
+        let bytes = match read_at_most(file, size, MAX_SIZE) {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(unreadable(path, &error)),
+        };
+        if !markdown
+            && !extension.is_empty()
+            && !front_matter::begins_with_fence(&String::from_utf8_lossy(&bytes))
+        {
+            return Some(ignored(path));
+        }
+        let misnamed = (!markdown).then(|| {
+            let message = "the file's name does not end in `.md`";
+            Diagnostic::new(Severity::Warning, Code::FileName, path.clone(), message)
+                .help(format!("rename it to `{name}.md`"))
+        });
+        let contents = Contents { key: Key::of(&bytes), bytes, misnamed };
+        Some(Found { path, contents: Ok(contents) })
+    }
+
+    fn name(&self, path: &Path) -> Arc<str> {
+        let below = path.strip_prefix(&self.folder).unwrap_or(path);
+        self.layout.relative(&self.layout.root.join(POSTINGS).join(below))
+    }
+
+    /// A symbolic link may lead to a file inside of the site, nowhere else.
+    fn follow(&self, path: &Arc<str>, link: &Path) -> Option<Found> {
+        match link.canonicalize() {
+            Ok(target) if !target.starts_with(&self.root) => {
+                let message = "the symbolic link leads out of the site and was not followed";
+                Some(problem(
+                    path.clone(),
+                    Severity::Error,
+                    Code::OutsideSite,
+                    message,
+                    "put the file itself here",
+                ))
+            }
+            Ok(target) if target.is_dir() => {
+                let message = "the symbolic link leads to a folder and was not followed";
+                Some(problem(
+                    path.clone(),
+                    Severity::Note,
+                    Code::IgnoredFile,
+                    message,
+                    "put the folder itself here",
+                ))
+            }
+            Ok(_) => None,
+            Err(error) => Some(unreadable(path.clone(), &error)),
+        }
+    }
+}
+
+/// Opens a file, and says how large it is; nothing else is opened: whoever opens a pipe waits for
+/// its other end.
+fn open(entry: &DirEntry) -> io::Result<Option<(File, u64)>> {
+    if !entry.file_type().is_file() && !std::fs::metadata(entry.path())?.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(entry.path())?;
+    let size = file.metadata()?.len();
+    Ok(Some((file, size)))
+}
+
+fn read_at_most(file: File, usual: u64, max: u64) -> io::Result<Vec<u8>> {
+    // One more than there should be: then one look is enough to see the end.
+    let mut bytes = Vec::with_capacity(usize::try_from(usual).unwrap_or(0) + 1);
+    // The file may grow while it is read.
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What editors and version control leave behind: copies that would announce a posting twice.
+fn is_left_over(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    (name.starts_with('#') && name.ends_with('#'))
+        || [".bak", ".orig", ".rej", ".swp", ".swo", ".tmp", ".old", "~"]
+            .iter()
+            .any(|end| lower.ends_with(end))
+}
+
+/// Files that generators and forges read, not people.
+fn is_about_the_folder(stem: &str) -> bool {
+    stem.eq_ignore_ascii_case("readme") || stem.starts_with('_')
+}
+
+fn problem(
+    path: Arc<str>,
+    severity: Severity,
+    code: Code,
+    message: impl Into<String>,
+    help: &str,
+) -> Found {
+    let diagnostic = Diagnostic::new(severity, code, path.clone(), message).help(help);
+    Found { path, contents: Err(Box::new(diagnostic)) }
+}
+
+fn ignored(path: Arc<str>) -> Found {
+    problem(
+        path,
+        Severity::Note,
+        Code::IgnoredFile,
+        "was ignored: it is not a Markdown file",
+        "name it `….md` if it is a posting",
+    )
+}
+
+fn unreadable(path: Arc<str>, error: &io::Error) -> Found {
+    problem(
+        path,
+        Severity::Error,
+        Code::Unreadable,
+        format!("cannot be read: {error}"),
+        "check that the file is there and its permissions",
+    )
+}

@@ -95,20 +95,23 @@ impl<'a> Edition<'a> {
             .filter_map(|posting| Outline::new(posting, site, now, &key))
             .collect();
         let feeds = feeds::feeds(site, &outlines, catalog, now);
-        let mut paths: BTreeSet<String> = ["404.html", "sitemap.xml", "feeds.opml"]
-            .into_iter()
-            .chain([calendar::CLOSING_DATES])
+        let paths = ["404.html", "sitemap.xml", "feeds.opml", calendar::CLOSING_DATES].into_iter();
+        let mut paths: Vec<String> = paths
             .chain(templates::STATIC.iter().map(|(name, _)| *name))
             .map(str::to_owned)
             .collect();
         for feed in &feeds {
-            paths.insert(list_path(feed));
+            paths.push(list_path(feed));
             paths.extend(Format::ALL.map(|format| feed.file(format)));
         }
-        for outline in &outlines {
-            paths.insert(page_path(&outline.posting.slug));
-            paths.extend(outline.calendar.map(|_| calendar::event_path(&outline.posting.slug)));
-        }
+        paths.par_extend(outlines.par_iter().flat_map_iter(|outline| {
+            let slug = &outline.posting.slug;
+            let event = outline.calendar.map(|_| calendar::event_path(slug));
+            event.into_iter().chain([page_path(slug)])
+        }));
+        // A set is made at once of what is in order.
+        paths.par_sort_unstable();
+        let paths: BTreeSet<String> = paths.into_iter().collect();
         let teams = Teams::new(&outlines);
         let mut edition = Self {
             means,

@@ -439,14 +439,16 @@ impl<'a> Publication<'a> {
             return Ok(());
         }
         self.sweep()?;
-        let theirs = |path: &&String| {
-            !self.is_new
-                && !self.is_ours(path)
-                && fs::symlink_metadata(self.folder.out.join(path)).is_ok()
-        };
-        let planned = self.planned.iter().filter(|path| !theirs(path));
-        let files: BTreeSet<&String> = planned.chain(self.ours()).collect();
-        self.folder.write_manifest(files)?;
+        // What was ours is on the list already.
+        let new: Vec<&String> =
+            self.planned.par_iter().filter(|path| !self.is_ours(path)).collect();
+        if !self.is_last || !new.is_empty() {
+            let theirs = |path: &&&String| {
+                !self.is_new && fs::symlink_metadata(self.folder.out.join(path)).is_ok()
+            };
+            let new = new.iter().filter(|path| !theirs(path)).copied();
+            self.folder.write_manifest(new.chain(self.ours()).collect())?;
+        }
         progress.announced = true;
         Ok(())
     }
@@ -523,9 +525,13 @@ impl<'a> Publication<'a> {
                 return Ok((std::mem::take(&mut progress.changes), None));
             }
         }
-        let mut stale: Vec<&String> =
-            self.ours().filter(|path| !self.planned.contains(*path)).collect();
-        stale.sort();
+        let mut stale: Vec<&String> = Vec::new();
+        // Whether there are others cannot be told by their number alone.
+        let kept = self.planned.par_iter().filter(|path| self.is_ours(path)).count();
+        if kept < self.ours().count() {
+            stale.extend(self.ours().filter(|path| !self.planned.contains(*path)));
+            stale.sort();
+        }
         for path in stale {
             self.announce()?;
             if self.folder.remove(path)? {
@@ -535,8 +541,18 @@ impl<'a> Publication<'a> {
         let mut progress = self.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
         progress.changes.written.sort();
         progress.changes.foreign.sort();
-        let metadata = self.folder.write_manifest(progress.files.keys().collect())?;
-        let made = Made { key: Key::of(b"manifest"), stamp: Stamp::of(&metadata) };
+        // The list is as it was when nothing was added to it and nothing is missing.
+        let unlisted = |path: &String| !self.last.files.contains_key(path);
+        let is_as_before = self.is_last
+            && progress.files.len() + 1 == self.last.files.len()
+            && !progress.files.par_iter().any(|(path, _)| unlisted(path));
+        let made = match self.last.files.get(MANIFEST).filter(|_| is_as_before) {
+            Some(made) if self.folder.looks(MANIFEST, made) => *made,
+            _ => {
+                let metadata = self.folder.write_manifest(progress.files.keys().collect())?;
+                Made { key: Key::of(b"manifest"), stamp: Stamp::of(&metadata) }
+            }
+        };
         progress.files.insert(MANIFEST.to_owned(), made);
         let record = Record { files: progress.files, parts: progress.parts };
         Ok((progress.changes, Some(record)))

@@ -102,9 +102,10 @@ pub(super) fn build(
         return Ok(report(shell, opened, &Changes::default(), (open, feeds), &diagnostics));
     }
     let mut loaded = opened.as_of_now(opened.understand(files));
-    opened.remember(&mut loaded);
+    let learned = loaded.learned.take();
     let valid = outcome(&loaded.diagnostics, true) == Outcome::Done;
     if strict && !valid {
+        opened.remember(learned);
         shell.report(&loaded.diagnostics);
         let tally = Tally::of(&loaded.diagnostics);
         return Ok(Built {
@@ -117,7 +118,9 @@ pub(super) fn build(
     let until = Standing::until(opened, &loaded);
     // A run that is killed from here on must not leave an answer to another question.
     cache::forget(&standing);
-    let published = publish_all(opened, &loaded.postings, &out, &last)?;
+    let publish = || publish_all(opened, &loaded.postings, &out, &last);
+    let (published, ()) = rayon::join(publish, || opened.remember(learned));
+    let published = published?;
     std::mem::forget(last);
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(published.diagnostics);
@@ -424,7 +427,7 @@ impl Press<'_> {
         calendar.add(parts).map_err(temporary)?;
         calendar.finish(&publication)?;
         let feeds: Vec<Parts> =
-            feeds.into_iter().map(|feed| feed.finish(&publication)).collect::<Result<_>>()?;
+            feeds.into_par_iter().map(|feed| feed.finish(&publication)).collect::<Result<_>>()?;
         self.lists(&publication, everything, by_facet, &feeds)?;
         let (changes, record) = publication.finish().map_err(refused)?;
         Ok(Run::Done(changes, record))
@@ -489,25 +492,41 @@ impl Press<'_> {
         by_facet: &[Feed<'_>],
         parts: &[Parts],
     ) -> Result<()> {
+        let (by_facet, whole) = rayon::join(
+            || by_facet.par_iter().try_for_each(|feed| self.by_facet(publication, feed, parts)),
+            || self.whole(publication, everything),
+        );
+        by_facet.and(whole)
+    }
+
+    /// Writes the feeds of one value of a facet, and its page.
+    fn by_facet(
+        &self,
+        publication: &Publication<'_>,
+        feed: &Feed<'_>,
+        parts: &[Parts],
+    ) -> Result<()> {
         let edition = self.edition;
-        by_facet.par_iter().try_for_each(|feed| -> Result<()> {
-            let key = edition.feed_key(feed);
-            for (format, parts) in Format::ALL.into_iter().zip(parts) {
-                let path = feed.file(format);
-                if publication.is_current(&path, key) {
-                    continue;
-                }
-                let frame = feed.frame(format).map_err(temporary)?;
-                let mut assembly = publication.assemble(&path, key, frame).map_err(refused)?;
-                let members = feed.members.iter().filter_map(|at| edition.outlines.get(*at));
-                let keys: Vec<Key> = members.map(|outline| outline.key).collect();
-                assembly.copy(&keys, parts).map_err(temporary)?;
-                publication.finish_assembly(assembly, false).map_err(refused)?;
+        let key = edition.feed_key(feed);
+        for (format, parts) in Format::ALL.into_iter().zip(parts) {
+            let path = feed.file(format);
+            if publication.is_current(&path, key) {
+                continue;
             }
-            self.list(publication, feed)
-        })?;
+            let frame = feed.frame(format).map_err(temporary)?;
+            let mut assembly = publication.assemble(&path, key, frame).map_err(refused)?;
+            let members = feed.members.iter().filter_map(|at| edition.outlines.get(*at));
+            let keys: Vec<Key> = members.map(|outline| outline.key).collect();
+            assembly.copy(&keys, parts).map_err(temporary)?;
+            publication.finish_assembly(assembly, false).map_err(refused)?;
+        }
+        self.list(publication, feed)
+    }
+
+    /// Writes the front page, and what belongs to the site as a whole.
+    fn whole(&self, publication: &Publication<'_>, everything: &Feed<'_>) -> Result<()> {
         self.list(publication, everything)?;
-        let whole = edition.whole().map_err(|error| match error {
+        let whole = self.edition.whole().map_err(|error| match error {
             edition::Error::Template(error) => configuration(error),
             edition::Error::Feed(error) => temporary(error),
         })?;

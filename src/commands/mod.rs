@@ -397,8 +397,8 @@ impl Opened {
     }
 
     /// Keeps what was learned. Whoever only looks at a site leaves nothing behind.
-    fn remember(&self, loaded: &mut Loaded) {
-        if let Some(known) = loaded.learned.take() {
+    fn remember(&self, learned: Option<Known>) {
+        if let Some(known) = learned {
             cache::save(&self.known(), &known);
         }
     }

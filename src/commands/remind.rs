@@ -33,7 +33,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Remind) -> Result {
     let opened = shell.site()?;
     let mut loaded = opened.postings()?;
     if !arguments.dry_run {
-        opened.remember(&mut loaded);
+        opened.remember(loaded.learned.take());
     }
     shell.report(&loaded.diagnostics);
     let outcome = outcome(&loaded.diagnostics, false);

@@ -68,7 +68,7 @@ impl Files {
                 entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
             })
             .collect();
-        let folder = Folder { layout, folder: inside, root };
+        let folder = Folder { layout, inside, root };
         let mut found: Vec<Found> =
             entries.into_par_iter().filter_map(|entry| folder.read(entry)).collect();
         // Folders are walked by name, which is nearly the order of paths already.
@@ -94,7 +94,9 @@ impl Files {
 
 struct Folder<'a> {
     layout: &'a Layout,
-    folder: PathBuf,
+    /// Where the folder really is.
+    inside: PathBuf,
+    /// Where the site really is.
     root: PathBuf,
 }
 
@@ -104,7 +106,7 @@ impl Folder<'_> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let path = self.name(error.path().unwrap_or(&self.folder));
+                let path = self.name(error.path().unwrap_or(&self.inside));
                 let message = match error.io_error() {
                     Some(io) => format!("cannot be read: {io}"),
                     None => format!("cannot be read: {error}"),
@@ -194,7 +196,7 @@ impl Folder<'_> {
     }
 
     fn name(&self, path: &Path) -> Arc<str> {
-        let below = path.strip_prefix(&self.folder).unwrap_or(path);
+        let below = path.strip_prefix(&self.inside).unwrap_or(path);
         self.layout.relative(&self.layout.root.join(POSTINGS).join(below))
     }
 

@@ -110,13 +110,12 @@ fn understand(site: &Site, Found { path, contents }: Found, known: &Known) -> Re
             return Read { path, parsed, learned: None };
         }
     };
-    let (mut parsed, learned) = match known.parsed(&path, key, &bytes) {
-        Some(parsed) => (parsed, None),
-        None => {
-            let parsed = parse::parse(site, &path, &bytes, key);
-            let kept = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
-            (parsed, kept)
-        }
+    let (mut parsed, learned) = if let Some(parsed) = known.parsed(&path, key, &bytes) {
+        (parsed, None)
+    } else {
+        let parsed = parse::parse(site, &path, &bytes, key);
+        let kept = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
+        (parsed, kept)
     };
     parsed.diagnostics.splice(0..0, misnamed);
     Read { path, parsed, learned }

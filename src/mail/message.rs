@@ -136,17 +136,20 @@ const GAPS: [&str; 2] =
     ["https://gap.invalid/?a=0&b=9f3c61d2", "https://gap.invalid/?a=1&b=77e0b5a4"];
 
 impl Text {
-    fn new(rendered: &str, gap: &str) -> Result<Self, Error> {
-        let written: Vec<String> = rendered.split(gap).map(str::to_owned).collect();
+    /// A text with a gap wherever this stands in it.
+    fn new(rendered: &str, gap: Option<&str>) -> Result<Self, Error> {
+        let written: Vec<String> = match gap {
+            Some(gap) => rendered.split(gap).map(str::to_owned).collect(),
+            None => vec![rendered.to_owned()],
+        };
         let encoded: Vec<_> = written.iter().map(|text| encoded(text)).collect::<Result<_, _>>()?;
         let fingerprints = encoded.iter().map(|part| blake3::hash(part).into()).collect();
         Ok(Self { written, encoded, fingerprints })
     }
 
-    /// A text without a gap.
-    fn whole(text: String) -> Result<Self, Error> {
-        // Nobody else is told the same.
-        Ok(Self { encoded: vec![encoded(&text)?], written: vec![text], fingerprints: Vec::new() })
+    /// The same, where nobody else is told it.
+    fn alone(self) -> Self {
+        Self { fingerprints: Vec::new(), ..self }
     }
 
     /// What is in the message of everybody who is told this, and is worth being kept once.
@@ -286,7 +289,8 @@ impl<'a> Composer<'a> {
             if !same {
                 // The template makes something else of the address: nobody can share it.
                 let own = self.render(shown, digest, ways.best(), catalog, templates)?;
-                return Ok(Arc::new(own));
+                let (plain, html) = (own.plain.alone(), own.html.alone());
+                return Ok(Arc::new(Letter { plain, html, ..own }));
             }
         }
         let letter = Arc::new(letter);
@@ -396,13 +400,10 @@ impl<'a> Composer<'a> {
         };
         let plain = templates.render("digest.txt", &context)?;
         let html = templates.render("digest.html", &context)?;
-        let gap = GAPS.contains(&address);
-        let (plain, html) = if gap {
-            let escaped = html_escape::encode_quoted_attribute(address);
-            (Text::new(&plain, address)?, Text::new(&html, &escaped)?)
-        } else {
-            (Text::whole(plain)?, Text::whole(html)?)
-        };
+        let escaped = html_escape::encode_quoted_attribute(address);
+        let gap = |gap| Some(gap).filter(|_| GAPS.contains(&address));
+        let plain = Text::new(&plain, gap(address))?;
+        let html = Text::new(&html, gap(&escaped))?;
         Ok(Letter { subject, plain, html })
     }
 
@@ -548,7 +549,43 @@ pub fn subject(digest: &Digest<'_>, catalog: &Catalog) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::posting::parse::tests::posting;
+
+    /// With a page to unsubscribe at, or without one: what all are told is most of a message.
+    #[test]
+    fn messages_have_most_in_common() {
+        let (site, catalog) =
+            ("title: T\nurl: https://jobs.example.org/\nmail: { from: a@example.org }", "fr");
+        let catalog = Arc::new(Catalog::new(&catalog.parse().unwrap(), None).unwrap());
+        let templates = Templates::new(&BTreeMap::new(), catalog.clone()).unwrap();
+        let posting = posting("title: A\ncloses: 2021-09-03");
+        let item = Item {
+            posting: &posting,
+            section: Section::Closing,
+            stage: Some(3),
+            days_left: Some(3),
+        };
+        for page in ["", "\nunsubscribe: { url: https://jobs.example.org/unsubscribe }"] {
+            let site = Site::parse(&format!("{site}{page}\n")).unwrap();
+            let composer = Composer::new(&site, None, b"secret", DateTime::UNIX_EPOCH);
+            let messages = ["a", "b"].map(|name| {
+                let recipient = Recipient::new(format!("{name}@example.org"));
+                let day = NaiveDate::default();
+                let digest = Digest { recipient: &recipient, day, items: vec![item.clone()] };
+                composer.compose(&digest, &catalog, &templates).unwrap()
+            });
+            let [first, second] = messages.each_ref().map(Composed::shared);
+            let fingerprints = |shared: &[Shared]| -> Vec<[u8; 32]> {
+                shared.iter().map(|shared| shared.fingerprint).collect()
+            };
+            assert_eq!(fingerprints(&first), fingerprints(&second));
+            let common: usize = first.iter().map(|shared| shared.range.len()).sum();
+            assert!(common * 2 > messages[0].bytes.len(), "{common}{page}");
+        }
+    }
 
     proptest::proptest! {
         /// Whatever stands around an address, it is read back, and no line is too long.
@@ -558,7 +595,7 @@ mod tests {
             address in "https://[a-zA-Z0-9é=&?._/-]{0,120}",
         ) {
             let [gap, _] = GAPS;
-            let text = Text::new(&parts.join(gap), gap).unwrap();
+            let text = Text::new(&parts.join(gap), Some(gap)).unwrap();
             let encoded = String::from_utf8(text.with(&address).unwrap()).unwrap();
             proptest::prop_assert!(encoded.split("\r\n").all(|line| line.len() <= 76), "{encoded}");
             let mode = quoted_printable::ParseMode::Strict;

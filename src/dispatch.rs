@@ -9,7 +9,7 @@
 //! on the disk.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Outgoing {
     /// Its id.
     pub message_id: String,
     /// The message, lines ended by CRLF.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<Vec<u8>>,
     /// What other messages have in common with it, from first to last.
     pub shared: Vec<Shared>,
 }

@@ -239,7 +239,7 @@ impl<'a> Jobs<'a> {
                 let Waiting { id, recipient, addressee, content, message } = digest;
                 let (work, until) = if let Some((message_id, bytes)) = message {
                     let (email, day) = (addressee.email, self.today.day());
-                    (Work::Again { email, day, message_id, bytes }, None)
+                    (Work::Again { email, day, message_id, bytes: bytes.into() }, None)
                 } else {
                     let content = self.content(ledger, content)?;
                     let until = content.until;
@@ -368,7 +368,7 @@ enum Work<'a> {
         /// Its id.
         message_id: String,
         /// The message, to the byte.
-        bytes: Vec<u8>,
+        bytes: Arc<Vec<u8>>,
     },
 }
 
@@ -395,9 +395,8 @@ fn outgoing(
             let day = opened.now.with_timezone(&opened.site.timezone).date_naive();
             let digest = Digest { recipient, day, items: content.items.clone() };
             let mail = languages.compose(composer, &digest).map_err(unsendable)?;
-            let shared = mail.shared();
-            let message::Composed { from, to, message_id, bytes, .. } = mail;
-            Ok(Outgoing { from, to, day, message_id, bytes, shared })
+            let message::Composed { from, to, message_id, bytes, shared, .. } = mail;
+            Ok(Outgoing { from, to, day, message_id, bytes: bytes.into(), shared })
         }
     }
 }

@@ -9,6 +9,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -120,7 +121,7 @@ pub enum Mark {
         /// The message's id.
         message_id: String,
         /// The message, to the byte.
-        message: Vec<u8>,
+        message: Arc<Vec<u8>>,
         /// What other messages have in common with it, from first to last.
         shared: Vec<Shared>,
     },

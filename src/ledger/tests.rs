@@ -47,7 +47,7 @@ fn told(ledger: &Ledger, recipient: &str) -> usize {
 }
 
 fn sending() -> Mark {
-    Mark::Sending { message_id: "<x@y>".to_owned(), message: b"text".to_vec(), shared: Vec::new() }
+    Mark::Sending { message_id: "<x@y>".to_owned(), message: b"text".to_vec().into(), shared: Vec::new() }
 }
 
 fn today() -> NaiveDate {
@@ -140,7 +140,7 @@ fn what_messages_have_in_common_is_written_once() {
     for ((id, message), ranges) in ids.iter().zip(&messages).zip(ranges) {
         let shared = shared(message, ranges);
         let (message_id, message) = (format!("<{id}@y>"), message.clone());
-        ledger.mark(&[(*id, Mark::Sending { message_id, message, shared })], NOW).unwrap();
+        ledger.mark(&[(*id, Mark::Sending { message_id, message: message.into(), shared })], NOW).unwrap();
     }
     assert_eq!(count(&ledger, "texts"), 2);
     let read = |ledger: &Ledger| -> Vec<Vec<u8>> {
@@ -164,7 +164,7 @@ fn a_text_is_written_again_after_a_transaction_that_failed() {
     let ids = plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
     let sending = |id| {
         let shared = shared(b"text", vec![0..2, 2..4]);
-        (id, Mark::Sending { message_id: "<x@y>".to_owned(), message: b"text".to_vec(), shared })
+        (id, Mark::Sending { message_id: "<x@y>".to_owned(), message: b"text".to_vec().into(), shared })
     };
     let full = "CREATE TEMP TRIGGER full BEFORE UPDATE OF settled_at ON digests
         BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
@@ -325,7 +325,7 @@ fn who_is_forgotten_is_nowhere_and_never_written_to() {
     let mut ledger = Ledger::open(folder.path()).unwrap();
     let ids = plan(&mut ledger, &[digest("jo@example.org", DAY), digest("b", DAY)], NOW).unwrap();
     let message = b"To: jo@example.org".to_vec();
-    let sending = Mark::Sending { message_id: "<x@y>".to_owned(), message, shared: Vec::new() };
+    let sending = Mark::Sending { message_id: "<x@y>".to_owned(), message: message.into(), shared: Vec::new() };
     ledger.mark(&[(ids[0], sending)], NOW).unwrap();
     ledger.mark(&[(ids[0], Mark::Sent)], NOW).unwrap();
     ledger.suppress("jo@example.org", Reason::Unsubscribed, NOW).unwrap();
@@ -515,7 +515,7 @@ fn a_message_that_lost_a_part_is_in_nobodys_way() {
         let message = b"own:COMMON:own".to_vec();
         for (id, ranges) in [(ids[0], vec![4..10; 1]), (ids[1], Vec::new())] {
             let (message_id, shared) = (format!("<{id}@y>"), shared(&message, ranges));
-            let sending = Mark::Sending { message_id, message: message.clone(), shared };
+            let sending = Mark::Sending { message_id, message: message.clone().into(), shared };
             ledger.mark(&[(id, sending)], NOW).unwrap();
         }
         ledger.connection.execute_batch(damage).unwrap();

@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use lettre::Address;
-use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
-use lettre::message::{Body, Mailbox, Message, MultiPart, SinglePart};
+use lettre::address::Envelope;
+use lettre::message::header::{
+    self, ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue, Headers,
+};
+use lettre::message::{Body, Mailbox, Mailboxes, Message, MultiPart, SinglePart};
 use memchr::memmem;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -45,30 +48,14 @@ pub struct Composed {
     pub to: Address,
     /// The message, lines ended by CRLF.
     pub bytes: Vec<u8>,
+    /// What the messages of others have in common with it, from first to last.
+    pub shared: Vec<Shared>,
     letter: Arc<Letter>,
     /// Where the recipient unsubscribes.
     address: String,
 }
 
 impl Composed {
-    /// What the messages of others have in common with it, from first to last.
-    pub fn shared(&self) -> Vec<Shared> {
-        let Letter { plain, html, .. } = &*self.letter;
-        let mut end = 0;
-        plain
-            .shared()
-            .chain(html.shared())
-            .filter_map(|(part, fingerprint)| {
-                // To look for the whole of it would take longer than to compose the message.
-                let rest = &self.bytes[end..];
-                let mut places = memmem::find_iter(rest, &part[..64]);
-                let start = end + places.find(|place| rest[*place..].starts_with(part))?;
-                end = start + part.len();
-                Some(Shared { range: start..end, fingerprint })
-            })
-            .collect()
-    }
-
     /// Its part in HTML.
     pub fn html(&self) -> String {
         self.letter.html.written.join(&html_escape::encode_quoted_attribute(&self.address))
@@ -120,6 +107,96 @@ struct Letter {
     subject: String,
     plain: Text,
     html: Text,
+    frame: Frame,
+}
+
+/// What stands around what differs in the messages of a letter, in the order of [`Slot`].
+struct Frame(Vec<Vec<u8>>);
+
+/// What differs, as it stands in a message.
+struct Own<'a> {
+    to: &'a str,
+    message_id: &'a str,
+    unsubscribe: &'a str,
+    boundary: &'a str,
+    /// The address to unsubscribe at, encoded for the text and for HTML.
+    addresses: [&'a [u8]; 2],
+}
+
+/// Places in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    To,
+    MessageId,
+    Unsubscribe,
+    Boundary,
+    Plain,
+    Html,
+}
+
+/// What differs, in the order in which it stands in a message.
+const SLOTS: [Slot; 9] = [
+    Slot::To,
+    Slot::MessageId,
+    Slot::Unsubscribe,
+    Slot::Boundary,
+    Slot::Boundary,
+    Slot::Plain,
+    Slot::Boundary,
+    Slot::Html,
+    Slot::Boundary,
+];
+
+/// What stands in a slot while the library puts a message together: as long as the boundaries of
+/// messages, and for everything else what no message contains.
+const BOUNDARY: &str = "=_00000000000000000000000000000000";
+
+impl Slot {
+    fn stand_in(self) -> &'static str {
+        if self == Self::Boundary { BOUNDARY } else { text::STAND_IN }
+    }
+}
+
+impl Frame {
+    /// Takes apart a message that has a stand-in in every slot.
+    fn of(message: &[u8]) -> Result<Self, Error> {
+        let mut rest = message;
+        let mut pieces = Vec::with_capacity(SLOTS.len() + 1);
+        for slot in SLOTS {
+            let stand_in = slot.stand_in().as_bytes();
+            let at = memmem::find(rest, stand_in)
+                .ok_or_else(|| Error::Message(format!("there is no room for {slot:?}")))?;
+            pieces.push(rest[..at].to_vec());
+            rest = &rest[at + stand_in.len()..];
+        }
+        pieces.push(rest.to_vec());
+        Ok(Self(pieces))
+    }
+}
+
+impl Letter {
+    /// The message for one recipient, and what is in those of all.
+    fn message(&self, own: &Own<'_>) -> (Vec<u8>, Vec<Shared>) {
+        let length = |pieces: &[Vec<u8>]| pieces.iter().map(Vec::len).sum::<usize>();
+        let all = [&self.frame.0[..], &self.plain.encoded, &self.html.encoded].map(length);
+        let mut message = Vec::with_capacity(all.iter().sum::<usize>() + 1_000);
+        let mut shared = Vec::new();
+        let mut pieces = self.frame.0.iter();
+        for slot in SLOTS {
+            message.extend(pieces.next().into_iter().flatten());
+            let [plain, html] = own.addresses;
+            match slot {
+                Slot::To => message.extend_from_slice(own.to.as_bytes()),
+                Slot::MessageId => message.extend_from_slice(own.message_id.as_bytes()),
+                Slot::Unsubscribe => message.extend_from_slice(own.unsubscribe.as_bytes()),
+                Slot::Boundary => message.extend_from_slice(own.boundary.as_bytes()),
+                Slot::Plain => self.plain.write(plain, &mut message, &mut shared),
+                Slot::Html => self.html.write(html, &mut message, &mut shared),
+            }
+        }
+        message.extend(pieces.next().into_iter().flatten());
+        (message, shared)
+    }
 }
 
 /// A text with a gap wherever the recipient's own address belongs, and what stands between the gaps,
@@ -152,29 +229,27 @@ impl Text {
         Self { fingerprints: Vec::new(), ..self }
     }
 
-    /// What is in the message of everybody who is told this, and is worth being kept once.
-    fn shared(&self) -> impl Iterator<Item = (&[u8], [u8; 32])> {
-        let parts = self.encoded.iter().map(Vec::as_slice).zip(self.fingerprints.iter().copied());
-        parts.filter(|(part, _)| part.len() >= MIN_SHARED)
-    }
-
-    /// The text for the recipient with this address, encoded.
-    fn with(&self, address: &str) -> Result<Vec<u8>, Error> {
-        let Some((first, rest)) = self.encoded.split_first() else { return Ok(Vec::new()) };
-        let mut whole = first.clone();
-        if rest.is_empty() {
-            return Ok(whole);
-        }
-        let address = encoded(address)?;
-        for part in rest {
-            // Wherever the address begins, it has lines of its own: then it is encoded in the
-            // same way for everybody, and what stands around it is encoded once.
-            for next in [&address, part].into_iter().filter(|next| !next.is_empty()) {
-                soft_break(&mut whole);
-                whole.extend_from_slice(next);
+    /// Adds the text for the recipient with this address, encoded, and which parts of it are in the
+    /// message of everybody who is told this, and worth being kept once.
+    fn write(&self, address: &[u8], message: &mut Vec<u8>, shared: &mut Vec<Shared>) {
+        for (number, part) in self.encoded.iter().enumerate() {
+            if number > 0 && !address.is_empty() {
+                // Wherever the address begins, it has lines of its own: then it is encoded in the
+                // same way for everybody, and what stands around it is encoded once.
+                soft_break(message);
+                message.extend_from_slice(address);
+            }
+            if number > 0 && !part.is_empty() {
+                soft_break(message);
+            }
+            let start = message.len();
+            message.extend_from_slice(part);
+            if let Some(fingerprint) = self.fingerprints.get(number)
+                && part.len() >= MIN_SHARED
+            {
+                shared.push(Shared { range: start..message.len(), fingerprint: *fingerprint });
             }
         }
-        Ok(whole)
     }
 }
 
@@ -261,7 +336,12 @@ impl<'a> Composer<'a> {
         templates: &Templates,
     ) -> Result<Arc<Letter>, Error> {
         let language = catalog.language().to_string();
-        let about = format!("{shown} {} {}", digest.items.len(), digest.recipient.subscribed);
+        let about = format!(
+            "{shown} {} {} {}",
+            digest.items.len(),
+            digest.recipient.subscribed,
+            digest.day
+        );
         // Without a page of their own, everybody unsubscribes at the same address.
         let address = if ways.page.is_some() { "" } else { ways.best() };
         let mut items = Vec::with_capacity(64 * digest.items.len());
@@ -281,14 +361,14 @@ impl<'a> Composer<'a> {
         }
         let gap = |gap| if ways.page.is_some() { gap } else { address };
         let [first, second] = GAPS;
-        let letter = self.render(shown, digest, gap(first), catalog, templates)?;
+        let letter = self.render(shown, digest, gap(first), ways, catalog, templates)?;
         if ways.page.is_some() {
-            let other = self.render(shown, digest, second, catalog, templates)?;
+            let other = self.render(shown, digest, second, ways, catalog, templates)?;
             let same = letter.plain.written == other.plain.written
                 && letter.html.written == other.html.written;
             if !same {
                 // The template makes something else of the address: nobody can share it.
-                let own = self.render(shown, digest, ways.best(), catalog, templates)?;
+                let own = self.render(shown, digest, ways.best(), ways, catalog, templates)?;
                 let (plain, html) = (own.plain.alone(), own.html.alone());
                 return Ok(Arc::new(Letter { plain, html, ..own }));
             }
@@ -336,46 +416,83 @@ impl<'a> Composer<'a> {
         templates: &Templates,
     ) -> Result<Composed, Error> {
         let site = self.site;
-        let sender = site.mail.from.clone().ok_or(Error::NoSender)?;
         let (from, to) = envelope(site, &digest.recipient.email)?;
         let identity = identity(site, digest.recipient, digest.day);
         let message_id = format!("<{identity}@{}>", site.list_id());
         let ways = Ways::new(site, from.as_ref(), self.secret, &digest.recipient.key());
         let letter = self.letter(shown, digest, &ways, catalog, templates)?;
         let address = ways.best();
-        let plain = letter.plain.with(address)?;
-        let html = letter.html.with(&html_escape::encode_quoted_attribute(address))?;
-
+        let escaped = html_escape::encode_quoted_attribute(address);
+        let addresses = if ways.page.is_some() {
+            [encoded(address)?, encoded(&escaped)?]
+        } else {
+            Default::default()
+        };
+        let [plain, html] = &addresses;
         // Names are quoted or encoded by the library; none is a way into another header.
+        let recipient = Mailbox::new(digest.recipient.name.clone(), to.clone());
+        let own = Own {
+            to: &value(header::To::from(Mailboxes::from(recipient))),
+            message_id: &value(header::MessageId::from(message_id.clone())),
+            unsubscribe: &raw_value(LIST_UNSUBSCRIBE, unsubscribe(&ways)),
+            boundary: &format!("=_{identity}"),
+            addresses: [plain, html],
+        };
+        let (mut bytes, mut shared) = letter.message(&own);
+        if let Some(signer) = self.signer {
+            let signature = signer.sign(&bytes, self.now)?;
+            for Shared { range, .. } in &mut shared {
+                *range = range.start + signature.len()..range.end + signature.len();
+            }
+            bytes.splice(0..0, signature.into_bytes());
+        }
+        let (subject, address) = (letter.subject.clone(), address.to_owned());
+        Ok(Composed { message_id, subject, from, to, bytes, shared, letter, address })
+    }
+
+    /// What the messages to all who are told the same have around what differs.
+    fn frame(
+        &self,
+        subject: &str,
+        digest: &Digest<'_>,
+        catalog: &Catalog,
+        ways: &Ways,
+    ) -> Result<Frame, Error> {
+        let site = self.site;
+        let sender = site.mail.from.clone().ok_or(Error::NoSender)?;
+        let from = deliverable(&sender.email)?;
+        let stand_in = |name: &'static str| {
+            let (name, value) = (HeaderName::new_from_ascii_str(name), text::STAND_IN.to_owned());
+            HeaderValue::dangerous_new_pre_encoded(name, value.clone(), value)
+        };
+        let envelope = Envelope::new(Some(from.clone()), vec![from.clone()]);
         let mut message = Message::builder()
-            .from(Mailbox::new(sender.name, from.clone()))
-            .to(Mailbox::new(digest.recipient.name.clone(), to.clone()))
-            .subject(letter.subject.clone())
+            .envelope(envelope.map_err(|error| Error::Message(error.to_string()))?)
+            .from(Mailbox::new(sender.name, from))
+            .raw_header(stand_in("To"))
+            .subject(subject)
             .date(self.now.into())
-            .message_id(Some(message_id.clone()));
+            .raw_header(stand_in("Message-ID"));
         if let Some(Mailbox { name, email }) = site.mail.reply_to.clone() {
             message = message.reply_to(Mailbox::new(name, deliverable(&email)?));
         }
-        for (name, value) in self.headers(digest, catalog, &ways) {
-            let name = HeaderName::new_from_ascii_str(name);
-            message = message.raw_header(HeaderValue::new(name, value));
+        for (name, value) in self.headers(digest, catalog, ways) {
+            message = message.raw_header(match value {
+                Some(value) => HeaderValue::new(HeaderName::new_from_ascii_str(name), value),
+                None => stand_in(name),
+            });
         }
+        let text = || text::STAND_IN.as_bytes().to_vec();
         let message = message
             .multipart(
                 // Clients show the last part that they understand.
                 MultiPart::alternative()
-                    .boundary(format!("=_{identity}"))
-                    .singlepart(part(ContentType::TEXT_PLAIN, plain))
-                    .singlepart(part(ContentType::TEXT_HTML, html)),
+                    .boundary(BOUNDARY)
+                    .singlepart(part(ContentType::TEXT_PLAIN, text()))
+                    .singlepart(part(ContentType::TEXT_HTML, text())),
             )
             .map_err(|error| Error::Message(error.to_string()))?;
-        let mut bytes = message.formatted();
-        if let Some(signer) = self.signer {
-            let signature = signer.sign(&bytes, self.now)?;
-            bytes.splice(0..0, signature.into_bytes());
-        }
-        let (subject, address) = (letter.subject.clone(), address.to_owned());
-        Ok(Composed { message_id, subject, from, to, bytes, letter, address })
+        Frame::of(&message.formatted())
     }
 
     /// Renders a digest with this address to unsubscribe at, and with gaps where it stands.
@@ -384,6 +501,7 @@ impl<'a> Composer<'a> {
         shown: usize,
         digest: &Digest<'_>,
         address: &str,
+        ways: &Ways,
         catalog: &Catalog,
         templates: &Templates,
     ) -> Result<Letter, Error> {
@@ -404,35 +522,63 @@ impl<'a> Composer<'a> {
         let gap = |gap| Some(gap).filter(|_| GAPS.contains(&address));
         let plain = Text::new(&plain, gap(address))?;
         let html = Text::new(&html, gap(&escaped))?;
-        Ok(Letter { subject, plain, html })
+        let frame = self.frame(&subject, digest, catalog, ways)?;
+        Ok(Letter { subject, plain, html, frame })
     }
 
-    /// The headers of a list, and those that keep machines from answering.
+    /// The headers of a list, and those that keep machines from answering; those without a value
+    /// differ.
     fn headers(
         &self,
         digest: &Digest<'_>,
         catalog: &Catalog,
         ways: &Ways,
-    ) -> Vec<(&'static str, String)> {
+    ) -> Vec<(&'static str, Option<String>)> {
         let list = self.site.list_id();
-        let unsubscribe = match &ways.page {
-            Some(page) => format!("<{page}>, <{}>", ways.mail),
-            None => format!("<{}>", ways.mail),
-        };
         let mut headers = vec![
-            ("List-Id", format!("<{list}>")),
-            ("List-Unsubscribe", unsubscribe),
-            ("Auto-Submitted", "auto-generated".to_owned()),
-            ("X-Auto-Response-Suppress", "All".to_owned()),
-            ("Content-Language", catalog.language().to_string()),
-            ("Feedback-ID", format!("{}:{list}:digest:crieur", digest.day)),
+            ("List-Id", Some(format!("<{list}>"))),
+            (LIST_UNSUBSCRIBE, None),
+            ("Auto-Submitted", Some("auto-generated".to_owned())),
+            ("X-Auto-Response-Suppress", Some("All".to_owned())),
+            ("Content-Language", Some(catalog.language().to_string())),
+            ("Feedback-ID", Some(format!("{}:{list}:digest:crieur", digest.day))),
         ];
         if ways.page.as_ref().is_some_and(|page| page.scheme() == "https") {
             // RFC 8058 section 3.1.
-            headers.push(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+            headers.push(("List-Unsubscribe-Post", Some("List-Unsubscribe=One-Click".to_owned())));
         }
         headers
     }
+}
+
+const LIST_UNSUBSCRIBE: &str = "List-Unsubscribe";
+
+/// What `List-Unsubscribe` says (RFC 2369, section 3.2).
+fn unsubscribe(ways: &Ways) -> String {
+    match &ways.page {
+        Some(page) => format!("<{page}>, <{}>", ways.mail),
+        None => format!("<{}>", ways.mail),
+    }
+}
+
+/// What a header says, folded and encoded.
+fn value(header: impl Header) -> String {
+    let mut headers = Headers::new();
+    headers.set(header);
+    told(&headers)
+}
+
+/// The same of one that the library does not know.
+fn raw_value(name: &'static str, value: String) -> String {
+    let mut headers = Headers::new();
+    headers.insert_raw(HeaderValue::new(HeaderName::new_from_ascii_str(name), value));
+    told(&headers)
+}
+
+fn told(headers: &Headers) -> String {
+    let line = headers.to_string();
+    let value = line.split_once(": ").map_or(&*line, |(_, value)| value);
+    value.strip_suffix("\r\n").unwrap_or(value).to_owned()
 }
 
 /// Sender and recipient, for the envelope.
@@ -577,7 +723,7 @@ mod tests {
                 let digest = Digest { recipient: &recipient, day, items: vec![item.clone()] };
                 composer.compose(&digest, &catalog, &templates).unwrap()
             });
-            let [first, second] = messages.each_ref().map(Composed::shared);
+            let [first, second] = messages.each_ref().map(|message| message.shared.clone());
             let fingerprints = |shared: &[Shared]| -> Vec<[u8; 32]> {
                 shared.iter().map(|shared| shared.fingerprint).collect()
             };
@@ -596,7 +742,9 @@ mod tests {
         ) {
             let [gap, _] = GAPS;
             let text = Text::new(&parts.join(gap), Some(gap)).unwrap();
-            let encoded = String::from_utf8(text.with(&address).unwrap()).unwrap();
+            let mut written = Vec::new();
+            text.write(&super::encoded(&address).unwrap(), &mut written, &mut Vec::new());
+            let encoded = String::from_utf8(written).unwrap();
             proptest::prop_assert!(encoded.split("\r\n").all(|line| line.len() <= 76), "{encoded}");
             let mode = quoted_printable::ParseMode::Strict;
             let read = quoted_printable::decode(&encoded, mode).unwrap();

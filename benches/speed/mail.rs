@@ -62,9 +62,11 @@ fn free_port() -> Result<u16> {
 pub fn mails(sizes: &[usize]) -> Result {
     println!("\nMail about {POSTINGS} open postings (seconds; megabytes at most)\n");
     println!(
-        "| recipients | digests | bytes each | plan | MB | connections | plan, compose, send | MB | digests a second | smtp-source | ÷ smtp-source |"
+        "| recipients | digests | bytes each | plan | MB | compose | MB | connections | plan, compose, send | MB | digests a second | smtp-source | ÷ smtp-source |"
     );
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
     sizes.iter().try_for_each(|recipients| mail(*recipients))
 }
 
@@ -89,11 +91,14 @@ fn mail(recipients: usize) -> Result {
     // Nobody listens: everything is planned and written down, and nothing is sent.
     sends_to(free_port()?, 1)?;
     let plan = run_until_away(&mut remind())?;
+    let compose = run(&mut crate::floor(&[&"compose", &folder])?)?;
     let Some(sink) = Sink::start()? else {
         println!(
-            "| {recipients} | – | – | {:.2} | {:.0} | no `smtp-sink` here |",
+            "| {recipients} | – | – | {:.2} | {:.0} | {:.2} | {:.0} | no `smtp-sink` here |",
             plan.seconds(),
-            plan.megabytes()
+            plan.megabytes(),
+            compose.seconds(),
+            compose.megabytes(),
         );
         return Ok(());
     };
@@ -108,9 +113,11 @@ fn mail(recipients: usize) -> Result {
         let rate = digests as f64 / sending;
         let peer = peer(&sink, connections, size)?;
         println!(
-            "| {recipients} | {digests} | {size} | {:.2} | {:.0} | {connections} | {:.2} | {:.0} | {rate:.0} | {peer:.0} | {:.2} |",
+            "| {recipients} | {digests} | {size} | {:.2} | {:.0} | {:.2} | {:.0} | {connections} | {:.2} | {:.0} | {rate:.0} | {peer:.0} | {:.2} |",
             plan.seconds(),
             plan.megabytes(),
+            compose.seconds(),
+            compose.megabytes(),
             whole.seconds(),
             whole.megabytes(),
             rate / peer,

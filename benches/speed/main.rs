@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::cast_precision_loss)]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
+mod compose;
 mod floor;
 mod hugo;
 mod mail;
@@ -46,6 +47,9 @@ fn run(arguments: &[&str]) -> Result {
         }
         ["floor-build", site, like, out] => {
             floor::build(Path::new(site), Path::new(like), Path::new(out))?;
+        }
+        ["compose", site] => {
+            compose::compose(Path::new(site))?;
         }
         ["site", folder, postings, open, recipients] => {
             let shape = Shape {

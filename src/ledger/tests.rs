@@ -47,7 +47,11 @@ fn told(ledger: &Ledger, recipient: &str) -> usize {
 }
 
 fn sending() -> Mark {
-    Mark::Sending { message_id: "<x@y>".to_owned(), message: b"text".to_vec().into(), shared: Vec::new() }
+    Mark::Sending {
+        message_id: "<x@y>".to_owned(),
+        message: b"text".to_vec().into(),
+        shared: Vec::new(),
+    }
 }
 
 fn today() -> NaiveDate {
@@ -140,7 +144,9 @@ fn what_messages_have_in_common_is_written_once() {
     for ((id, message), ranges) in ids.iter().zip(&messages).zip(ranges) {
         let shared = shared(message, ranges);
         let (message_id, message) = (format!("<{id}@y>"), message.clone());
-        ledger.mark(&[(*id, Mark::Sending { message_id, message: message.into(), shared })], NOW).unwrap();
+        ledger
+            .mark(&[(*id, Mark::Sending { message_id, message: message.into(), shared })], NOW)
+            .unwrap();
     }
     assert_eq!(count(&ledger, "texts"), 2);
     let read = |ledger: &Ledger| -> Vec<Vec<u8>> {
@@ -164,7 +170,14 @@ fn a_text_is_written_again_after_a_transaction_that_failed() {
     let ids = plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
     let sending = |id| {
         let shared = shared(b"text", vec![0..2, 2..4]);
-        (id, Mark::Sending { message_id: "<x@y>".to_owned(), message: b"text".to_vec().into(), shared })
+        (
+            id,
+            Mark::Sending {
+                message_id: "<x@y>".to_owned(),
+                message: b"text".to_vec().into(),
+                shared,
+            },
+        )
     };
     let full = "CREATE TEMP TRIGGER full BEFORE UPDATE OF settled_at ON digests
         BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
@@ -325,7 +338,11 @@ fn who_is_forgotten_is_nowhere_and_never_written_to() {
     let mut ledger = Ledger::open(folder.path()).unwrap();
     let ids = plan(&mut ledger, &[digest("jo@example.org", DAY), digest("b", DAY)], NOW).unwrap();
     let message = b"To: jo@example.org".to_vec();
-    let sending = Mark::Sending { message_id: "<x@y>".to_owned(), message: message.into(), shared: Vec::new() };
+    let sending = Mark::Sending {
+        message_id: "<x@y>".to_owned(),
+        message: message.into(),
+        shared: Vec::new(),
+    };
     ledger.mark(&[(ids[0], sending)], NOW).unwrap();
     ledger.mark(&[(ids[0], Mark::Sent)], NOW).unwrap();
     ledger.suppress("jo@example.org", Reason::Unsubscribed, NOW).unwrap();

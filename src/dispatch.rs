@@ -9,7 +9,7 @@
 //! on the disk.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -233,16 +233,9 @@ impl Dispatch<'_> {
         let mut feed = Feed { shared, next, last: None, low: 2 * self.transport.connections() };
         feed.fill(ledger)?;
         let jobs = lock(shared).queue.len();
-        let writer = Writer {
-            ledger,
-            feed,
-            log,
-            now: self.now,
-            answered: 0,
-            stopped: Vec::new(),
-            failure: None,
-        };
-        let scribe = Scribe { asked: Mutex::default(), writer: Mutex::new(writer) };
+        let writer = Writer { ledger, feed, log, now: self.now, failure: None };
+        let scribe =
+            Scribe { asked: Mutex::default(), written: Condvar::new(), writer: Mutex::new(writer) };
         thread::scope(|scope| {
             for _ in 0..self.transport.connections().min(jobs) {
                 let scribe = &scribe;
@@ -289,13 +282,21 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the threads want to have written.
+/// What the threads want to have written, and up to where it is.
 #[derive(Default)]
 struct Asked {
     marks: Vec<(i64, Mark)>,
     events: Vec<Event>,
     /// How often somebody asked.
     count: u64,
+    /// Up to which question all is on the disk.
+    answered: u64,
+    /// Whether somebody is writing for all.
+    is_writing: bool,
+    /// Whether nothing is written any more.
+    has_failed: bool,
+    /// The digests that must not leave, whose threads do not know yet.
+    stopped: Vec<i64>,
 }
 
 /// What becomes of a question to the ledger.
@@ -310,9 +311,12 @@ enum Answer {
 }
 
 /// Writes into the ledger for all threads: whoever comes first writes what everybody has asked for
-/// by then, in one transaction, and the others find it done.
+/// by then, in one transaction, and the others wait for that.
 struct Scribe<'a, 'n, T, E> {
     asked: Mutex<Asked>,
+    /// Something was written, or never will be.
+    written: Condvar,
+    /// Used by whoever is writing, and by nobody else.
     writer: Mutex<Writer<'a, 'n, T, E>>,
 }
 
@@ -322,10 +326,6 @@ struct Writer<'a, 'n, T, E> {
     feed: Feed<'a, 'n, T, E>,
     log: &'a mut (dyn FnMut(&Event) + Send),
     now: DateTime<Utc>,
-    /// Up to which question all is on the disk.
-    answered: u64,
-    /// The digests that must not leave, whose threads do not know yet.
-    stopped: Vec<i64>,
     /// Why the ledger cannot be written. Nothing is written, and nothing leaves, after that.
     failure: Option<ledger::Error>,
 }
@@ -334,49 +334,79 @@ impl<T, E> Scribe<'_, '_, T, E> {
     /// Waits until what somebody asks for is on the disk, and the queue is filled.
     fn write(&self, marks: Vec<(i64, Mark)>, event: Option<Event>) -> Answer {
         let ids: Vec<i64> = marks.iter().map(|(id, _)| *id).collect();
-        let turn = {
-            let mut asked = lock(&self.asked);
-            asked.marks.extend(marks);
-            asked.events.extend(event);
-            asked.count += 1;
-            asked.count
-        };
-        // A thread that panicked here may have left half of it undone.
-        let Ok(mut writer) = self.writer.lock() else { return Answer::Failed };
-        if writer.answered < turn && writer.failure.is_none() {
-            // Whoever is about to ask shares the transaction.
-            thread::yield_now();
-            let Asked { marks, events, count } = {
-                let mut asked = lock(&self.asked);
-                let count = asked.count;
-                Asked {
-                    count,
-                    ..std::mem::replace(&mut *asked, Asked { count, ..Asked::default() })
-                }
+        let mut asked = lock(&self.asked);
+        asked.marks.extend(marks);
+        asked.events.extend(event);
+        asked.count += 1;
+        let turn = asked.count;
+        while asked.answered < turn && !asked.has_failed {
+            asked = if asked.is_writing {
+                self.written.wait(asked).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                asked.is_writing = true;
+                drop(asked);
+                self.write_for_all();
+                lock(&self.asked)
             };
-            match writer.enter(&marks, &events) {
-                Ok(()) => writer.answered = count,
-                Err(error) => writer.failure = Some(error),
-            }
         }
-        if writer.answered < turn {
+        if asked.answered < turn {
             return Answer::Failed;
         }
-        let known = writer.stopped.len();
-        writer.stopped.retain(|id| !ids.contains(id));
-        if writer.stopped.len() < known { Answer::Stopped } else { Answer::Written }
+        let known = asked.stopped.len();
+        asked.stopped.retain(|id| !ids.contains(id));
+        if asked.stopped.len() < known { Answer::Stopped } else { Answer::Written }
+    }
+
+    fn write_for_all(&self) {
+        // Whatever happens here, nobody waits for it for ever.
+        let mut turn = Turn { scribe: self, written: None };
+        // Whoever is about to ask shares the transaction.
+        thread::yield_now();
+        let (marks, events, count) = {
+            let mut asked = lock(&self.asked);
+            (std::mem::take(&mut asked.marks), std::mem::take(&mut asked.events), asked.count)
+        };
+        // A thread that panicked here may have left half of it undone.
+        let Ok(mut writer) = self.writer.lock() else { return };
+        match writer.enter(&marks, &events) {
+            Ok(stopped) => turn.written = Some((count, stopped)),
+            Err(error) => writer.failure = Some(error),
+        }
+    }
+}
+
+/// The turn of whoever writes: at its end the others go on.
+struct Turn<'s, 'a, 'n, T, E> {
+    scribe: &'s Scribe<'a, 'n, T, E>,
+    /// Up to which question all is on the disk now, and what must not leave.
+    written: Option<(u64, Vec<i64>)>,
+}
+
+impl<T, E> Drop for Turn<'_, '_, '_, T, E> {
+    fn drop(&mut self) {
+        let mut asked = lock(&self.scribe.asked);
+        asked.is_writing = false;
+        match self.written.take() {
+            Some((count, stopped)) => {
+                asked.answered = count;
+                asked.stopped.extend(stopped);
+            }
+            None => asked.has_failed = true,
+        }
+        self.scribe.written.notify_all();
     }
 }
 
 impl<T, E> Writer<'_, '_, T, E> {
-    fn enter(&mut self, marks: &[(i64, Mark)], events: &[Event]) -> ledger::Result<()> {
-        if !marks.is_empty() {
-            self.stopped.extend(self.ledger.mark(marks, self.now)?);
-        }
+    /// Enters what was asked for. Returns which digests must not leave.
+    fn enter(&mut self, marks: &[(i64, Mark)], events: &[Event]) -> ledger::Result<Vec<i64>> {
+        let stopped =
+            if marks.is_empty() { Vec::new() } else { self.ledger.mark(marks, self.now)? };
         for event in events {
             (self.log)(event);
         }
-        self.feed.fill(self.ledger)
+        self.feed.fill(self.ledger)?;
+        Ok(stopped)
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Site {
     pub stale_after_days: Option<u32>,
     /// A WebSub hub that is told of changes.
     pub hub: Option<Url>,
+    /// Where it is kept what was sent.
+    pub ledger: LedgerPlace,
     /// The country in which the work is (ISO 3166-1), for search engines.
     pub country: Option<String>,
 }
@@ -325,6 +327,32 @@ pub struct Unsubscribe {
     pub mailto: Option<String>,
     /// A page that can be opened and posted to (RFC 8058).
     pub url: Option<Url>,
+}
+
+/// Where it is kept what was sent, and who subscribes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LedgerPlace {
+    /// In a file, in `.crieur/`: nothing is needed, and one machine sends.
+    #[default]
+    File,
+    /// On a server, for several machines.
+    Server(LedgerServer),
+}
+
+/// A server that keeps the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LedgerServer {
+    /// Where: `postgres://user@host/database`, without a password.
+    pub url: String,
+    /// The environment variable with the password.
+    #[serde(default)]
+    pub password_env: Option<String>,
+    /// The file with it.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// A file with the certificates of authorities that are trusted beside the machine's own.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Site {

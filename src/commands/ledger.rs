@@ -2,12 +2,13 @@
 
 use anyhow::anyhow;
 
-use super::mailing::ledger_failure;
+use super::mailing::{self, ledger_failure};
 use super::{Failure, Outcome, Result, Shell, print, remind};
 use crate::cli;
 use crate::diagnostics::plural;
-use crate::ledger::{self, Ledger, Mark, Restored};
+use crate::ledger::{self, Mark, Restored};
 use crate::reminders::recipients::key;
+use crate::site::{LedgerPlace, Site};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Ledger) -> Result {
     match arguments {
@@ -17,7 +18,17 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Ledger) -> Result {
     }
 }
 
+/// A ledger on a server is looked after there. Settings that cannot be read say nothing of one.
+fn refuse_server(shell: &Shell) -> Result<()> {
+    let text = std::fs::read_to_string(shell.layout().settings()).unwrap_or_default();
+    match Site::parse(&text).map(|site| site.ledger) {
+        Ok(LedgerPlace::Server(_)) => Err(ledger_failure(ledger::Error::Elsewhere)),
+        _ => Ok(()),
+    }
+}
+
 fn check(shell: &Shell) -> Result {
+    refuse_server(shell)?;
     let private = shell.layout().private();
     match ledger::check(&private).map_err(ledger_failure)? {
         None => shell.say("there is no ledger yet: nothing was sent"),
@@ -34,6 +45,7 @@ fn check(shell: &Shell) -> Result {
 }
 
 fn restore(shell: &Shell) -> Result {
+    refuse_server(shell)?;
     let private = shell.layout().private();
     let _lock = remind::lock(&private)?;
     let Restored { digests, backup, damaged, incomplete } =
@@ -64,7 +76,7 @@ fn settle(shell: &Shell, arguments: &cli::Settle) -> Result {
     let opened = shell.site()?;
     let private = opened.layout.private();
     let _lock = remind::lock(&private)?;
-    let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
+    let mut ledger = mailing::ledger(&opened)?;
     let wanted: Vec<String> = arguments.recipient.iter().map(|email| key(email)).collect();
     ledger.doubt_interrupted().map_err(ledger_failure)?;
     let doubtful = ledger.doubtful().map_err(ledger_failure)?;

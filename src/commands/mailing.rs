@@ -23,7 +23,7 @@ use crate::mail::{Composed, Composer, message};
 use crate::posting::Posting;
 use crate::reminders::recipients::{self, key, read_yaml};
 use crate::reminders::{Digest, Owners, Recipient};
-use crate::site::{Layout, Security, Smtp, Transport};
+use crate::site::{Layout, LedgerPlace, LedgerServer, SETTINGS, Security, Smtp, Transport};
 use crate::templates::Templates;
 
 /// The mailing list, one recipient after another. A list in CSV is read as it goes; one in YAML is
@@ -172,13 +172,39 @@ pub(super) fn leave_out(audience: &mut Vec<Recipient>, suppressed: &Suppressions
     audience.retain(|recipient| !suppressed.contains(&recipient.key()));
 }
 
+/// The ledger, made where there is none.
+pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
+    match server(opened)? {
+        Some(address) => Ledger::connect(&address),
+        None => Ledger::open(&opened.layout.private()),
+    }
+    .map_err(ledger_failure)
+}
+
 /// The ledger as it stands, or an empty one, for what writes nothing.
 pub(super) fn ledger_to_read(opened: &Opened) -> Result<Ledger> {
+    if let Some(address) = server(opened)? {
+        return Ledger::connect(&address).map_err(ledger_failure);
+    }
     let open = || match Ledger::open_to_read(&opened.layout.private())? {
         Some(ledger) => Ok(ledger),
         None => Ledger::in_memory(),
     };
     open().map_err(ledger_failure)
+}
+
+/// Where the ledger is, where it is on a server.
+pub(super) fn server(opened: &Opened) -> Result<Option<ledger::Address>> {
+    let LedgerPlace::Server(server) = &opened.site.ledger else { return Ok(None) };
+    let LedgerServer { url, password_env, password_file, ca_file } = server;
+    let layout = &opened.layout;
+    let password = match (password_env, password_file) {
+        (None, None) => None,
+        _ => Some(password(layout, password_env.as_deref(), password_file.as_deref())?),
+    };
+    let tls = || trust::config(authorities(layout, ca_file.as_deref())?).map_err(configuration);
+    let refused = |why| configuration(anyhow!("`ledger` in `{SETTINGS}`: {why}"));
+    ledger::Address::new(url, password.as_deref(), tls, refused).map(Some)
 }
 
 /// What a ledger that cannot be used asks of the operator.
@@ -316,55 +342,65 @@ pub(super) fn transport(opened: &Opened) -> Result<Box<dyn transport::Transport>
             let timeout = Duration::from_secs(mail.smtp.timeout_seconds.into());
             Box::new(Sendmail::new(mail.sendmail.as_deref(), &opened.layout.root, timeout))
         }
-        Transport::Smtp => Box::new(smtp::Smtp {
-            host: mail.smtp.host.clone(),
-            port: mail.smtp.port(),
-            security: mail.smtp.security(),
-            tls: authorities(&opened.layout, &mail.smtp)?,
-            login: login(&opened.layout, &mail.smtp)?,
-            connections: mail.smtp.connections.into(),
-            timeout: Duration::from_secs(mail.smtp.timeout_seconds.into()),
-        }),
+        Transport::Smtp => {
+            let file = mail.smtp.ca_file.as_deref();
+            let trusted = match mail.smtp.security() {
+                Security::None => Vec::new(),
+                _ => authorities(&opened.layout, file)?,
+            };
+            Box::new(smtp::Smtp {
+                host: mail.smtp.host.clone(),
+                port: mail.smtp.port(),
+                security: mail.smtp.security(),
+                tls: trust::config(trusted).map_err(configuration)?,
+                login: login(&opened.layout, &mail.smtp)?,
+                connections: mail.smtp.connections.into(),
+                timeout: Duration::from_secs(mail.smtp.timeout_seconds.into()),
+            })
+        }
     })
 }
 
-/// Whose certificates are trusted: the machine's authorities, and the one that the settings name.
-fn authorities(layout: &Layout, settings: &Smtp) -> Result<Arc<rustls::ClientConfig>> {
-    let mut trusted = Vec::new();
-    if settings.security() != Security::None {
-        trusted.extend(rustls_native_certs::load_native_certs().certs);
-        if let Some(file) = &settings.ca_file {
-            let path = layout.root.join(file);
-            let read = CertificateDer::pem_file_iter(&path)
-                .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-                .with_context(|| {
-                    format!("cannot read the certificates in `{}`", layout.relative(&path))
-                });
-            let read = read.map_err(Failure::Configuration)?;
-            if read.is_empty() {
-                let path = layout.relative(&path);
-                return Err(configuration(anyhow!("`{path}` has no certificates in PEM")));
-            }
-            trusted.extend(read);
+/// Whose certificates are trusted: the machine's authorities, and those in a file.
+fn authorities(layout: &Layout, file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>> {
+    let mut trusted = rustls_native_certs::load_native_certs().certs;
+    if let Some(file) = file {
+        let path = layout.root.join(file);
+        let read = CertificateDer::pem_file_iter(&path)
+            .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
+            .with_context(|| {
+                format!("cannot read the certificates in `{}`", layout.relative(&path))
+            });
+        let read = read.map_err(Failure::Configuration)?;
+        if read.is_empty() {
+            let path = layout.relative(&path);
+            return Err(configuration(anyhow!("`{path}` has no certificates in PEM")));
         }
+        trusted.extend(read);
     }
-    trust::config(trusted).map_err(configuration)
+    Ok(trusted)
 }
 
-/// User and password. The password is never shown, not even when it cannot be read.
+/// User and password for a mail server.
 fn login(layout: &Layout, settings: &Smtp) -> Result<Option<smtp::Login>> {
     let Some(user) = &settings.user else { return Ok(None) };
-    let password = if let Some(name) = &settings.password_env {
+    let (name, file) = (settings.password_env.as_deref(), settings.password_file.as_deref());
+    let credentials = Credentials::new(user.clone(), password(layout, name, file)?);
+    Ok(Some(smtp::Login { mechanism: settings.auth, credentials }))
+}
+
+/// A password from the environment, or from a file. It is never shown, not even when it cannot be
+/// read.
+fn password(layout: &Layout, name: Option<&str>, file: Option<&Path>) -> Result<String> {
+    let password = if let Some(name) = name {
         std::env::var(name).map_err(|_| anyhow!("the environment has no password in `{name}`"))
     } else {
-        let path = layout.secret(settings.password_file.as_deref().unwrap_or(Path::new("")));
+        let path = layout.secret(file.unwrap_or(Path::new("")));
         let read = fs::read_to_string(&path);
         read.with_context(|| format!("cannot read the password in `{}`", layout.relative(&path)))
     };
     let password = password.map_err(Failure::Configuration)?;
-    let credentials =
-        Credentials::new(user.clone(), password.trim_end_matches(['\r', '\n']).into());
-    Ok(Some(smtp::Login { mechanism: settings.auth, credentials }))
+    Ok(password.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 #[cfg(test)]

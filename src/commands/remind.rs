@@ -72,7 +72,8 @@ pub(super) fn remind(
     let _lock = lock(&private)?;
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
-    let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
+    let mut ledger = mailing::ledger(opened)?;
+    let _heart = ledger.hold().map_err(ledger_failure)?;
     let secret = ledger.secret().map_err(ledger_failure)?;
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 

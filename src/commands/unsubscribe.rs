@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use super::mailing::{self, ledger_failure, masked};
 use super::{Failure, Outcome, Result, Shell, remind};
 use crate::cli;
-use crate::ledger::{Ledger, Reason};
+use crate::ledger::Reason;
 use crate::reminders::recipients::key;
 use crate::text;
 
@@ -18,7 +18,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     let email = checked(&arguments.email)?;
     let private = opened.layout.private();
     // Nobody waits for the end of a run: what it has not sent yet does not leave any more.
-    let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
+    let mut ledger = mailing::ledger(&opened)?;
     let who = masked(&email);
     let line = if arguments.undo {
         if ledger.release(&email).map_err(ledger_failure)? {
@@ -42,7 +42,7 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     let email = checked(&arguments.email)?;
     let private = opened.layout.private();
     let _lock = remind::lock(&private)?;
-    let mut ledger = Ledger::open(&private).map_err(ledger_failure)?;
+    let mut ledger = mailing::ledger(&opened)?;
     let messages = ledger.forget(&private, &email, opened.now).map_err(ledger_failure)?;
     let outbox = mailing::outbox(&opened.layout);
     let mut files: Vec<PathBuf> =

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, types::Value};
 
+use super::database::Database;
 use super::schema::{self, version};
 use super::{Error, FILE, Ledger, Result, is_absent, messages};
 use crate::diagnostics::plural;
@@ -87,27 +88,24 @@ pub fn check(folder: &Path) -> Result<Option<Vec<String>>> {
         Err(error) => return Err(error),
     };
     let read = || -> Result<Vec<String>> {
-        let mut statement = ledger.connection.prepare("PRAGMA integrity_check")?;
-        let mut found: Vec<String> = statement
-            .query_map([], |row| row.get(0))?
-            .filter(|line| !matches!(line, Ok(line) if line == "ok"))
-            .collect::<rusqlite::Result<_>>()?;
-        let mut statement = ledger.connection.prepare("PRAGMA foreign_key_check")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let table: String = row.get(0)?;
-            found.push(format!("a row of `{table}` belongs to nothing"));
-        }
-        let unknown: u32 = ledger.connection.query_row(
+        let mut found: Vec<String> = ledger
+            .database
+            .rows("PRAGMA integrity_check", &[], |row| row.get(0))?
+            .into_iter()
+            .filter(|line| line != "ok")
+            .collect();
+        let lost: Vec<String> =
+            ledger.database.rows("PRAGMA foreign_key_check", &[], |row| row.get(0))?;
+        found.extend(lost.iter().map(|table| format!("a row of `{table}` belongs to nothing")));
+        let unknown: u32 = ledger.database.value(
             "SELECT count(*) FROM digests
              WHERE content IS NOT NULL AND content NOT IN (SELECT id FROM contents)",
-            [],
-            |row| row.get(0),
+            &[],
         )?;
         if unknown > 0 {
             found.push(format!("nobody knows what {} said", plural(unknown as usize, "digest")));
         }
-        let broken = messages::incomplete(&ledger.connection)?;
+        let broken = messages::incomplete(&ledger.database)?;
         found.extend(broken.iter().map(|digest| messages::damage(*digest)));
         Ok(found)
     };
@@ -142,9 +140,9 @@ pub fn restore(folder: &Path) -> Result<Restored> {
     let restored = schema::migrated(Connection::open(&unfinished)?)?;
     restored.pragma_update(None, "journal_mode", "DELETE")?;
     restored.pragma_update(None, "synchronous", "FULL")?;
+    let restored = Database::Sqlite(restored);
     let incomplete = is_there && !salvage(&path, &restored)?;
-    let count = "SELECT count(*) FROM digests";
-    let digests = restored.query_row(count, [], |row| row.get(0))?;
+    let digests = restored.value("SELECT count(*) FROM digests", &[])?;
     drop(restored);
     private::file(&unfinished)?.sync_all()?;
     // Its log belongs to the damaged file; what could be read of it was.
@@ -172,16 +170,17 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Copies every row that can be read into another ledger. What the damaged one says wins: it is
 /// newer. Returns whether all could be read.
-fn salvage(damaged: &Path, into: &Connection) -> Result<bool> {
+fn salvage(damaged: &Path, into: &Database) -> Result<bool> {
     let Ok(from) = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
         return Ok(false);
     };
-    let known = version(into)?;
+    let Some(file) = into.file() else { return Ok(false) };
+    let known = version(file)?;
     if !matches!(version(&from), Ok(found) if found == known) {
         return Ok(false);
     }
-    into.pragma_update(None, "foreign_keys", "OFF")?;
-    into.execute_batch("BEGIN")?;
+    file.pragma_update(None, "foreign_keys", "OFF")?;
+    file.execute_batch("BEGIN")?;
     let mut complete = true;
     for table in [
         "secrets",
@@ -191,23 +190,27 @@ fn salvage(damaged: &Path, into: &Connection) -> Result<bool> {
         "texts",
         "messages",
         "suppressions",
+        "requests",
+        "subscribers",
+        "returned",
+        "keys",
         "runs",
     ] {
         // From both ends: a page that cannot be read stops a reader, and is only in its way.
         for order in ["", " ORDER BY rowid DESC"] {
-            complete &= copy(table, order, &from, into)?;
+            complete &= copy(table, order, &from, file)?;
         }
     }
-    into.execute_batch(
+    file.execute_batch(
         "DELETE FROM addressees WHERE digest NOT IN (SELECT id FROM digests);
          DELETE FROM messages WHERE digest NOT IN (SELECT id FROM digests);",
     )?;
     for digest in messages::incomplete(into)? {
-        into.execute("DELETE FROM messages WHERE digest = ?1", [digest])?;
+        file.execute("DELETE FROM messages WHERE digest = ?1", [digest])?;
         complete = false;
     }
-    into.execute_batch("COMMIT")?;
-    into.pragma_update(None, "foreign_keys", "ON")?;
+    file.execute_batch("COMMIT")?;
+    file.pragma_update(None, "foreign_keys", "ON")?;
     Ok(complete)
 }
 

@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDate, Utc};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-
+use super::database::{Database, Transaction, values};
 use super::{Error, Ledger, Result, messages};
 use crate::reminders::{Entry, Past};
+use chrono::{DateTime, NaiveDate, Utc};
 
 /// How many contents are known by heart.
 const MAX_CONTENTS: usize = 10_000;
@@ -98,17 +97,15 @@ pub struct Doubtful {
 pub(super) struct Contents(RefCell<HashMap<i64, Arc<[Arc<Entry>]>>>);
 
 impl Contents {
-    fn read(&self, connection: &Connection, id: i64) -> Result<Arc<[Arc<Entry>]>> {
+    fn read(&self, database: &Database, id: i64) -> Result<Arc<[Arc<Entry>]>> {
         if let Some(entries) = self.0.borrow().get(&id) {
             return Ok(entries.clone());
         }
         // Where a damaged ledger lost it, it counts as nothing: whoever was told is told again, which
         // is better than never.
-        let entries: String = connection
-            .prepare_cached("SELECT entries FROM contents WHERE id = ?1")?
-            .query_row([id], |row| row.get(0))
-            .optional()?
-            .unwrap_or_else(|| "[]".to_owned());
+        let query = "SELECT entries FROM contents WHERE id = ?1";
+        let entries: Option<String> = database.row(query, values![id], |row| row.get(0))?;
+        let entries = entries.unwrap_or_else(|| "[]".to_owned());
         let entries: Arc<[Arc<Entry>]> = serde_json::from_str::<Vec<Entry>>(&entries)
             .map_err(|error| Error::Damaged(format!("what digests of content {id} say: {error}")))?
             .into_iter()
@@ -126,33 +123,37 @@ impl Contents {
     /// before another. A day on which a digest was refused counts as one on which there was one.
     fn past(
         &self,
-        connection: &Connection,
+        database: &Database,
         recipient: &str,
         days_before: &str,
         before: &str,
     ) -> Result<Past> {
         let mut past = Past::default();
-        let mut digests = connection.prepare_cached(
-            "SELECT day, state, content FROM digests WHERE recipient = ?1 ORDER BY day",
-        )?;
-        let mut rows = digests.query([recipient])?;
-        while let Some(row) = rows.next()? {
-            let (day, state) = (row.get_ref(0)?, row.get_ref(1)?);
-            let state = state.as_str().unwrap_or_default();
-            let day = day.as_str().unwrap_or_default();
-            let may_have_arrived = matches!(state, "sending" | "sent" | "in_doubt" | "held");
-            if day < days_before && (may_have_arrived || state == "refused") {
-                past.add_day(row.get(0)?);
-            }
-            if let Some(content) = row.get(2)?
-                && may_have_arrived
-                && day < before
-            {
-                for entry in self.read(connection, content)?.iter() {
+        database
+            .rows(
+                "SELECT day, state, content FROM digests WHERE recipient = ?1 ORDER BY day",
+                values![recipient],
+                |row| {
+                    let (day, state) = (row.text(0)?, row.text(1)?);
+                    let may_have_arrived =
+                        matches!(state, "sending" | "sent" | "in_doubt" | "held");
+                    if day < days_before && (may_have_arrived || state == "refused") {
+                        past.add_day(row.get(0)?);
+                    }
+                    match row.get(2)? {
+                        Some(content) if may_have_arrived && day < before => Ok(Some(content)),
+                        _ => Ok(None),
+                    }
+                },
+            )?
+            .into_iter()
+            .flatten()
+            .try_for_each(|content: i64| -> Result<()> {
+                for entry in self.read(database, content)?.iter() {
                     past.add(entry.clone());
                 }
-            }
-        }
+                Ok(())
+            })?;
         Ok(past)
     }
 }
@@ -177,43 +178,41 @@ impl Planning<'_> {
         self.known.past(&self.transaction, recipient, &tomorrow, "9999-12-31")
     }
 
-    /// Enters a digest. Returns its number.
+    /// Enters a digest. Returns its number; `None` when there is one for that recipient and day that
+    /// somebody is about to send.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn enter(&mut self, digest: &Planned) -> Result<i64> {
+    pub fn enter(&mut self, digest: &Planned) -> Result<Option<i64>> {
         let Planned { recipient, addressee, day, content } = digest;
         let content = self.content(*day, content)?;
         // What was given up on the same day is said anew.
-        let insert = self
-            .transaction
-            .prepare_cached(
+        let insert = || {
+            self.transaction.row(
                 "INSERT INTO digests (recipient, day, state, planned_at, content)
                  VALUES (?1, ?2, 'planned', ?3, ?4)
-                 ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![recipient, day, self.now, content])?;
-        if insert == 0 {
+                 ON CONFLICT DO NOTHING RETURNING id",
+                values![recipient, *day, self.now, content],
+                |row| row.get(0),
+            )
+        };
+        let mut id = insert()?;
+        if id.is_none() {
             self.transaction.execute(
                 "DELETE FROM digests WHERE recipient = ?1 AND day = ?2 AND state = 'abandoned'",
-                params![recipient, day],
+                values![recipient, *day],
             )?;
-            self.transaction.execute(
-                "INSERT INTO digests (recipient, day, state, planned_at, content)
-                 VALUES (?1, ?2, 'planned', ?3, ?4)",
-                params![recipient, day, self.now, content],
-            )?;
+            id = insert()?;
         }
-        let id = self.transaction.last_insert_rowid();
+        let Some(id) = id else { return Ok(None) };
         let Addressee { email, name, language, subscribed } = addressee;
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO addressees (digest, email, name, language, subscribed)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![id, email, name, language, subscribed])?;
+        self.transaction.execute(
+            "INSERT INTO addressees (digest, email, name, language, subscribed)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            values![id, email, name, language, *subscribed],
+        )?;
         self.count += 1;
-        Ok(id)
+        Ok(Some(id))
     }
 
     /// The number of what a digest says.
@@ -224,15 +223,15 @@ impl Planning<'_> {
             return Ok(*number);
         }
         let fingerprint = &fingerprint[..];
-        self.transaction
-            .prepare_cached(
-                "INSERT OR IGNORE INTO contents (day, fingerprint, entries) VALUES (?1, ?2, ?3)",
-            )?
-            .execute(params![day, fingerprint, text])?;
-        let number = self
-            .transaction
-            .prepare_cached("SELECT id FROM contents WHERE day = ?1 AND fingerprint = ?2")?
-            .query_row(params![day, fingerprint], |row| row.get(0))?;
+        self.transaction.execute(
+            "INSERT INTO contents (day, fingerprint, entries) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO NOTHING",
+            values![day, fingerprint, text],
+        )?;
+        let number = self.transaction.value(
+            "SELECT id FROM contents WHERE day = ?1 AND fingerprint = ?2",
+            values![day, fingerprint],
+        )?;
         if self.contents.len() >= MAX_CONTENTS {
             self.contents.clear();
         }
@@ -257,7 +256,7 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn past(&self, recipient: &str, today: NaiveDate) -> Result<Past> {
         let tomorrow = today.succ_opt().unwrap_or(today).to_string();
-        self.contents.past(&self.connection, recipient, &tomorrow, "9999-12-31")
+        self.contents.past(&self.database, recipient, &tomorrow, "9999-12-31")
     }
 
     /// The same, as it was when a day began.
@@ -266,7 +265,7 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn past_before(&self, recipient: &str, day: NaiveDate) -> Result<Past> {
         let day = day.to_string();
-        self.contents.past(&self.connection, recipient, &day, &day)
+        self.contents.past(&self.database, recipient, &day, &day)
     }
 
     /// Forgets what nobody took, and begins a plan anew.
@@ -274,8 +273,19 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written.
     pub fn plan(&mut self, now: DateTime<Utc>) -> Result<Planning<'_>> {
-        let transaction = self.connection.transaction()?;
-        transaction.execute("DELETE FROM digests WHERE state IN ('planned', 'deferred')", [])?;
+        let transaction = self.database.begin()?;
+        if self.database.is_shared() {
+            // One plans at a time: the others wait here, and find what it planned.
+            transaction.batch(
+                "SELECT pg_advisory_xact_lock(hashtext('crieur plan'), hashtext(current_schema()))",
+            )?;
+        }
+        let statement = unless_held!(
+            self.database,
+            "DELETE FROM digests WHERE state IN ('planned', 'deferred')",
+            "?1"
+        );
+        transaction.execute(statement, values![&self.sender])?;
         let known = &self.contents;
         Ok(Planning { transaction, known, contents: HashMap::new(), now, count: 0 })
     }
@@ -298,33 +308,55 @@ impl Ledger {
                 None => return Ok(Vec::new()),
             },
         };
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, recipient, content, state, message_id, email, name, language, subscribed
-             FROM digests NOT INDEXED LEFT JOIN addressees ON addressees.digest = id
-             WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
-             ORDER BY id LIMIT ?3",
-        )?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![after, day, limit])?;
-        let mut waiting = Vec::new();
-        while let Some(row) = rows.next()? {
-            let id = row.get(0)?;
-            let recipient: String = row.get(1)?;
-            let message = match row.get_ref(3)?.as_str() {
-                Ok("in_doubt") => {
-                    let message_id = row.get::<_, Option<_>>(4)?.unwrap_or_default();
-                    Some((message_id, messages::read(&self.connection, id)?))
-                }
-                _ => None,
-            };
-            let addressee = Addressee {
-                email: row.get::<_, Option<_>>(5)?.unwrap_or_else(|| recipient.clone()),
-                name: row.get(6)?,
-                language: row.get(7)?,
-                subscribed: row.get::<_, Option<_>>(8)?.unwrap_or(true),
-            };
-            let content = row.get::<_, Option<_>>(2)?.unwrap_or_default();
-            waiting.push(Waiting { id, recipient, addressee, content, message });
+        if self.database.is_shared() {
+            // What others look at this very moment will be theirs.
+            self.database.execute(
+                concat!(
+                    "UPDATE digests SET sender = ?4 WHERE id IN
+                         (SELECT id FROM digests
+                          WHERE id > ?1 AND day = ?2
+                              AND state IN ('planned', 'deferred', 'in_doubt') AND ",
+                    free!("?4"),
+                    " ORDER BY id LIMIT ?3 FOR UPDATE SKIP LOCKED)"
+                ),
+                values![after, day, limit, &self.sender],
+            )?;
+        }
+        let mut waiting = self.database.rows(
+            self.database.pick(
+                "SELECT id, recipient, content, state, message_id, email, name, language, subscribed
+                 FROM digests NOT INDEXED LEFT JOIN addressees ON addressees.digest = id
+                 WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
+                     AND ?4 = ''
+                 ORDER BY id LIMIT ?3",
+                "SELECT id, recipient, content, state, message_id, email, name, language, subscribed
+                 FROM digests LEFT JOIN addressees ON addressees.digest = id
+                 WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
+                     AND sender = ?4
+                 ORDER BY id LIMIT ?3",
+            ),
+            values![after, day, limit, &self.sender],
+            |row| {
+                let recipient: String = row.get(1)?;
+                let message = match row.text(3)? {
+                    "in_doubt" => Some((row.text(4)?.to_owned(), Vec::new())),
+                    _ => None,
+                };
+                let addressee = Addressee {
+                    email: row.get::<Option<_>>(5)?.unwrap_or_else(|| recipient.clone()),
+                    name: row.get(6)?,
+                    language: row.get(7)?,
+                    subscribed: row.get::<Option<i64>>(8)? != Some(0),
+                };
+                let content = row.get::<Option<_>>(2)?.unwrap_or_default();
+                Ok(Waiting { id: row.get(0)?, recipient, addressee, content, message })
+            },
+        )?;
+        for Waiting { id, message, .. } in &mut waiting {
+            if let Some((_, bytes)) = message {
+                *bytes = messages::read(&self.database, *id)?;
+            }
         }
         Ok(waiting)
     }
@@ -332,7 +364,7 @@ impl Ledger {
     fn first_waiting(&self) -> Result<Option<i64>> {
         let query = "SELECT min(id) FROM digests
              WHERE state <> 'sent' AND state IN ('planned', 'deferred', 'in_doubt')";
-        Ok(self.connection.query_row(query, [], |row| row.get(0))?)
+        self.database.value(query, &[])
     }
 
     /// What digests with this number say.
@@ -340,7 +372,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn content(&self, id: i64) -> Result<Arc<[Arc<Entry>]>> {
-        self.contents.read(&self.connection, id)
+        self.contents.read(&self.database, id)
     }
 
     /// What may have been taken, oldest first.
@@ -348,25 +380,34 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn doubtful(&self) -> Result<Vec<Doubtful>> {
-        let mut statement = self.connection.prepare(
+        // What somebody is sending this very moment is not in doubt.
+        let statement = self.database.pick(
             "SELECT id, recipient, day, message_id, state, doubts, content
-             FROM digests WHERE state IN ('sending', 'in_doubt', 'held') ORDER BY id",
-        )?;
-        let mut rows = statement.query([])?;
-        let mut doubtful = Vec::new();
-        while let Some(row) = rows.next()? {
-            let id = row.get(0)?;
-            doubtful.push(Doubtful {
-                id,
+             FROM digests WHERE state IN ('sending', 'in_doubt', 'held') AND ?1 = '' ORDER BY id",
+            concat!(
+                "SELECT id, recipient, day, message_id, state, doubts, content
+                 FROM digests WHERE state IN ('sending', 'in_doubt', 'held') AND ",
+                free!("?1"),
+                " ORDER BY id"
+            ),
+        );
+        let mut doubtful = self.database.rows(statement, values![&self.sender], |row| {
+            let doubtful = Doubtful {
+                id: row.get(0)?,
                 recipient: row.get(1)?,
                 day: row.get(2)?,
-                message_id: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
-                message: messages::read(&self.connection, id)?,
-                held: row.get_ref(4)?.as_str() == Ok("held"),
+                message_id: row.text(3)?.to_owned(),
+                message: Vec::new(),
+                held: row.text(4)? == "held",
                 doubts: row.get(5)?,
-                entries: self.content(row.get::<_, Option<_>>(6)?.unwrap_or_default())?,
-            });
+                entries: Arc::default(),
+            };
+            Ok((doubtful, row.get::<Option<i64>>(6)?.unwrap_or_default()))
+        })?;
+        for (doubtful, content) in &mut doubtful {
+            doubtful.message = messages::read(&self.database, doubtful.id)?;
+            doubtful.entries = self.content(*content)?;
         }
-        Ok(doubtful)
+        Ok(doubtful.into_iter().map(|(doubtful, _)| doubtful).collect())
     }
 }

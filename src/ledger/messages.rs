@@ -4,8 +4,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
-
+use super::database::{Database, values};
 use super::{Error, Result};
 use crate::mail::Shared;
 
@@ -17,7 +16,7 @@ pub(super) type Texts = HashMap<[u8; 32], i64>;
 
 /// Enters a message, in place of what was there.
 pub(super) fn write(
-    connection: &Connection,
+    database: &Database,
     texts: &mut Texts,
     digest: i64,
     message: &[u8],
@@ -34,21 +33,21 @@ pub(super) fn write(
             continue;
         };
         own.extend_from_slice(before);
-        places.push((own.len(), number(connection, texts, fingerprint, text)?));
+        places.push((own.len(), number(database, texts, fingerprint, text)?));
         end = range.end;
     }
     own.extend_from_slice(message.get(end..).unwrap_or_default());
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO messages (digest, own, shared) VALUES (?1, ?2, ?3)",
-        )?
-        .execute(params![digest, own, json(&places)?])?;
+    database.execute(
+        "INSERT INTO messages (digest, own, shared) VALUES (?1, ?2, ?3)
+         ON CONFLICT (digest) DO UPDATE SET own = excluded.own, shared = excluded.shared",
+        values![digest, &own[..], &json(&places)?],
+    )?;
     Ok(())
 }
 
 /// The number of a text, which is entered where it is not there yet.
 fn number(
-    connection: &Connection,
+    database: &Database,
     texts: &mut Texts,
     fingerprint: &[u8; 32],
     text: &[u8],
@@ -56,12 +55,12 @@ fn number(
     if let Some(number) = texts.get(fingerprint) {
         return Ok(*number);
     }
-    connection
-        .prepare_cached("INSERT OR IGNORE INTO texts (fingerprint, text) VALUES (?1, ?2)")?
-        .execute(params![&fingerprint[..], text])?;
-    let number = connection
-        .prepare_cached("SELECT id FROM texts WHERE fingerprint = ?1")?
-        .query_row([&fingerprint[..]], |row| row.get(0))?;
+    database.execute(
+        "INSERT INTO texts (fingerprint, text) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        values![&fingerprint[..], text],
+    )?;
+    let number =
+        database.value("SELECT id FROM texts WHERE fingerprint = ?1", values![&fingerprint[..]])?;
     if texts.len() >= MAX_TEXTS {
         texts.clear();
     }
@@ -70,20 +69,22 @@ fn number(
 }
 
 /// The message of a digest, to the byte; nothing where there is none.
-pub(super) fn read(connection: &Connection, digest: i64) -> Result<Vec<u8>> {
-    let found: Option<(Vec<u8>, String)> = connection
-        .prepare_cached("SELECT own, shared FROM messages WHERE digest = ?1")?
-        .query_row([digest], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+pub(super) fn read(database: &Database, digest: i64) -> Result<Vec<u8>> {
+    let found: Option<(Vec<u8>, String)> = database.row(
+        "SELECT own, shared FROM messages WHERE digest = ?1",
+        values![digest],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     let Some((own, places)) = found else { return Ok(Vec::new()) };
     let damaged = || Error::Damaged(damage(digest));
     let places: Vec<(usize, i64)> = serde_json::from_str(&places).map_err(|_| damaged())?;
-    let mut text = connection.prepare_cached("SELECT text FROM texts WHERE id = ?1")?;
     let mut message = Vec::new();
     let mut end = 0;
     for (place, number) in places {
         message.extend_from_slice(own.get(end..place).ok_or_else(damaged)?);
-        let found = text.query_row([number], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+        let found: Option<Vec<u8>> =
+            database
+                .row("SELECT text FROM texts WHERE id = ?1", values![number], |row| row.get(0))?;
         message.extend_from_slice(&found.ok_or_else(damaged)?);
         end = place;
     }
@@ -92,12 +93,11 @@ pub(super) fn read(connection: &Connection, digest: i64) -> Result<Vec<u8>> {
 }
 
 /// The digests whose messages cannot be put together any more.
-pub(super) fn incomplete(connection: &Connection) -> Result<Vec<i64>> {
-    let mut statement = connection.prepare("SELECT digest FROM messages")?;
+pub(super) fn incomplete(database: &Database) -> Result<Vec<i64>> {
+    let digests: Vec<i64> = database.rows("SELECT digest FROM messages", &[], |row| row.get(0))?;
     let mut broken = Vec::new();
-    for digest in statement.query_map([], |row| row.get(0))? {
-        let digest = digest?;
-        match read(connection, digest) {
+    for digest in digests {
+        match read(database, digest) {
             Err(Error::Damaged(_)) => broken.push(digest),
             read => drop(read?),
         }
@@ -111,12 +111,15 @@ pub(super) fn damage(digest: i64) -> String {
 }
 
 /// Removes the texts of which no message is made any more.
-pub(super) fn prune(connection: &Connection) -> Result<()> {
-    connection.execute(
+pub(super) fn prune(database: &Database) -> Result<()> {
+    let statement = database.pick(
         "DELETE FROM texts WHERE id NOT IN
              (SELECT json_extract(place.value, '$[1]') FROM messages, json_each(shared) AS place)",
-        [],
-    )?;
+        "DELETE FROM texts WHERE id NOT IN
+             (SELECT (place ->> 1)::BIGINT
+              FROM messages, json_array_elements(shared::JSON) AS place)",
+    );
+    database.execute(statement, &[])?;
     Ok(())
 }
 

@@ -14,23 +14,50 @@ use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::mail::Shared;
 use crate::private;
 
+/// Whether a digest is this process's own, or nobody's: who held it is gone.
+macro_rules! free {
+    ($sender:literal) => {
+        concat!(
+            "(sender IS NULL OR sender = ",
+            $sender,
+            " OR sender NOT IN (SELECT id FROM senders
+                 WHERE alive_until > extract(epoch FROM clock_timestamp())))"
+        )
+    };
+}
+
+/// A statement that ends with a condition, for digests that nobody else holds. In a file, whose
+/// sender has no name, nobody does.
+macro_rules! unless_held {
+    ($database:expr, $statement:literal, $sender:literal) => {
+        $database.pick(
+            concat!($statement, " AND ", $sender, " = ''"),
+            concat!($statement, " AND ", free!($sender)),
+        )
+    };
+}
+
 mod backup;
+mod database;
 mod digests;
 mod messages;
 mod schema;
+mod server;
 mod status;
 mod suppressions;
 
 pub use backup::{Restored, check, restore};
 pub use digests::{Addressee, Content, Doubtful, Planned, Planning, Waiting};
+pub use server::{Address, Heart};
 pub use status::{Run, Status, Trouble, Unsent};
 pub use suppressions::{Reason, Suppressions};
 
+use database::{Database, values};
 use digests::Contents;
 use messages::Texts;
 use schema::{known_version, version};
@@ -49,6 +76,9 @@ pub enum Error {
     /// SQLite refused; it may not the next time.
     #[error("cannot use the ledger: {0}")]
     Database(rusqlite::Error),
+    /// The server refused, or is away; it may not be the next time.
+    #[error("cannot use the ledger: {}", database::said(.0))]
+    Server(postgres::Error),
     /// What the file holds is not what was written into it.
     #[error(
         "the ledger is damaged ({0}), and nothing is sent without it: `crieur ledger restore` puts together what can be read of it and its last backup"
@@ -59,6 +89,11 @@ pub enum Error {
         "the ledger is missing, and its backups are not: nothing is sent, because it may have been sent already; `crieur ledger restore` takes the last backup"
     )]
     Missing,
+    /// It is on a server, which is looked after with its own tools.
+    #[error(
+        "the ledger is on a server: look after it with the tools of PostgreSQL (`pg_dump`, `pg_restore`)"
+    )]
+    Elsewhere,
     /// It was written by a later version of crieur.
     #[error(
         "the ledger has version {found}, this crieur knows {known}; install the newer version again"
@@ -79,8 +114,8 @@ impl Error {
             Self::Io(error) => {
                 !matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
             }
-            Self::Database(_) => true,
-            Self::Damaged(_) | Self::Missing | Self::TooNew { .. } => false,
+            Self::Database(_) | Self::Server(_) => true,
+            Self::Damaged(_) | Self::Missing | Self::Elsewhere | Self::TooNew { .. } => false,
         }
     }
 }
@@ -97,6 +132,12 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
+impl From<postgres::Error> for Error {
+    fn from(error: postgres::Error) -> Self {
+        Self::Server(error)
+    }
+}
+
 /// The result of an operation on the ledger.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -106,11 +147,15 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The ledger of one site.
 pub struct Ledger {
-    connection: Connection,
+    database: Database,
     /// What was read lately of what digests say.
     contents: Contents,
     /// What was written lately of what messages have in common.
     texts: Texts,
+    /// As whom this process holds digests, where others send, too.
+    sender: String,
+    /// Where it is, where it is on a server.
+    address: Option<Address>,
 }
 
 /// What happened to a digest.
@@ -232,15 +277,18 @@ impl Ledger {
         Self::of(schema::migrated(Connection::open_in_memory()?)?)
     }
 
-    fn of(mut connection: Connection) -> Result<Self> {
-        // Somebody may leave while digests are planned or sent: each waits for the other. The lock is
-        // taken at once, because one that is asked for later is refused when the other has written.
+    fn of(connection: Connection) -> Result<Self> {
+        // Somebody may leave while digests are planned or sent: each waits for the other.
         connection.busy_timeout(PATIENCE)?;
-        connection.set_transaction_behavior(TransactionBehavior::Immediate);
         connection.set_prepared_statement_cache_capacity(64);
         // Whatever a statement is given, it is planned once, and not for each recipient anew.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        Ok(Self { connection, contents: Contents::default(), texts: Texts::default() })
+        Ok(Self::in_database(Database::Sqlite(connection)))
+    }
+
+    fn in_database(database: Database) -> Self {
+        let (contents, texts) = (Contents::default(), Texts::default());
+        Self { database, contents, texts, sender: String::new(), address: None }
     }
 
     /// A random number of the site's own, from which tokens and pseudonyms of addresses are made.
@@ -248,8 +296,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn secret(&self) -> Result<Vec<u8>> {
-        let query = "SELECT value FROM secrets WHERE name = 'addresses'";
-        Ok(self.connection.query_row(query, [], |row| row.get(0))?)
+        self.database.value("SELECT value FROM secrets WHERE name = 'addresses'", &[])
     }
 
     /// What was being sent when a run ended before its time may have been taken.
@@ -257,12 +304,14 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written.
     pub fn doubt_interrupted(&self) -> Result<usize> {
-        Ok(self.connection.execute(
-            "UPDATE digests SET state = 'in_doubt', doubts = doubts + 1,
+        let statement = unless_held!(
+            self.database,
+            "UPDATE digests SET state = 'in_doubt', doubts = doubts + 1, sender = NULL,
                  reason = 'the run ended before the answer came'
              WHERE state = 'sending'",
-            [],
-        )?)
+            "?1"
+        );
+        self.database.execute(statement, values![&self.sender])
     }
 
     /// Enters what happened to digests, in one transaction. Returns the numbers of those that must
@@ -271,15 +320,15 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written: then nothing may leave.
     pub fn mark(&mut self, marks: &[(i64, Mark)], now: DateTime<Utc>) -> Result<Vec<i64>> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.database.begin()?;
         let mut stopped = Vec::new();
         let written = marks.iter().try_for_each(|(id, mark)| {
-            if !apply(&transaction, &mut self.texts, *id, mark, now)? {
+            if !apply(&transaction, &mut self.texts, (*id, &self.sender), mark, now)? {
                 stopped.push(*id);
             }
             Ok(())
         });
-        if let Err(error) = written.and_then(|()| transaction.commit().map_err(Error::from)) {
+        if let Err(error) = written.and_then(|()| transaction.commit()) {
             // What was written of it is not there any more.
             self.texts = Texts::default();
             return Err(error);
@@ -293,18 +342,18 @@ impl Ledger {
     /// When the ledger cannot be written.
     pub fn prune(&mut self, today: NaiveDate) -> Result<()> {
         let oldest = today.checked_sub_days(Days::new(KEPT_DAYS)).unwrap_or(today);
-        self.connection.execute(
+        self.database.execute(
             "DELETE FROM digests
              WHERE day < ?1 AND state IN ('sent', 'refused', 'abandoned')",
-            [oldest],
+            values![oldest],
         )?;
-        self.connection.execute(
+        self.database.execute(
             "DELETE FROM contents WHERE day < ?1 AND id NOT IN
                  (SELECT content FROM digests WHERE state <> 'sent' AND content IS NOT NULL)",
-            [oldest],
+            values![oldest],
         )?;
         self.texts = Texts::default();
-        messages::prune(&self.connection)
+        messages::prune(&self.database)
     }
 
     /// Makes the backup of the day, in place of an earlier one, and removes old ones.
@@ -312,71 +361,90 @@ impl Ledger {
     /// # Errors
     /// When it cannot be written.
     pub fn back_up(&self, folder: &Path, now: DateTime<Utc>) -> Result<()> {
-        backup::make(&self.connection, folder, &now.format("%Y-%m-%d").to_string())
+        // A server has backups of its own.
+        self.database
+            .file()
+            .map_or(Ok(()), |file| backup::make(file, folder, &now.format("%Y-%m-%d").to_string()))
     }
 }
 
-/// Enters one mark. `false` when the digest must not leave.
+/// Enters one mark of a sender. `false` when the digest must not leave, or is somebody else's.
 fn apply(
-    connection: &Connection,
+    database: &Database,
     texts: &mut Texts,
-    id: i64,
+    (id, sender): (i64, &str),
     mark: &Mark,
     now: DateTime<Utc>,
 ) -> Result<bool> {
     let state = mark.state();
     match mark {
         Mark::Sending { message_id, message, shared } => {
-            let found = connection
-                .prepare_cached(
-                    "UPDATE digests SET state = ?2, message_id = ?3, reason = NULL,
-                         attempts = attempts + 1
-                     WHERE id = ?1 AND recipient NOT IN (SELECT recipient FROM suppressions)",
-                )?
-                .execute(params![id, state, message_id])?;
-            if found == 0 {
+            let statement = database.pick(
+                "UPDATE digests SET state = ?2, message_id = ?3, reason = NULL,
+                     attempts = attempts + 1
+                 WHERE id = ?1 AND recipient NOT IN (SELECT recipient FROM suppressions)
+                     AND ?4 = ''",
+                // Who was asleep for long holds nothing any more.
+                "UPDATE digests SET state = ?2, message_id = ?3, reason = NULL,
+                     attempts = attempts + 1
+                 WHERE id = ?1 AND recipient NOT IN (SELECT recipient FROM suppressions)
+                     AND sender = ?4 AND EXISTS (SELECT 1 FROM senders
+                         WHERE id = ?4 AND alive_until > extract(epoch FROM clock_timestamp()))",
+            );
+            if database.execute(statement, values![id, state, message_id, sender])? == 0 {
                 return Ok(false);
             }
-            messages::write(connection, texts, id, message, shared)?;
+            messages::write(database, texts, id, message, shared)?;
         }
         Mark::Sent | Mark::Abandoned => {
-            connection
-                .prepare_cached("UPDATE digests SET state = ?2, settled_at = ?3 WHERE id = ?1")?
-                .execute(params![id, state, now])?;
-            settle(connection, id)?;
+            let statement = unless_held!(
+                database,
+                "UPDATE digests SET state = ?2, settled_at = ?3 WHERE id = ?1",
+                "?4"
+            );
+            if database.execute(statement, values![id, state, now, sender])? == 0 {
+                return Ok(false);
+            }
+            settle(database, id)?;
         }
         // What may have been taken before is not forgotten because it is not taken now.
         Mark::Deferred(reason) => {
-            connection
-                .prepare_cached(
-                    "UPDATE digests SET settled_at = ?3, reason = ?4,
-                         state = CASE WHEN doubts > 0 THEN 'in_doubt' ELSE ?2 END
-                     WHERE id = ?1",
-                )?
-                .execute(params![id, state, now, reason])?;
-            connection
-                .prepare_cached(
-                    "DELETE FROM messages WHERE digest = ?1
-                         AND (SELECT doubts FROM digests WHERE id = ?1) = 0",
-                )?
-                .execute([id])?;
+            let statement = unless_held!(
+                database,
+                "UPDATE digests SET settled_at = ?3, reason = ?4,
+                     state = CASE WHEN doubts > 0 THEN 'in_doubt' ELSE ?2 END
+                 WHERE id = ?1",
+                "?5"
+            );
+            if database.execute(statement, values![id, state, now, reason, sender])? == 0 {
+                return Ok(false);
+            }
+            database.execute(
+                "DELETE FROM messages WHERE digest = ?1
+                     AND (SELECT doubts FROM digests WHERE id = ?1) = 0",
+                values![id],
+            )?;
         }
         Mark::Refused { reason, address } => {
-            connection
-                .prepare_cached(
-                    "UPDATE digests SET state = ?2, settled_at = ?3, reason = ?4, counts = ?5
-                     WHERE id = ?1",
-                )?
-                .execute(params![id, state, now, reason, address])?;
-            settle(connection, id)?;
+            let statement = unless_held!(
+                database,
+                "UPDATE digests SET state = ?2, settled_at = ?3, reason = ?4, counts = ?5
+                 WHERE id = ?1",
+                "?6"
+            );
+            let values = values![id, state, now, reason, *address, sender];
+            if database.execute(statement, values)? == 0 {
+                return Ok(false);
+            }
+            settle(database, id)?;
         }
         Mark::InDoubt(reason) | Mark::Held(reason) => {
-            connection
-                .prepare_cached(
-                    "UPDATE digests SET state = ?2, reason = ?3, doubts = doubts + 1
-                     WHERE id = ?1",
-                )?
-                .execute(params![id, state, reason])?;
+            let statement = unless_held!(
+                database,
+                "UPDATE digests SET state = ?2, reason = ?3, doubts = doubts + 1 WHERE id = ?1",
+                "?4"
+            );
+            return Ok(database.execute(statement, values![id, state, reason, sender])? > 0);
         }
     }
     Ok(true)
@@ -384,9 +452,9 @@ fn apply(
 
 /// The bytes, and to whom they went, are kept no longer than they may be needed: they are about
 /// somebody.
-fn settle(connection: &Connection, id: i64) -> Result<()> {
-    connection.prepare_cached("DELETE FROM messages WHERE digest = ?1")?.execute([id])?;
-    connection.prepare_cached("DELETE FROM addressees WHERE digest = ?1")?.execute([id])?;
+fn settle(database: &Database, id: i64) -> Result<()> {
+    database.execute("DELETE FROM messages WHERE digest = ?1", values![id])?;
+    database.execute("DELETE FROM addressees WHERE digest = ?1", values![id])?;
     Ok(())
 }
 

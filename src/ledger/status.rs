@@ -1,9 +1,9 @@
 //! What a person may want to know of the ledger: the last runs, what waits, what failed.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use rusqlite::params;
 use serde::Serialize;
 
+use super::database::values;
 use super::{Ledger, Result};
 
 /// How many runs, and how many digests of each kind of trouble, are told of.
@@ -72,17 +72,25 @@ pub struct Unsent {
 }
 
 impl Ledger {
-    /// How many digests have not arrived.
+    /// How many digests have not arrived, but for those that another machine is about to send.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub fn unsent(&self) -> Result<Unsent> {
-        let query = "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')),
+        self.count(unless_held!(
+            self.database,
+            "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')),
                  count(*) FILTER (WHERE state IN ('in_doubt', 'held'))
-             FROM digests WHERE state <> 'sent'";
-        Ok(self.connection.query_row(query, [], |row| {
+             FROM digests WHERE state <> 'sent'",
+            "?1"
+        ))
+    }
+
+    fn count(&self, query: &'static str) -> Result<Unsent> {
+        let unsent = self.database.row(query, values![&self.sender], |row| {
             Ok(Unsent { waiting: row.get(0)?, in_doubt: row.get(1)? })
-        })?)
+        })?;
+        Ok(unsent.unwrap_or_default())
     }
 
     /// Enters that a run begins to send. Returns its number.
@@ -91,11 +99,10 @@ impl Ledger {
     /// When the ledger cannot be written.
     pub fn begin_run(&self, planned: usize, now: DateTime<Utc>) -> Result<i64> {
         let planned = u32::try_from(planned).unwrap_or(u32::MAX);
-        self.connection.execute(
-            "INSERT INTO runs (started_at, planned) VALUES (?1, ?2)",
-            params![now, planned],
-        )?;
-        Ok(self.connection.last_insert_rowid())
+        self.database.value(
+            "INSERT INTO runs (started_at, planned) VALUES (?1, ?2) RETURNING id",
+            values![now, planned],
+        )
     }
 
     /// Enters how a run ended.
@@ -103,10 +110,18 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written.
     pub fn end_run(&self, id: i64, run: &Run) -> Result<()> {
-        self.connection.execute(
+        self.database.execute(
             "UPDATE runs SET ended_at = ?2, sent = ?3, deferred = ?4, refused = ?5, in_doubt = ?6,
                  error = ?7 WHERE id = ?1",
-            params![id, run.ended_at, run.sent, run.deferred, run.refused, run.in_doubt, run.error],
+            values![
+                id,
+                run.ended_at,
+                run.sent,
+                run.deferred,
+                run.refused,
+                run.in_doubt,
+                &run.error,
+            ],
         )?;
         Ok(())
     }
@@ -116,49 +131,51 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn status(&self, today: NaiveDate) -> Result<Status> {
-        let unsent = self.unsent()?;
-        let mut runs = self.connection.prepare(
+        let unsent = self.count(
+            "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')),
+                 count(*) FILTER (WHERE state IN ('in_doubt', 'held'))
+             FROM digests WHERE state <> 'sent' AND ?1 = ?1",
+        )?;
+        let runs = self.database.rows(
             "SELECT started_at, ended_at, planned, sent, deferred, refused, in_doubt, error
              FROM runs ORDER BY id DESC LIMIT ?1",
+            values![MAX],
+            |row| {
+                Ok(Run {
+                    started_at: row.get(0)?,
+                    ended_at: row.get(1)?,
+                    planned: row.get(2)?,
+                    sent: row.get(3)?,
+                    deferred: row.get(4)?,
+                    refused: row.get(5)?,
+                    in_doubt: row.get(6)?,
+                    error: row.get(7)?,
+                })
+            },
         )?;
-        let runs = runs.query_map([MAX], |row| {
-            Ok(Run {
-                started_at: row.get(0)?,
-                ended_at: row.get(1)?,
-                planned: row.get(2)?,
-                sent: row.get(3)?,
-                deferred: row.get(4)?,
-                refused: row.get(5)?,
-                in_doubt: row.get(6)?,
-                error: row.get(7)?,
-            })
-        })?;
-        let mut troubles = self.connection.prepare(
+        let recent = today.checked_sub_days(Days::new(RECENT_DAYS)).unwrap_or(today);
+        let troubles = self.database.rows(
             "SELECT recipient, day, state, attempts, reason FROM digests
              WHERE state IN ('in_doubt', 'held')
                  OR (state IN ('deferred', 'refused', 'abandoned') AND day > ?2)
              ORDER BY day DESC, id LIMIT ?1",
+            values![MAX, recent],
+            |row| {
+                Ok(Trouble {
+                    recipient: row.get(0)?,
+                    day: row.get(1)?,
+                    state: row.get(2)?,
+                    attempts: row.get(3)?,
+                    reason: row.get(4)?,
+                })
+            },
         )?;
-        let recent = today.checked_sub_days(Days::new(RECENT_DAYS)).unwrap_or(today);
-        let troubles = troubles.query_map(params![MAX, recent], |row| {
-            Ok(Trouble {
-                recipient: row.get(0)?,
-                day: row.get(1)?,
-                state: row.get(2)?,
-                attempts: row.get(3)?,
-                reason: row.get(4)?,
-            })
-        })?;
         Ok(Status {
-            runs: runs.collect::<std::result::Result<_, _>>()?,
-            troubles: troubles.collect::<std::result::Result<_, _>>()?,
+            runs,
+            troubles,
             waiting: unsent.waiting,
             in_doubt: unsent.in_doubt,
-            suppressed: self.connection.query_row(
-                "SELECT count(*) FROM suppressions",
-                [],
-                |row| row.get(0),
-            )?,
+            suppressed: self.database.value("SELECT count(*) FROM suppressions", &[])?,
         })
     }
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use ring::digest::{SHA256, digest};
-use rusqlite::params;
 
+use super::database::values;
 use super::{Ledger, Result, backup};
 
 /// After how many days of refusals in a row nobody writes to an address any more.
@@ -22,6 +22,10 @@ pub enum Reason {
     Unsubscribed,
     /// It was refused too often.
     Refused,
+    /// Its server says that it takes nothing, or does not exist.
+    Bounced,
+    /// The person told their provider that the mail is unwanted.
+    Complained,
     /// The person asked to be forgotten.
     Forgotten,
 }
@@ -32,6 +36,8 @@ impl Reason {
         match self {
             Self::Unsubscribed => "unsubscribed",
             Self::Refused => "refused",
+            Self::Bounced => "bounced",
+            Self::Complained => "complained",
             Self::Forgotten => "forgotten",
         }
     }
@@ -60,6 +66,10 @@ fn pseudonym(secret: &[u8], recipient: &str) -> String {
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Enters that nobody writes to somebody any more; the first reason stays.
+const SUPPRESS: &str = "INSERT INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)
+     ON CONFLICT DO NOTHING";
+
 impl Ledger {
     /// Leaves alone the addresses that were refused time and again and took nothing in between.
     /// Returns their keys. Refusals of a run in which nobody was accepted say nothing about the
@@ -72,30 +82,26 @@ impl Ledger {
         somebody_was_accepted: bool,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.database.begin()?;
         if !somebody_was_accepted {
             transaction.execute(
                 "UPDATE digests SET counts = 0 WHERE state = 'refused' AND settled_at = ?1",
-                [now],
+                values![now],
             )?;
         }
-        let recipients: Vec<String> = transaction
-            .prepare(
-                "SELECT recipient FROM digests AS refused
-                 WHERE state = 'refused' AND counts = 1
-                     AND recipient NOT IN (SELECT recipient FROM suppressions)
-                     AND day > coalesce((
-                         SELECT max(day) FROM digests AS sent
-                         WHERE sent.recipient = refused.recipient AND sent.state = 'sent'), '')
-                 GROUP BY recipient HAVING count(*) >= ?1",
-            )?
-            .query_map([REFUSALS], |row| row.get(0))?
-            .collect::<std::result::Result<_, _>>()?;
+        let recipients: Vec<String> = transaction.rows(
+            "SELECT recipient FROM digests AS refused
+             WHERE state = 'refused' AND counts = 1
+                 AND recipient NOT IN (SELECT recipient FROM suppressions)
+                 AND day > coalesce((
+                     SELECT max(day) FROM digests AS sent
+                     WHERE sent.recipient = refused.recipient AND sent.state = 'sent'), '')
+             GROUP BY recipient HAVING count(*) >= ?1 ORDER BY recipient",
+            values![REFUSALS],
+            |row| row.get(0),
+        )?;
         for recipient in &recipients {
-            transaction.execute(
-                "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
-                params![recipient, Reason::Refused.as_str(), now],
-            )?;
+            transaction.execute(SUPPRESS, values![recipient, Reason::Refused.as_str(), now])?;
         }
         transaction.commit()?;
         Ok(recipients)
@@ -106,10 +112,9 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn suppressions(&self) -> Result<Suppressions> {
-        let mut statement = self.connection.prepare("SELECT recipient FROM suppressions")?;
-        let recipients = statement.query_map([], |row| row.get(0))?;
-        let recipients = recipients.collect::<std::result::Result<_, _>>()?;
-        Ok(Suppressions { recipients, secret: self.secret()? })
+        let query = "SELECT recipient FROM suppressions";
+        let recipients = self.database.rows(query, &[], |row| row.get(0))?;
+        Ok(Suppressions { recipients: recipients.into_iter().collect(), secret: self.secret()? })
     }
 
     /// From now on nobody writes to a recipient. `false` when that was so already.
@@ -122,14 +127,11 @@ impl Ledger {
         reason: Reason,
         now: DateTime<Utc>,
     ) -> Result<bool> {
-        let transaction = self.connection.transaction()?;
-        let new = transaction.execute(
-            "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
-            params![recipient, reason.as_str(), now],
-        )?;
+        let transaction = self.database.begin()?;
+        let new = transaction.execute(SUPPRESS, values![recipient, reason.as_str(), now])?;
         transaction.execute(
             "DELETE FROM digests WHERE recipient = ?1 AND state IN ('planned', 'deferred')",
-            [recipient],
+            values![recipient],
         )?;
         transaction.commit()?;
         Ok(new > 0)
@@ -143,9 +145,9 @@ impl Ledger {
         let pseudonym = pseudonym(&self.secret()?, recipient);
         // The slate is clean.
         let query = "UPDATE digests SET counts = 0 WHERE recipient = ?1";
-        self.connection.execute(query, [recipient])?;
+        self.database.execute(query, values![recipient])?;
         let query = "DELETE FROM suppressions WHERE recipient IN (?1, ?2)";
-        Ok(self.connection.execute(query, [recipient, &pseudonym])? > 0)
+        Ok(self.database.execute(query, values![recipient, &pseudonym])? > 0)
     }
 
     /// Erases a recipient: every digest, and every backup, which hold the address, too. What is
@@ -161,28 +163,35 @@ impl Ledger {
         now: DateTime<Utc>,
     ) -> Result<Vec<(NaiveDate, String)>> {
         let pseudonym = pseudonym(&self.secret()?, recipient);
-        self.connection.pragma_update(None, "secure_delete", "ON")?;
-        let transaction = self.connection.transaction()?;
-        let messages = transaction
-            .prepare("SELECT day, message_id FROM digests WHERE recipient = ?1")?
-            .query_map([recipient], |row| {
-                Ok((row.get(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default()))
-            })?
-            .collect::<std::result::Result<_, _>>()?;
-        transaction.execute("DELETE FROM digests WHERE recipient = ?1", [recipient])?;
-        transaction.execute("DELETE FROM suppressions WHERE recipient = ?1", [recipient])?;
-        transaction.execute(
-            "INSERT OR IGNORE INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)",
-            params![pseudonym, Reason::Forgotten.as_str(), now],
+        if let Some(file) = self.database.file() {
+            file.pragma_update(None, "secure_delete", "ON")?;
+        }
+        let transaction = self.database.begin()?;
+        let messages = transaction.rows(
+            "SELECT day, message_id FROM digests WHERE recipient = ?1",
+            values![recipient],
+            |row| Ok((row.get(0)?, row.text(1)?.to_owned())),
         )?;
+        for query in [
+            "DELETE FROM digests WHERE recipient = ?1",
+            "DELETE FROM suppressions WHERE recipient = ?1",
+            "DELETE FROM subscribers WHERE recipient = ?1",
+            "DELETE FROM requests WHERE recipient = ?1",
+            "DELETE FROM returned WHERE recipient = ?1",
+        ] {
+            transaction.execute(query, values![recipient])?;
+        }
+        transaction.execute(SUPPRESS, values![&pseudonym, Reason::Forgotten.as_str(), now])?;
         transaction.commit()?;
-        // Neither free pages nor the log remember.
-        self.connection.execute_batch("VACUUM")?;
-        let busy: bool =
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if busy {
-            let why = "somebody reads it, and its log still holds the address; try again";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why).into());
+        if let Some(file) = self.database.file() {
+            // Neither free pages nor the log remember.
+            file.execute_batch("VACUUM")?;
+            let busy: bool =
+                file.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            if busy {
+                let why = "somebody reads it, and its log still holds the address; try again";
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, why).into());
+            }
         }
         for old in backup::all(folder)?.into_iter().chain(backup::leftovers(folder)?) {
             fs::remove_file(old)?;

@@ -1,6 +1,7 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 use crate::reminders::Entry;
-use rusqlite::OptionalExtension;
 
 const DAY: &str = "2021-09-01";
 
@@ -31,9 +32,12 @@ fn said() -> Entry {
 /// Enters a plan; the numbers of its digests.
 fn plan(ledger: &mut Ledger, digests: &[Planned], now: DateTime<Utc>) -> Result<Vec<i64>> {
     let mut planning = ledger.plan(now)?;
-    let ids = digests.iter().map(|digest| planning.enter(digest)).collect::<Result<_>>()?;
+    let ids =
+        digests.iter().map(|digest| planning.enter(digest)).collect::<Result<Vec<Option<_>>>>()?;
     planning.commit()?;
-    Ok(ids)
+    // All of them are about to be sent.
+    ledger.database.execute("UPDATE digests SET sender = ?1", values![&ledger.sender])?;
+    Ok(ids.into_iter().map(Option::unwrap).collect())
 }
 
 fn shared(message: &[u8], ranges: Vec<std::ops::Range<usize>>) -> Vec<Shared> {
@@ -58,110 +62,144 @@ fn today() -> NaiveDate {
     "2021-12-31".parse().unwrap()
 }
 
+/// An empty ledger in every database that there is here: in memory, and, where
+/// `CRIEUR_TEST_POSTGRES` names a server, on that, each in a schema of its own.
+fn ledgers() -> Vec<Ledger> {
+    let mut ledgers = vec![Ledger::in_memory().unwrap()];
+    ledgers.extend(server(&new_schema()).map(|address| Ledger::connect(&address).unwrap()));
+    for ledger in &ledgers {
+        ledger.hold_for_ever();
+    }
+    ledgers
+}
+
+/// A name that no other test has.
+fn new_schema() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("t{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The server to test with, if there is one, and a schema on it.
+fn server(schema: &str) -> Option<Address> {
+    let url = std::env::var("CRIEUR_TEST_POSTGRES").ok()?;
+    let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+    client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).unwrap();
+    let url = format!("{url}?options=-csearch_path%3D{schema}");
+    Some(Address::new(&url, None, || Err("it is here".to_owned()), |why| why).unwrap())
+}
+
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 fn state(ledger: &Ledger, recipient: &str) -> Option<String> {
     let query = "SELECT state FROM digests WHERE recipient = ?1 AND day = ?2";
-    ledger.connection.query_row(query, [recipient, DAY], |row| row.get(0)).optional().unwrap()
+    ledger.database.row(query, values![recipient, DAY], |row| row.get(0)).unwrap()
 }
 
 #[test]
 fn a_plan_is_entered_as_a_whole_or_not_at_all() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    assert!(plan(&mut ledger, &[digest("a", DAY), digest("a", DAY)], NOW).is_err());
-    assert_eq!(ledger.unsent().unwrap().waiting, 0);
-    plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
-    assert_eq!(ledger.unsent().unwrap().waiting, 2);
+    for mut ledger in ledgers() {
+        let mut planning = ledger.plan(NOW).unwrap();
+        assert!(planning.enter(&digest("a", DAY)).unwrap().is_some());
+        // One digest a day.
+        assert_eq!(planning.enter(&digest("a", DAY)).unwrap(), None);
+        drop(planning);
+        assert_eq!(ledger.unsent().unwrap().waiting, 0);
+        plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+        assert_eq!(ledger.unsent().unwrap().waiting, 2);
+    }
 }
 
 #[test]
 fn a_new_plan_forgets_what_nobody_took_and_nothing_else() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    let names = ["planned", "deferred", "sent", "refused", "in_doubt", "held"];
-    let digests: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
-    let ids = plan(&mut ledger, &digests, NOW).unwrap();
-    let why = String::new;
-    let marks = [
-        (ids[1], Mark::Deferred(why())),
-        (ids[2], Mark::Sent),
-        (ids[3], Mark::Refused { reason: why(), address: true }),
-        (ids[4], Mark::InDoubt(why())),
-        (ids[5], Mark::Held(why())),
-    ];
-    ledger.mark(&marks, NOW).unwrap();
-    plan(&mut ledger, &[], NOW).unwrap();
-    for name in &names[..2] {
-        assert_eq!(state(&ledger, name), None);
-    }
-    for name in &names[2..] {
-        assert_eq!(state(&ledger, name).as_deref(), Some(*name));
-    }
-    // A digest that was refused was one, and told nobody anything.
-    for (name, entries) in [("sent", 1), ("refused", 0), ("in_doubt", 1), ("held", 1)] {
-        let past = ledger.past(name, today()).unwrap();
-        assert_eq!(past.last_day(today()), Some(DAY.parse().unwrap()), "{name}");
-        assert_eq!(told(&ledger, name), entries, "{name}");
-        assert_eq!(past.about("another").count(), 0);
-        let before = ledger.past_before(name, DAY.parse().unwrap()).unwrap();
-        assert_eq!((before.last_day(today()), before.about("tag:a,2021:p").count()), (None, 0));
+    for mut ledger in ledgers() {
+        let names = ["planned", "deferred", "sent", "refused", "in_doubt", "held"];
+        let digests: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
+        let ids = plan(&mut ledger, &digests, NOW).unwrap();
+        let why = String::new;
+        let marks = [
+            (ids[1], Mark::Deferred(why())),
+            (ids[2], Mark::Sent),
+            (ids[3], Mark::Refused { reason: why(), address: true }),
+            (ids[4], Mark::InDoubt(why())),
+            (ids[5], Mark::Held(why())),
+        ];
+        ledger.mark(&marks, NOW).unwrap();
+        plan(&mut ledger, &[], NOW).unwrap();
+        for name in &names[..2] {
+            assert_eq!(state(&ledger, name), None);
+        }
+        for name in &names[2..] {
+            assert_eq!(state(&ledger, name).as_deref(), Some(*name));
+        }
+        // A digest that was refused was one, and told nobody anything.
+        for (name, entries) in [("sent", 1), ("refused", 0), ("in_doubt", 1), ("held", 1)] {
+            let past = ledger.past(name, today()).unwrap();
+            assert_eq!(past.last_day(today()), Some(DAY.parse().unwrap()), "{name}");
+            assert_eq!(told(&ledger, name), entries, "{name}");
+            assert_eq!(past.about("another").count(), 0);
+            let before = ledger.past_before(name, DAY.parse().unwrap()).unwrap();
+            assert_eq!((before.last_day(today()), before.about("tag:a,2021:p").count()), (None, 0));
+        }
     }
 }
 
 #[test]
 fn what_was_being_sent_is_in_doubt_with_its_bytes() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    let ids = plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
-    ledger.mark(&[(ids[0], sending()), (ids[1], sending())], NOW).unwrap();
-    ledger.mark(&[(ids[1], Mark::Sent)], NOW).unwrap();
-    assert_eq!(ledger.doubt_interrupted().unwrap(), 1);
-    let doubtful = ledger.doubtful().unwrap();
-    assert_eq!(doubtful.len(), 1);
-    assert_eq!(doubtful[0].message, b"text");
-    assert_eq!(*doubtful[0].entries[0], said());
-    // What nobody needs any more is gone.
-    assert_eq!(count(&ledger, "messages"), 1);
-    assert_eq!(count(&ledger, "addressees"), 1);
-    ledger.mark(&[(ids[0], Mark::Abandoned)], NOW).unwrap();
-    assert_eq!(told(&ledger, "a"), 0);
-    assert_eq!(count(&ledger, "messages"), 0);
+    for mut ledger in ledgers() {
+        let ids = plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+        ledger.mark(&[(ids[0], sending()), (ids[1], sending())], NOW).unwrap();
+        ledger.mark(&[(ids[1], Mark::Sent)], NOW).unwrap();
+        assert_eq!(ledger.doubt_interrupted().unwrap(), 1);
+        let doubtful = ledger.doubtful().unwrap();
+        assert_eq!(doubtful.len(), 1);
+        assert_eq!(doubtful[0].message, b"text");
+        assert_eq!(*doubtful[0].entries[0], said());
+        // What nobody needs any more is gone.
+        assert_eq!(count(&ledger, "messages"), 1);
+        assert_eq!(count(&ledger, "addressees"), 1);
+        ledger.mark(&[(ids[0], Mark::Abandoned)], NOW).unwrap();
+        assert_eq!(told(&ledger, "a"), 0);
+        assert_eq!(count(&ledger, "messages"), 0);
+    }
 }
 
 fn count(ledger: &Ledger, table: &str) -> u32 {
-    let query = format!("SELECT count(*) FROM {table}");
-    ledger.connection.query_row(&query, [], |row| row.get(0)).unwrap()
+    let query: &'static str = format!("SELECT count(*) FROM {table}").leak();
+    ledger.database.value(query, &[]).unwrap()
 }
 
 #[test]
 fn what_messages_have_in_common_is_written_once() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    let names = ["a", "b", "c"];
-    let digests: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
-    let ids = plan(&mut ledger, &digests, NOW).unwrap();
-    assert_eq!(count(&ledger, "contents"), 1);
-    let messages: Vec<Vec<u8>> =
-        names.iter().map(|name| format!("{name}:COMMON:{name}:LAST").into_bytes()).collect();
-    let ranges = [vec![2..8, 11..15], vec![2..8, 11..15], Vec::new()];
-    for ((id, message), ranges) in ids.iter().zip(&messages).zip(ranges) {
-        let shared = shared(message, ranges);
-        let (message_id, message) = (format!("<{id}@y>"), message.clone());
-        ledger
-            .mark(&[(*id, Mark::Sending { message_id, message: message.into(), shared })], NOW)
-            .unwrap();
+    for mut ledger in ledgers() {
+        let names = ["a", "b", "c"];
+        let digests: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
+        let ids = plan(&mut ledger, &digests, NOW).unwrap();
+        assert_eq!(count(&ledger, "contents"), 1);
+        let messages: Vec<Vec<u8>> =
+            names.iter().map(|name| format!("{name}:COMMON:{name}:LAST").into_bytes()).collect();
+        let ranges = [vec![2..8, 11..15], vec![2..8, 11..15], Vec::new()];
+        for ((id, message), ranges) in ids.iter().zip(&messages).zip(ranges) {
+            let shared = shared(message, ranges);
+            let (message_id, message) = (format!("<{id}@y>"), message.clone());
+            ledger
+                .mark(&[(*id, Mark::Sending { message_id, message: message.into(), shared })], NOW)
+                .unwrap();
+        }
+        assert_eq!(count(&ledger, "texts"), 2);
+        let read = |ledger: &Ledger| -> Vec<Vec<u8>> {
+            ledger.doubtful().unwrap().into_iter().map(|doubtful| doubtful.message).collect()
+        };
+        assert_eq!(read(&ledger), messages);
+        // One that is still needed keeps what it needs.
+        ledger.mark(&[(ids[0], Mark::Sent), (ids[2], Mark::Sent)], NOW).unwrap();
+        ledger.prune(today()).unwrap();
+        assert_eq!(read(&ledger), messages[1..2]);
+        ledger.mark(&[(ids[1], Mark::Sent)], NOW).unwrap();
+        ledger.prune(today()).unwrap();
+        assert_eq!(count(&ledger, "texts"), 0);
+        ledger.prune("2099-01-01".parse().unwrap()).unwrap();
+        assert_eq!((count(&ledger, "contents"), count(&ledger, "digests")), (0, 0));
     }
-    assert_eq!(count(&ledger, "texts"), 2);
-    let read = |ledger: &Ledger| -> Vec<Vec<u8>> {
-        ledger.doubtful().unwrap().into_iter().map(|doubtful| doubtful.message).collect()
-    };
-    assert_eq!(read(&ledger), messages);
-    // One that is still needed keeps what it needs.
-    ledger.mark(&[(ids[0], Mark::Sent), (ids[2], Mark::Sent)], NOW).unwrap();
-    ledger.prune(today()).unwrap();
-    assert_eq!(read(&ledger), messages[1..2]);
-    ledger.mark(&[(ids[1], Mark::Sent)], NOW).unwrap();
-    ledger.prune(today()).unwrap();
-    assert_eq!(count(&ledger, "texts"), 0);
-    ledger.prune("2099-01-01".parse().unwrap()).unwrap();
-    assert_eq!((count(&ledger, "contents"), count(&ledger, "digests")), (0, 0));
 }
 
 #[test]
@@ -181,54 +219,55 @@ fn a_text_is_written_again_after_a_transaction_that_failed() {
     };
     let full = "CREATE TEMP TRIGGER full BEFORE UPDATE OF settled_at ON digests
         BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
-    ledger.connection.execute_batch(full).unwrap();
+    ledger.database.batch(full).unwrap();
     assert!(ledger.mark(&[sending(ids[0]), (ids[0], Mark::Sent)], NOW).is_err());
     assert_eq!(count(&ledger, "texts"), 0);
-    ledger.connection.execute_batch("DROP TRIGGER full").unwrap();
+    ledger.database.batch("DROP TRIGGER full").unwrap();
     ledger.mark(&[sending(ids[0])], NOW).unwrap();
     assert_eq!(ledger.doubtful().unwrap()[0].message, b"text");
 }
 
 #[test]
 fn what_waits_is_taken_a_few_at_a_time_and_in_its_turn() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    let day: NaiveDate = DAY.parse().unwrap();
-    assert_eq!(ledger.waiting(day, None, 10).unwrap(), []);
-    let names: Vec<String> = (0..9).map(|n| n.to_string()).collect();
-    let mut digests: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
-    digests[7] = digest("yesterday", "2021-08-31");
-    digests[8].addressee = Addressee {
-        email: "Jo@example.org".to_owned(),
-        name: Some("Jo".to_owned()),
-        language: Some("fr".to_owned()),
-        subscribed: true,
-    };
-    let ids = plan(&mut ledger, &digests, NOW).unwrap();
-    let why = String::new;
-    let marks = [
-        (ids[0], Mark::Sent),
-        (ids[1], Mark::Refused { reason: why(), address: true }),
-        (ids[2], sending()),
-        (ids[2], Mark::InDoubt(why())),
-        (ids[3], Mark::Deferred(why())),
-        (ids[4], Mark::Held(why())),
-    ];
-    ledger.mark(&marks, NOW).unwrap();
-    let mut found = Vec::new();
-    let mut after = None;
-    loop {
-        let page = ledger.waiting(day, after, 2).unwrap();
-        assert!(page.len() <= 2);
-        let Some(last) = page.last() else { break };
-        after = Some(last.id);
-        found.extend(page);
+    for mut ledger in ledgers() {
+        let day: NaiveDate = DAY.parse().unwrap();
+        assert_eq!(ledger.waiting(day, None, 10).unwrap(), []);
+        let names: Vec<String> = (0..9).map(|n| n.to_string()).collect();
+        let mut digests: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
+        digests[7] = digest("yesterday", "2021-08-31");
+        digests[8].addressee = Addressee {
+            email: "Jo@example.org".to_owned(),
+            name: Some("Jo".to_owned()),
+            language: Some("fr".to_owned()),
+            subscribed: true,
+        };
+        let ids = plan(&mut ledger, &digests, NOW).unwrap();
+        let why = String::new;
+        let marks = [
+            (ids[0], Mark::Sent),
+            (ids[1], Mark::Refused { reason: why(), address: true }),
+            (ids[2], sending()),
+            (ids[2], Mark::InDoubt(why())),
+            (ids[3], Mark::Deferred(why())),
+            (ids[4], Mark::Held(why())),
+        ];
+        ledger.mark(&marks, NOW).unwrap();
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = ledger.waiting(day, after, 2).unwrap();
+            assert!(page.len() <= 2);
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            found.extend(page);
+        }
+        let order: Vec<i64> = found.iter().map(|waiting| waiting.id).collect();
+        assert_eq!(order, [ids[2], ids[3], ids[5], ids[6], ids[8]]);
+        let messages = found.iter().filter_map(|waiting| waiting.message.clone());
+        assert_eq!(messages.collect::<Vec<_>>(), [("<x@y>".to_owned(), b"text".to_vec())]);
+        assert_eq!(found[4].addressee, digests[8].addressee);
+        assert_eq!(*ledger.content(found[4].content).unwrap()[0], said());
     }
-    let order: Vec<i64> = found.iter().map(|waiting| waiting.id).collect();
-    assert_eq!(order, [ids[2], ids[3], ids[5], ids[6], ids[8]]);
-    let messages = found.iter().filter_map(|waiting| waiting.message.clone());
-    assert_eq!(messages.collect::<Vec<_>>(), [("<x@y>".to_owned(), b"text".to_vec())]);
-    assert_eq!(found[4].addressee, digests[8].addressee);
-    assert_eq!(*ledger.content(found[4].content).unwrap()[0], said());
 }
 
 /// Digests of `a` on days in September: refused as an address, refused as a message, or sent.
@@ -247,83 +286,89 @@ fn refusals(ledger: &mut Ledger, days: &[(u32, Option<bool>)]) -> Vec<String> {
 
 #[test]
 fn an_address_that_is_refused_time_and_again_is_left_alone() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    let refused = Some(true);
-    assert!(refusals(&mut ledger, &[(1, refused), (2, refused)]).is_empty());
-    // The message's own fault does not make it so.
-    assert!(refusals(&mut ledger, &[(3, Some(false)), (4, Some(false))]).is_empty());
-    assert_eq!(refusals(&mut ledger, &[(5, refused)]), ["a"]);
-    assert!(ledger.suppressions().unwrap().contains("a"));
-    // Who is pardoned is pardoned.
-    assert!(ledger.release("a").unwrap());
-    assert!(refusals(&mut ledger, &[(6, refused)]).is_empty());
+    for mut ledger in ledgers() {
+        let refused = Some(true);
+        assert!(refusals(&mut ledger, &[(1, refused), (2, refused)]).is_empty());
+        // The message's own fault does not make it so.
+        assert!(refusals(&mut ledger, &[(3, Some(false)), (4, Some(false))]).is_empty());
+        assert_eq!(refusals(&mut ledger, &[(5, refused)]), ["a"]);
+        assert!(ledger.suppressions().unwrap().contains("a"));
+        // Who is pardoned is pardoned.
+        assert!(ledger.release("a").unwrap());
+        assert!(refusals(&mut ledger, &[(6, refused)]).is_empty());
+    }
 }
 
 #[test]
 fn one_message_that_arrives_pardons_the_address() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    let days: Vec<_> = (1..9).map(|n| (n, (n % 3 != 0).then_some(true))).collect();
-    assert!(refusals(&mut ledger, &days).is_empty());
+    for mut ledger in ledgers() {
+        let days: Vec<_> = (1..9).map(|n| (n, (n % 3 != 0).then_some(true))).collect();
+        assert!(refusals(&mut ledger, &days).is_empty());
+    }
 }
 
 #[test]
 fn a_server_that_refuses_everybody_says_nothing_about_anybody() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    for n in 1..9 {
-        let now = NOW + chrono::TimeDelta::days(n);
-        let ids = plan(&mut ledger, &[digest("a", &format!("2021-09-0{n}"))], now).unwrap();
-        let mark = Mark::Refused { reason: "550".to_owned(), address: true };
-        ledger.mark(&[(ids[0], mark)], now).unwrap();
-        assert!(ledger.suppress_refused(false, now).unwrap().is_empty());
+    for mut ledger in ledgers() {
+        for n in 1..9 {
+            let now = NOW + chrono::TimeDelta::days(n);
+            let ids = plan(&mut ledger, &[digest("a", &format!("2021-09-0{n}"))], now).unwrap();
+            let mark = Mark::Refused { reason: "550".to_owned(), address: true };
+            ledger.mark(&[(ids[0], mark)], now).unwrap();
+            assert!(ledger.suppress_refused(false, now).unwrap().is_empty());
+        }
     }
 }
 
 #[test]
 fn what_may_have_arrived_stays_in_doubt_until_an_answer_comes() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    let ids = plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
-    let doubt = [
-        (ids[0], sending()),
-        (ids[0], Mark::InDoubt("gone".to_owned())),
-        (ids[0], sending()),
-        (ids[0], Mark::Deferred("later".to_owned())),
-    ];
-    ledger.mark(&doubt, NOW).unwrap();
-    plan(&mut ledger, &[], NOW).unwrap();
-    assert_eq!(ledger.doubtful().unwrap()[0].message, b"text");
-    // What a person gave up is planned anew on the same day.
-    ledger.mark(&[(ids[0], Mark::Abandoned)], NOW).unwrap();
-    plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
-    assert_eq!(state(&ledger, "a").as_deref(), Some("planned"));
+    for mut ledger in ledgers() {
+        let ids = plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+        let doubt = [
+            (ids[0], sending()),
+            (ids[0], Mark::InDoubt("gone".to_owned())),
+            (ids[0], sending()),
+            (ids[0], Mark::Deferred("later".to_owned())),
+        ];
+        ledger.mark(&doubt, NOW).unwrap();
+        plan(&mut ledger, &[], NOW).unwrap();
+        assert_eq!(ledger.doubtful().unwrap()[0].message, b"text");
+        // What a person gave up is planned anew on the same day.
+        ledger.mark(&[(ids[0], Mark::Abandoned)], NOW).unwrap();
+        plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+        assert_eq!(state(&ledger, "a").as_deref(), Some("planned"));
+    }
 }
 
 #[test]
 fn what_is_planned_for_who_left_does_not_leave() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    let ids = plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
-    // One that may have arrived, and one that a run has taken already.
-    ledger.mark(&[(ids[0], sending()), (ids[0], Mark::InDoubt(String::new()))], NOW).unwrap();
-    for recipient in ["a", "b"] {
-        ledger.suppress(recipient, Reason::Unsubscribed, NOW).unwrap();
+    for mut ledger in ledgers() {
+        let ids = plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+        // One that may have arrived, and one that a run has taken already.
+        ledger.mark(&[(ids[0], sending()), (ids[0], Mark::InDoubt(String::new()))], NOW).unwrap();
+        for recipient in ["a", "b"] {
+            ledger.suppress(recipient, Reason::Unsubscribed, NOW).unwrap();
+        }
+        let marks = [(ids[0], sending()), (ids[1], sending())];
+        assert_eq!(ledger.mark(&marks, NOW).unwrap(), ids);
+        assert_eq!(state(&ledger, "a").as_deref(), Some("in_doubt"));
+        assert_eq!(state(&ledger, "b"), None);
+        ledger.release("a").unwrap();
+        assert_eq!(ledger.mark(&marks, NOW).unwrap(), ids[1..]);
     }
-    let marks = [(ids[0], sending()), (ids[1], sending())];
-    assert_eq!(ledger.mark(&marks, NOW).unwrap(), ids);
-    assert_eq!(state(&ledger, "a").as_deref(), Some("in_doubt"));
-    assert_eq!(state(&ledger, "b"), None);
-    ledger.release("a").unwrap();
-    assert_eq!(ledger.mark(&marks, NOW).unwrap(), ids[1..]);
 }
 
 #[test]
 fn who_left_is_not_written_to_until_they_are_back() {
-    let mut ledger = Ledger::in_memory().unwrap();
-    plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
-    assert!(ledger.suppress("a", Reason::Unsubscribed, NOW).unwrap());
-    assert!(!ledger.suppress("a", Reason::Unsubscribed, NOW).unwrap());
-    assert_eq!(state(&ledger, "a"), None);
-    assert!(ledger.suppressions().unwrap().contains("a"));
-    assert!(ledger.release("a").unwrap() && !ledger.release("a").unwrap());
-    assert!(!ledger.suppressions().unwrap().contains("a"));
+    for mut ledger in ledgers() {
+        plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+        assert!(ledger.suppress("a", Reason::Unsubscribed, NOW).unwrap());
+        assert!(!ledger.suppress("a", Reason::Unsubscribed, NOW).unwrap());
+        assert_eq!(state(&ledger, "a"), None);
+        assert!(ledger.suppressions().unwrap().contains("a"));
+        assert!(ledger.release("a").unwrap() && !ledger.release("a").unwrap());
+        assert!(!ledger.suppressions().unwrap().contains("a"));
+    }
 }
 
 /// Every byte of every file in a folder.
@@ -370,8 +415,7 @@ fn a_ledger_lasts_and_is_private() {
     let ledger = Ledger::open(&private).unwrap();
     assert_eq!(ledger.unsent().unwrap().waiting, 1);
     ledger.back_up(&private, NOW).unwrap();
-    let mode: String =
-        ledger.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    let mode: String = ledger.database.value("PRAGMA journal_mode", &[]).unwrap();
     assert_eq!(mode, "wal");
     #[cfg(unix)]
     {
@@ -470,11 +514,7 @@ fn what_was_in_doubt_in_an_earlier_version_is_in_doubt_with_its_bytes() {
 #[test]
 fn a_ledger_from_the_future_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    Ledger::open(folder.path())
-        .unwrap()
-        .connection
-        .pragma_update(None, "user_version", 99)
-        .unwrap();
+    Ledger::open(folder.path()).unwrap().database.batch("PRAGMA user_version = 99").unwrap();
     assert!(matches!(Ledger::open(folder.path()), Err(Error::TooNew { found: 99, .. })));
 }
 
@@ -535,7 +575,7 @@ fn a_message_that_lost_a_part_is_in_nobodys_way() {
             let sending = Mark::Sending { message_id, message: message.clone().into(), shared };
             ledger.mark(&[(id, sending)], NOW).unwrap();
         }
-        ledger.connection.execute_batch(damage).unwrap();
+        ledger.database.batch(damage).unwrap();
         assert!(matches!(ledger.doubtful(), Err(Error::Damaged(_))), "{damage}");
         drop(ledger);
         let found = check(folder.path()).unwrap().unwrap();
@@ -553,7 +593,7 @@ fn what_digests_said_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(folder.path()).unwrap();
     plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
-    ledger.connection.execute_batch("DELETE FROM contents").unwrap();
+    ledger.database.batch("DELETE FROM contents").unwrap();
     let found = check(folder.path()).unwrap().unwrap();
     assert_eq!(found, ["nobody knows what 2 digests said"]);
 }

@@ -9,7 +9,8 @@ use unic_langid::LanguageIdentifier;
 use url::Url;
 
 use super::{
-    Author, Feeds, Ids, Mail, Reminders, SETTINGS, Security, Site, Unsubscribe, first_day,
+    Author, Feeds, Ids, LedgerPlace, LedgerServer, Mail, Reminders, SETTINGS, Security, Site,
+    Unsubscribe, first_day,
 };
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::text;
@@ -74,9 +75,44 @@ struct Settings {
     hub: Option<Url>,
     #[serde(default)]
     country: Option<String>,
-    /// Known, so that a site that names the default engine is not refused.
     #[serde(default)]
-    ledger: Option<String>,
+    ledger: Option<LedgerSettings>,
+}
+
+/// A word for a file, an address for a server, or the latter with what it needs.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LedgerSettings {
+    Word(String),
+    Server(LedgerServer),
+}
+
+impl LedgerSettings {
+    fn checked(self, refuse: &mut impl FnMut(&str, String, &str)) -> LedgerPlace {
+        let server = match self {
+            Self::Word(word) if word == "sqlite" => return LedgerPlace::File,
+            Self::Word(url) => {
+                LedgerServer { url, password_env: None, password_file: None, ca_file: None }
+            }
+            Self::Server(server) => server,
+        };
+        let url = Url::parse(&server.url).ok();
+        let url = url.filter(|url| matches!(url.scheme(), "postgres" | "postgresql"));
+        match url {
+            None => refuse(
+                "ledger",
+                "`ledger` is neither `sqlite` nor the address of a PostgreSQL server".to_owned(),
+                "write `ledger: sqlite`, or an address like `postgres://crieur@db.example.org/crieur`",
+            ),
+            Some(url) if url.password().is_some() => refuse(
+                "ledger",
+                "`ledger` has a password in it, which does not stand here".to_owned(),
+                "write `ledger: { url: …, password_file: … }` (or `password_env`)",
+            ),
+            Some(_) => {}
+        }
+        LedgerPlace::Server(server)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -184,6 +220,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ),
     ("mail.dkim", &["domain", "selector", "key_file"]),
     ("unsubscribe", &["mailto", "url"]),
+    ("ledger", &["url", "password_env", "password_file", "ca_file"]),
 ];
 
 fn problem(code: Code, message: impl Into<String>) -> Diagnostic {
@@ -462,13 +499,7 @@ impl Settings {
         for (path, message, help) in self.mail.problems() {
             refuse(path, message.to_owned(), help);
         }
-        if self.ledger.as_deref().is_some_and(|ledger| ledger != "sqlite") {
-            refuse(
-                "ledger",
-                "`ledger`: this version keeps its ledger in SQLite only".to_owned(),
-                "write `ledger: sqlite`, or delete the line",
-            );
-        }
+        let ledger = self.ledger.map(|ledger| ledger.checked(&mut refuse)).unwrap_or_default();
         for (path, address) in [("unsubscribe.url", &self.unsubscribe.url), ("hub", &self.hub)] {
             if address.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
                 refuse(
@@ -507,6 +538,7 @@ impl Settings {
             recipients: self.recipients,
             stale_after_days: self.stale_after_days,
             hub: self.hub,
+            ledger,
         })
     }
 }

@@ -30,6 +30,7 @@ pub mod reminders;
 pub mod site;
 pub mod templates;
 pub mod text;
+pub mod tokens;
 pub mod view;
 pub mod websub;
 pub mod yaml;

@@ -169,6 +169,10 @@ pub struct Planning<'a> {
 }
 
 impl Planning<'_> {
+    pub(super) fn database(&self) -> &Database {
+        &self.transaction
+    }
+
     /// What was said to a recipient until now.
     ///
     /// # Errors

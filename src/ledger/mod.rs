@@ -45,7 +45,10 @@ macro_rules! unless_held {
 mod backup;
 mod database;
 mod digests;
+mod keys;
 mod messages;
+mod people;
+mod returned;
 mod schema;
 mod server;
 mod status;
@@ -53,6 +56,8 @@ mod suppressions;
 
 pub use backup::{Restored, check, restore};
 pub use digests::{Addressee, Content, Doubtful, Planned, Planning, Waiting};
+pub use people::{CONFIRMATION, People, Request, Source, Subscriber};
+pub use returned::Returned;
 pub use server::{Address, Heart};
 pub use status::{Run, Status, Trouble, Unsent};
 pub use suppressions::{Reason, Suppressions};

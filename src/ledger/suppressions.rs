@@ -51,6 +51,11 @@ pub struct Suppressions {
 }
 
 impl Suppressions {
+    /// What stands for a recipient who was forgotten.
+    pub(super) fn pseudonym(&self, recipient: &str) -> String {
+        pseudonym(&self.secret, recipient)
+    }
+
     /// Whether nobody writes to the recipient with this key.
     pub fn contains(&self, recipient: &str) -> bool {
         !self.recipients.is_empty()

@@ -1,7 +1,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use chrono::TimeDelta;
+
 use super::*;
-use crate::reminders::Entry;
+use crate::reminders::{Entry, Recipient};
 
 const DAY: &str = "2021-09-01";
 
@@ -621,4 +623,158 @@ fn a_ledger_that_is_gone_is_missed() {
     assert!(matches!(Ledger::open_to_read(folder.path()), Err(Error::Missing)));
     assert_eq!(restore(folder.path()).unwrap().digests, 1);
     assert_eq!(Ledger::open(folder.path()).unwrap().unsent().unwrap().waiting, 1);
+}
+
+fn asks(email: &str) -> Recipient {
+    Recipient { domains: vec!["design".to_owned()], ..Recipient::new(email) }
+}
+
+#[test]
+fn who_asks_is_written_to_once_and_subscribes_when_they_confirm() {
+    for mut ledger in ledgers() {
+        let (later, too_late) = (NOW + TimeDelta::hours(1), NOW + CONFIRMATION);
+        assert!(ledger.ask(&asks("A@b.org"), NOW).unwrap());
+        assert!(!ledger.ask(&asks("a@B.org"), later).unwrap());
+        let requests = ledger.requests(later, 9).unwrap();
+        assert_eq!(requests.len(), 1);
+        assert_eq!(requests[0].recipient, asks("A@b.org"));
+        assert!(ledger.mail_request(&requests[0], later).unwrap());
+        assert!(!ledger.mail_request(&requests[0], later).unwrap());
+        assert_eq!(ledger.requests(later, 9).unwrap(), []);
+        ledger.unmail_request(&requests[0]).unwrap();
+        assert_eq!(ledger.requests(later, 9).unwrap().len(), 1);
+        // Another instant is another request.
+        assert!(!ledger.confirm("a@b.org", later, later).unwrap());
+        assert!(!ledger.confirm("a@b.org", NOW, too_late).unwrap());
+        assert!(!ledger.subscribes("a@b.org").unwrap());
+        ledger.suppress("a@b.org", Reason::Unsubscribed, NOW).unwrap();
+        assert!(ledger.confirm("a@b.org", NOW, later).unwrap());
+        assert!(ledger.confirm("a@b.org", NOW, later).unwrap());
+        let subscriber = ledger.subscriber("a@b.org").unwrap().unwrap();
+        assert_eq!((subscriber.source, subscriber.confirmed_at), (Source::Form, later));
+        assert!(!ledger.suppressions().unwrap().contains("a@b.org"));
+        // Who left since does not come back by an old link.
+        ledger.suppress("a@b.org", Reason::Unsubscribed, NOW).unwrap();
+        assert!(!ledger.confirm("a@b.org", NOW, later).unwrap());
+        // What was not confirmed in time can be asked for again.
+        assert!(ledger.ask(&asks("c@b.org"), NOW).unwrap());
+        assert!(ledger.ask(&asks("c@b.org"), too_late).unwrap());
+    }
+}
+
+#[test]
+fn who_wants_no_mail_at_all_is_not_asked() {
+    for mut ledger in ledgers() {
+        ledger.suppress("a@b.org", Reason::Complained, NOW).unwrap();
+        assert!(!ledger.ask(&asks("a@b.org"), NOW).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        if ledger.database.file().is_none() {
+            ledger.forget(folder.path(), "f@b.org", NOW).unwrap();
+            assert!(!ledger.ask(&asks("F@b.org"), NOW).unwrap());
+        }
+        ledger.suppress("u@b.org", Reason::Bounced, NOW).unwrap();
+        assert!(ledger.ask(&asks("u@b.org"), NOW).unwrap());
+    }
+}
+
+#[test]
+fn subscribers_are_read_a_few_at_a_time() {
+    for mut ledger in ledgers() {
+        for name in ["b", "a", "c"] {
+            let recipient = asks(&format!("{name}@b.org"));
+            let source = Source::Import;
+            ledger
+                .put(&Subscriber { recipient, source, asked_at: NOW, confirmed_at: NOW })
+                .unwrap();
+        }
+        let names = |ledger: &Ledger, after: &str, limit| -> Vec<String> {
+            let page = ledger.subscribers(after, limit).unwrap();
+            page.into_iter().map(|subscriber| subscriber.recipient.email).collect()
+        };
+        assert_eq!(names(&ledger, "", 2), ["a@b.org", "b@b.org"]);
+        assert_eq!(names(&ledger, "b@b.org", 2), ["c@b.org"]);
+        assert!(ledger.remove("b@b.org").unwrap());
+        assert!(!ledger.remove("b@b.org").unwrap());
+        assert_eq!(names(&ledger, "", 9), ["a@b.org", "c@b.org"]);
+    }
+}
+
+#[test]
+fn what_comes_back_counts_by_what_is_proven() {
+    for mut ledger in ledgers() {
+        let at = |day: &str| (day.parse().unwrap(), NOW);
+        let mut said = |who: &str, kind, proven, day: &str| {
+            ledger.returned(who, kind, proven, "5.1.1", at(day)).unwrap()
+        };
+        use Returned::{Complaint, Permanent, Temporary};
+        assert_eq!(said("a", Permanent, true, "2021-09-01"), Some(Reason::Bounced));
+        assert_eq!(said("a", Permanent, true, "2021-09-02"), None);
+        for (day, expected) in
+            [("01", None), ("01", None), ("02", None), ("03", Some(Reason::Bounced))]
+        {
+            assert_eq!(said("b", Permanent, false, &format!("2021-09-{day}")), expected);
+        }
+        assert_eq!(said("c", Complaint, false, "2021-09-01"), None);
+        assert_eq!(said("c", Complaint, true, "2021-09-01"), Some(Reason::Complained));
+        for day in 1..10 {
+            assert_eq!(said("d", Temporary, true, &format!("2021-09-{day:02}")), None);
+        }
+        assert_eq!(said("d", Temporary, true, "2021-09-10"), Some(Reason::Bounced));
+    }
+}
+
+#[test]
+fn keys_are_renewed_and_old_ones_kept() {
+    use crate::tokens::Purpose;
+    for mut ledger in ledgers() {
+        let first = ledger.renewed_keys(NOW).unwrap();
+        let token = first.token(Purpose::Unsubscribe, "a@b");
+        let again = ledger.renewed_keys(NOW + TimeDelta::days(100)).unwrap();
+        assert_eq!(again.token(Purpose::Unsubscribe, "a@b"), token);
+        let later = ledger.renewed_keys(NOW + TimeDelta::days(200)).unwrap();
+        assert_ne!(later.token(Purpose::Unsubscribe, "a@b"), token);
+        assert_eq!(later.named(Purpose::Unsubscribe, &token).as_deref(), Some("a@b"));
+    }
+}
+
+/// What one machine holds another leaves alone, until it is dead.
+#[test]
+fn machines_share_the_digests_of_a_server() {
+    let schema = new_schema();
+    let Some(address) = server(&schema) else { return };
+    let mut first = Ledger::connect(&address).unwrap();
+    let mut second = Ledger::connect(&address).unwrap();
+    let day: NaiveDate = DAY.parse().unwrap();
+    let heart = first.hold().unwrap();
+    second.hold_for_ever();
+    let mut planning = first.plan(NOW).unwrap();
+    for number in 0..6 {
+        planning.enter(&digest(&number.to_string(), DAY)).unwrap();
+    }
+    planning.commit().unwrap();
+    let ids = |waiting: Vec<Waiting>| -> Vec<i64> { waiting.iter().map(|w| w.id).collect() };
+    let mine = ids(first.waiting(day, None, 3).unwrap());
+    let theirs = ids(second.waiting(day, None, 9).unwrap());
+    assert_eq!((mine.len(), theirs.len()), (3, 3));
+    assert!(mine.iter().all(|id| !theirs.contains(id)));
+    // Nobody sends what somebody else holds.
+    assert_eq!(second.mark(&[(mine[0], sending())], NOW).unwrap(), [mine[0]]);
+    assert_eq!(first.mark(&[(mine[0], sending())], NOW).unwrap(), Vec::<i64>::new());
+    assert_eq!(second.doubt_interrupted().unwrap(), 0);
+    // A new plan leaves alone what is held.
+    assert_eq!(plan_of_nobody(&mut second), 6);
+    drop(heart);
+    assert_eq!(second.doubt_interrupted().unwrap(), 1);
+    let after: Vec<Waiting> = second.waiting(day, None, 9).unwrap();
+    assert_eq!(after.len(), 6);
+    // Whoever comes back finds that nothing is its own any more.
+    assert_eq!(first.mark(&[(mine[1], sending())], NOW).unwrap(), [mine[1]]);
+    assert_eq!(first.mark(&[(mine[0], Mark::Sent)], NOW).unwrap(), [mine[0]]);
+    assert_eq!(second.mark(&[(mine[0], Mark::Sent)], NOW).unwrap(), Vec::<i64>::new());
+}
+
+/// Plans nothing; how many digests there are afterwards.
+fn plan_of_nobody(ledger: &mut Ledger) -> u32 {
+    ledger.plan(NOW).unwrap().commit().unwrap();
+    count(ledger, "digests")
 }

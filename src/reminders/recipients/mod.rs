@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use chrono::Weekday;
+use serde::{Deserialize, Serialize};
 use unic_langid::LanguageIdentifier;
 
 use super::plan::Candidate;
@@ -82,6 +83,73 @@ impl Recipient {
             && any(&self.teams, &candidate.teams)
             && any(&self.contracts, &candidate.contracts)
             && (!self.junior || candidate.posting.junior == Some(true))
+    }
+}
+
+/// What somebody wishes to be told, in a form that can be kept and written into files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wishes {
+    /// The person's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The tag of the language of the mails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Fields of work, as [`text::term`]s.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
+    /// Teams, as [`text::term`]s.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub teams: Vec<String>,
+    /// Contracts, as [`text::term`]s.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contracts: Vec<String>,
+    /// Only postings for people without experience.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub junior: bool,
+    /// How many days before the closing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lead_days: Option<Vec<u16>>,
+    /// On which day of the week, for those who want one digest a week.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weekday: Option<Weekday>,
+    /// Whether postings are announced when they open, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub new: bool,
+}
+
+impl Wishes {
+    /// The recipient with an address who wishes that.
+    pub fn of(self, email: &str) -> Recipient {
+        Recipient {
+            name: self.name,
+            language: self.language.and_then(|language| language.parse().ok()),
+            domains: self.domains,
+            teams: self.teams,
+            contracts: self.contracts,
+            junior: self.junior,
+            lead_days: self.lead_days,
+            weekly: self.weekday,
+            new: self.new,
+            ..Recipient::new(email)
+        }
+    }
+}
+
+impl From<&Recipient> for Wishes {
+    fn from(recipient: &Recipient) -> Self {
+        Self {
+            name: recipient.name.clone(),
+            language: recipient.language.as_ref().map(ToString::to_string),
+            domains: recipient.domains.clone(),
+            teams: recipient.teams.clone(),
+            contracts: recipient.contracts.clone(),
+            junior: recipient.junior,
+            lead_days: recipient.lead_days.clone(),
+            weekday: recipient.weekly,
+            new: recipient.new,
+        }
     }
 }
 

@@ -1,0 +1,288 @@
+//! Who subscribes: people who asked and have not confirmed yet, and those who have. What stands here
+//! wins over the mailing list in the site's files.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::database::{Database, Row, values};
+use super::{Error, Ledger, Planning, Reason, Result};
+use crate::reminders::Recipient;
+use crate::reminders::recipients::Wishes;
+
+/// How long an address that somebody entered can be confirmed. Nothing more is sent to it meanwhile.
+pub const CONFIRMATION: TimeDelta = TimeDelta::hours(48);
+
+/// How somebody came to subscribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// By the form on the site, confirmed by mail.
+    Form,
+    /// The operator entered them.
+    Command,
+    /// From a list that the operator read in.
+    Import,
+    /// They stood in the site's list, and changed their wishes themselves.
+    List,
+}
+
+impl Source {
+    const ALL: [Self; 4] = [Self::Form, Self::Command, Self::Import, Self::List];
+
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Command => "command",
+            Self::Import => "import",
+            Self::List => "list",
+        }
+    }
+}
+
+/// Somebody who subscribes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscriber {
+    /// Who, and what they want.
+    pub recipient: Recipient,
+    /// How they came to subscribe.
+    pub source: Source,
+    /// When they asked to.
+    pub asked_at: DateTime<Utc>,
+    /// When they consented for the last time.
+    pub confirmed_at: DateTime<Utc>,
+}
+
+/// Somebody who asked to subscribe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Who, and what they want.
+    pub recipient: Recipient,
+    /// When they asked.
+    pub asked_at: DateTime<Utc>,
+}
+
+/// The list of those who subscribe by themselves, as a plan reads it.
+pub trait People {
+    /// Whether somebody subscribes.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    fn subscribes(&self, recipient: &str) -> Result<bool>;
+
+    /// The next of those who subscribe, after one of them, by their keys.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    fn subscribers(&self, after: &str, limit: usize) -> Result<Vec<Subscriber>>;
+}
+
+impl People for Ledger {
+    fn subscribes(&self, recipient: &str) -> Result<bool> {
+        subscribes(&self.database, recipient)
+    }
+
+    fn subscribers(&self, after: &str, limit: usize) -> Result<Vec<Subscriber>> {
+        subscribers(&self.database, after, limit)
+    }
+}
+
+impl People for Planning<'_> {
+    fn subscribes(&self, recipient: &str) -> Result<bool> {
+        subscribes(self.database(), recipient)
+    }
+
+    fn subscribers(&self, after: &str, limit: usize) -> Result<Vec<Subscriber>> {
+        subscribers(self.database(), after, limit)
+    }
+}
+
+fn subscribes(database: &Database, recipient: &str) -> Result<bool> {
+    let query = "SELECT 1 FROM subscribers WHERE recipient = ?1";
+    Ok(database.row(query, values![recipient], |_| Ok(()))?.is_some())
+}
+
+fn subscribers(database: &Database, after: &str, limit: usize) -> Result<Vec<Subscriber>> {
+    database.rows(
+        "SELECT email, wishes, source, asked_at, confirmed_at FROM subscribers
+         WHERE recipient > ?1 ORDER BY recipient LIMIT ?2",
+        values![after, i64::try_from(limit).unwrap_or(i64::MAX)],
+        subscriber,
+    )
+}
+
+fn subscriber(row: &Row<'_>) -> Result<Subscriber> {
+    let source = row.text(2)?;
+    let source = Source::ALL.into_iter().find(|known| known.as_str() == source);
+    Ok(Subscriber {
+        recipient: recipient(row)?,
+        source: source.unwrap_or(Source::Command),
+        asked_at: row.get(3)?,
+        confirmed_at: row.get(4)?,
+    })
+}
+
+/// The recipient whose address and wishes stand in the first two columns.
+fn recipient(row: &Row<'_>) -> Result<Recipient> {
+    let wishes: Wishes = serde_json::from_str(row.text(1)?)
+        .map_err(|error| Error::Damaged(format!("what a subscriber wishes: {error}")))?;
+    Ok(wishes.of(row.text(0)?))
+}
+
+fn wishes(recipient: &Recipient) -> Result<String> {
+    serde_json::to_string(&Wishes::from(recipient)).map_err(|error| Error::Io(error.into()))
+}
+
+/// Enters a subscriber, in place of what was there.
+const PUT: &str = "INSERT INTO subscribers
+         (recipient, email, wishes, source, asked_at, confirmed_at)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+     ON CONFLICT (recipient) DO UPDATE SET email = excluded.email, wishes = excluded.wishes,
+         source = excluded.source, asked_at = excluded.asked_at,
+         confirmed_at = excluded.confirmed_at";
+
+impl Ledger {
+    /// Enters that somebody asks to subscribe, to be confirmed by whoever reads the mails to the
+    /// address. `false` when nothing is to be sent: it was asked for a little while ago, or its owner
+    /// wants no mail whatever anybody enters.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn ask(&mut self, recipient: &Recipient, now: DateTime<Utc>) -> Result<bool> {
+        let key = recipient.key();
+        let pseudonym = self.suppressions()?.pseudonym(&key);
+        let transaction = self.database.begin()?;
+        let never = transaction.row(
+            "SELECT 1 FROM suppressions WHERE (recipient = ?1 AND reason = ?2)
+                 OR (recipient = ?3 AND reason = ?4)",
+            values![&key, Reason::Complained.as_str(), &pseudonym, Reason::Forgotten.as_str()],
+            |_| Ok(()),
+        )?;
+        if never.is_some() {
+            return Ok(false);
+        }
+        // What was asked for in vain is forgotten.
+        transaction
+            .execute("DELETE FROM requests WHERE asked_at <= ?1", values![now - CONFIRMATION])?;
+        let entered = transaction.execute(
+            "INSERT INTO requests (recipient, email, wishes, asked_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+            values![&key, &recipient.email, &wishes(recipient)?, now],
+        )?;
+        transaction.commit()?;
+        Ok(entered > 0)
+    }
+
+    /// Those who asked and were not written to yet, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn requests(&self, now: DateTime<Utc>, limit: usize) -> Result<Vec<Request>> {
+        self.database.rows(
+            "SELECT email, wishes, asked_at FROM requests
+             WHERE mailed_at IS NULL AND asked_at > ?1 ORDER BY asked_at, recipient LIMIT ?2",
+            values![now - CONFIRMATION, i64::try_from(limit).unwrap_or(i64::MAX)],
+            |row| Ok(Request { recipient: recipient(row)?, asked_at: row.get(2)? }),
+        )
+    }
+
+    /// Enters, before the first byte leaves, that somebody who asked is written to: at most once,
+    /// whatever becomes of it. `false` when somebody else does already.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written: then nothing may leave.
+    pub fn mail_request(&mut self, request: &Request, now: DateTime<Utc>) -> Result<bool> {
+        let mailed = self.database.execute(
+            "UPDATE requests SET mailed_at = ?3
+             WHERE recipient = ?1 AND asked_at = ?2 AND mailed_at IS NULL",
+            values![&request.recipient.key(), request.asked_at, now],
+        )?;
+        Ok(mailed > 0)
+    }
+
+    /// Takes that back, because it certainly did not leave.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn unmail_request(&mut self, request: &Request) -> Result<()> {
+        self.database.execute(
+            "UPDATE requests SET mailed_at = NULL WHERE recipient = ?1 AND asked_at = ?2",
+            values![&request.recipient.key(), request.asked_at],
+        )?;
+        Ok(())
+    }
+
+    /// Enters that somebody who asked at an instant confirms it: from now on they subscribe, whatever
+    /// they said before. `false` when nobody asked then, or too long ago.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn confirm(
+        &mut self,
+        recipient: &str,
+        asked_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool> {
+        let transaction = self.database.begin()?;
+        let asked = transaction.row(
+            "SELECT email, wishes FROM requests WHERE recipient = ?1 AND asked_at = ?2",
+            values![recipient, asked_at],
+            |row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned())),
+        )?;
+        let Some((email, wishes)) = asked.filter(|_| asked_at + CONFIRMATION > now) else {
+            // Whoever opens the link a second time did it all the first time.
+            let before = transaction.row(
+                "SELECT 1 FROM subscribers WHERE recipient = ?1 AND asked_at = ?2
+                     AND recipient NOT IN (SELECT recipient FROM suppressions)",
+                values![recipient, asked_at],
+                |_| Ok(()),
+            )?;
+            return Ok(before.is_some());
+        };
+        let source = Source::Form.as_str();
+        transaction.execute(PUT, values![recipient, &email, &wishes, source, asked_at, now])?;
+        for statement in [
+            "DELETE FROM requests WHERE recipient = ?1",
+            "DELETE FROM suppressions WHERE recipient = ?1",
+            "DELETE FROM returned WHERE recipient = ?1",
+            "UPDATE digests SET counts = 0 WHERE recipient = ?1",
+        ] {
+            transaction.execute(statement, values![recipient])?;
+        }
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// Somebody who subscribes, by their key.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn subscriber(&self, recipient: &str) -> Result<Option<Subscriber>> {
+        self.database.row(
+            "SELECT email, wishes, source, asked_at, confirmed_at FROM subscribers
+             WHERE recipient = ?1",
+            values![recipient],
+            subscriber,
+        )
+    }
+
+    /// Enters somebody who subscribes, in place of what was known of them.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn put(&mut self, subscriber: &Subscriber) -> Result<()> {
+        let Subscriber { recipient, source, asked_at, confirmed_at } = subscriber;
+        let (key, wishes) = (recipient.key(), wishes(recipient)?);
+        let values =
+            values![&key, &recipient.email, &wishes, source.as_str(), *asked_at, *confirmed_at];
+        self.database.execute(PUT, values)?;
+        Ok(())
+    }
+
+    /// Removes somebody from those who subscribe. `false` when they did not.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn remove(&mut self, recipient: &str) -> Result<bool> {
+        let statement = "DELETE FROM subscribers WHERE recipient = ?1";
+        Ok(self.database.execute(statement, values![recipient])? > 0)
+    }
+}

@@ -1,0 +1,80 @@
+//! What came back: messages that could not be delivered (RFC 3464), and complaints (RFC 5965).
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::database::values;
+use super::{Ledger, Reason, Result};
+
+/// On how many days an address has to be said not to exist, where nothing proves that the message
+/// was ours.
+const UNPROVEN: u32 = 3;
+/// On how many days an address may be out of order before nobody writes to it any more.
+const TEMPORARY: u32 = 10;
+
+/// What was said of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// It took nothing, and may later.
+    Temporary,
+    /// It takes nothing.
+    Permanent,
+    /// Its owner complained.
+    Complaint,
+}
+
+impl Returned {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Temporary => "temporary",
+            Self::Permanent => "permanent",
+            Self::Complaint => "complaint",
+        }
+    }
+}
+
+impl Ledger {
+    /// Enters what was said of an address on a day, and from when on nobody writes to it any more.
+    /// `proven` when the message that it is about was certainly ours: anybody can write such a
+    /// report. Returns why nobody writes to the address from now on, if that is so.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn returned(
+        &mut self,
+        recipient: &str,
+        kind: Returned,
+        proven: bool,
+        reason: &str,
+        (day, now): (NaiveDate, DateTime<Utc>),
+    ) -> Result<Option<Reason>> {
+        self.database.execute(
+            "INSERT INTO returned (recipient, kind, day, reason) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+            values![recipient, kind.as_str(), day, reason],
+        )?;
+        // What was taken in between shows that the address works.
+        let days: u32 = self.database.value(
+            "SELECT count(*) FROM returned WHERE recipient = ?1 AND kind = ?2 AND day > coalesce((
+                 SELECT max(day) FROM digests WHERE recipient = ?1 AND state = 'sent'
+                     AND day NOT IN (SELECT day FROM returned WHERE recipient = ?1)), '')",
+            values![recipient, kind.as_str()],
+        )?;
+        let suppressed = match kind {
+            Returned::Complaint if proven => Some(Reason::Complained),
+            Returned::Permanent if proven || days >= UNPROVEN => Some(Reason::Bounced),
+            Returned::Temporary if days >= TEMPORARY => Some(Reason::Bounced),
+            _ => None,
+        };
+        let Some(reason) = suppressed else { return Ok(None) };
+        Ok(self.suppress(recipient, reason, now)?.then_some(reason))
+    }
+
+    /// To whom a message with this id was sent, if we sent one.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn recipient_of(&self, message_id: &str) -> Result<Option<String>> {
+        let query = "SELECT recipient FROM digests WHERE message_id = ?1";
+        self.database.row(query, values![message_id], |row| row.get(0))
+    }
+}

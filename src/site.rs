@@ -48,6 +48,8 @@ pub struct Site {
     pub mail: Mail,
     /// How people get off the list.
     pub unsubscribe: Unsubscribe,
+    /// How people get on the list by themselves.
+    pub subscribe: Subscribe,
     /// The mailing list, where it is not beside the settings.
     pub recipients: Option<PathBuf>,
     /// After how many days a posting without a closing date closes by itself.
@@ -195,6 +197,8 @@ pub struct Mail {
     pub sendmail: Option<PathBuf>,
     /// How mail is signed.
     pub dkim: Option<Dkim>,
+    /// The address that what cannot be delivered comes back to, and that `crieur receive` reads.
+    pub bounces: Option<String>,
 }
 
 /// The way by which mail leaves.
@@ -326,6 +330,14 @@ pub struct Unsubscribe {
     /// An address to write to.
     pub mailto: Option<String>,
     /// A page that can be opened and posted to (RFC 8058).
+    pub url: Option<Url>,
+}
+
+/// How people get on the list by themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Subscribe {
+    /// The page with the form, which `crieur serve` shows.
     pub url: Option<Url>,
 }
 

@@ -149,3 +149,4 @@ digest-more = { $count ->
 digest-why = You receive this message because your address is on the mailing list “{ $site }”.
 digest-why-owner = You receive this message because your address is that of the contact of a posting on “{ $site }”.
 unsubscribe = Unsubscribe
+preferences = Choose what you receive

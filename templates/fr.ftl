@@ -153,3 +153,4 @@ digest-more = { $count ->
 digest-why = Vous recevez ce message parce que votre adresse figure sur la liste de diffusion « { $site } ».
 digest-why-owner = Vous recevez ce message parce que votre adresse est celle du contact d’une offre publiée sur « { $site } ».
 unsubscribe = Se désabonner
+preferences = Choisir ce que vous recevez

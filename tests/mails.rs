@@ -55,6 +55,8 @@ fn mails() -> Vec<(String, String)> {
     site.run(&["unsubscribe", "nobody@example.org"]).exits(0);
     let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
     ledger.execute("UPDATE secrets SET value = zeroblob(32)", []).unwrap();
+    let since = "2021-09-01 00:00:00+00:00";
+    ledger.execute("INSERT INTO keys VALUES (1, zeroblob(32), ?1)", [since]).unwrap();
     drop(ledger);
     site.run(&["--now=2021-09-01", "remind"]).exits(0);
     let posting = |name: &str, yaml: &str| site.posting(&format!("{name}.md"), yaml);

@@ -16,6 +16,7 @@ use crieur::reminders::recipients::Rows;
 use crieur::reminders::{Past, Recipient, Today};
 use crieur::site::{Layout, Site};
 use crieur::templates::Templates;
+use crieur::tokens::Keys;
 use rayon::prelude::*;
 
 use crate::Result;
@@ -32,8 +33,9 @@ pub fn compose(folder: &Path) -> Result<usize> {
     let known = Known::new(Key::of(b"benchmark"));
     let postings = load::load(&layout, &site, Files::read(&layout)?, known).postings;
     let now = NOW.parse()?;
+    let keys = Keys::new(b"secret".to_vec(), Vec::new());
     let today = Today::new(&site, &postings, now);
-    let composer = Composer::new(&site, None, b"secret", now);
+    let composer = Composer::new(&site, None, &keys, now);
     let mut languages = HashMap::new();
     for language in ["fr", "en"] {
         let catalog = Arc::new(Catalog::new(&language.parse()?, None)?);

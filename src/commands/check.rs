@@ -18,7 +18,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     opened.now = shell.now.instant(opened.site.timezone);
     let loaded = opened.postings()?;
     let mut diagnostics = loaded.diagnostics;
-    let anybody = match mailing::recipients(&opened) {
+    let anybody = match mailing::listed(&opened) {
         Ok((list, problems)) => {
             diagnostics.extend(problems);
             !list.is_empty()

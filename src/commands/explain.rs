@@ -128,10 +128,10 @@ fn digest(
     postings: &[Posting],
     email: &str,
 ) -> Result<String> {
-    let list = mailing::recipients(opened)?.0;
+    let ledger = mailing::ledger_to_read(opened)?;
+    let list = mailing::recipients(opened, &ledger)?.0;
     let audience = reminders::audience(list, postings, opened.site.reminders.owners);
     let recipient = mailing::find(&audience, email)?;
-    let ledger = mailing::ledger_to_read(opened)?;
     let key = recipient.key();
     let suppressed = ledger.suppressions().map_err(ledger_failure)?.contains(&key);
     let day = opened.now.with_timezone(&opened.site.timezone).date_naive();

@@ -16,7 +16,7 @@ use unic_langid::LanguageIdentifier;
 use super::{Failure, Opened, Result, configuration, temporary};
 use crate::catalog::{self, Catalog};
 use crate::diagnostics::Diagnostic;
-use crate::ledger::{self, Ledger, Suppressions};
+use crate::ledger::{self, Ledger, People, Suppressions};
 use crate::mail::dkim::Signer;
 use crate::mail::transport::{self, Outbox, Sendmail, smtp, trust};
 use crate::mail::{Composed, Composer, message};
@@ -89,10 +89,13 @@ impl Iterator for List {
     }
 }
 
-/// Everybody who may be written to, one after another: the mailing list, and the owners of postings
-/// who are not on it; of these, the ones that are meant, or all.
+/// Everybody who may be written to, some after others: the mailing list in the site's files, the
+/// people who subscribe, who win over it, and the owners of postings who are on neither; of these,
+/// the ones that are meant, or all.
 pub(super) struct Audience {
     list: List,
+    /// After whom the next of those who subscribe come; nothing when all were met.
+    after: Option<String>,
     owners: Owners,
     /// The keys of those that are meant and were not met yet, with their addresses.
     wanted: HashMap<String, String>,
@@ -103,10 +106,49 @@ impl Audience {
     pub(super) fn new(opened: &Opened, postings: &[Posting], wanted: &[String]) -> Result<Self> {
         Ok(Self {
             list: List::new(opened)?,
+            after: Some(String::new()),
             owners: Owners::new(postings, opened.site.reminders.owners),
             wanted: wanted.iter().map(|email| (key(email), email.clone())).collect(),
             all: wanted.is_empty(),
         })
+    }
+
+    /// The next of them, so many at most; none at the end.
+    pub(super) fn next(&mut self, people: &dyn People, most: usize) -> Result<Vec<Recipient>> {
+        let somebody_subscribes = !people.subscribers("", 1).map_err(ledger_failure)?.is_empty();
+        loop {
+            let mut next: Vec<Recipient> =
+                self.list.by_ref().take(most).collect::<Result<Vec<_>>>()?;
+            let mut is_over = false;
+            if !next.is_empty() {
+                if somebody_subscribes {
+                    let mut listed = Vec::with_capacity(next.len());
+                    for recipient in next {
+                        // They come later, with what they wish now.
+                        if !people.subscribes(&recipient.key()).map_err(ledger_failure)? {
+                            listed.push(recipient);
+                        }
+                    }
+                    next = listed;
+                }
+            } else if let Some(after) = self.after.take() {
+                let page = people.subscribers(&after, most).map_err(ledger_failure)?;
+                self.after = page.last().map(|subscriber| subscriber.recipient.key());
+                next.extend(page.into_iter().map(|subscriber| subscriber.recipient));
+            } else {
+                next.extend(self.owners.by_ref().take(most));
+                is_over = next.is_empty();
+            }
+            for recipient in &next {
+                self.owners.leave_out(&recipient.key());
+            }
+            if !self.all {
+                next.retain(|recipient| self.wanted.remove(&recipient.key()).is_some());
+            }
+            if is_over || !next.is_empty() {
+                return Ok(next);
+            }
+        }
     }
 
     /// What there is to say about the list, once it was read to its end.
@@ -118,28 +160,27 @@ impl Audience {
     }
 }
 
-impl Iterator for Audience {
-    type Item = Result<Recipient>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let recipient = match self.list.next() {
-                Some(Ok(recipient)) => {
-                    self.owners.leave_out(&recipient.key());
-                    recipient
-                }
-                Some(Err(error)) => return Some(Err(error)),
-                None => self.owners.next()?,
-            };
-            if self.all || self.wanted.remove(&recipient.key()).is_some() {
-                return Some(Ok(recipient));
-            }
+/// Everybody on the list, and everybody who subscribes.
+pub(super) fn recipients(
+    opened: &Opened,
+    people: &dyn People,
+) -> Result<(Vec<Recipient>, Vec<Diagnostic>)> {
+    let mut audience = Audience::new(opened, &[], &[])?;
+    let mut all = Vec::new();
+    loop {
+        let next = audience.next(people, PAGE)?;
+        if next.is_empty() {
+            return Ok((all, audience.problems()?));
         }
+        all.extend(next);
     }
 }
 
-/// Reads the mailing list as a whole.
-pub(super) fn recipients(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnostic>)> {
+/// How many people are read at once.
+pub(super) const PAGE: usize = 2_048;
+
+/// The mailing list in the site's files, as a whole.
+pub(super) fn listed(opened: &Opened) -> Result<(Vec<Recipient>, Vec<Diagnostic>)> {
     let mut list = List::new(opened)?;
     let recipients = list.by_ref().collect::<Result<_>>()?;
     Ok((recipients, list.problems()))

@@ -18,19 +18,19 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     let opened = shell.site()?;
     let loaded = opened.postings()?;
     shell.report(&loaded.diagnostics);
-    let (list, problems) = mailing::recipients(&opened)?;
+    let ledger = mailing::ledger_to_read(&opened)?;
+    let (list, problems) = mailing::recipients(&opened, &ledger)?;
     shell.report(&problems);
     let owners = opened.site.reminders.owners;
     let mut audience = reminders::audience(list, &loaded.postings, owners);
     mailing::narrowed(&mut audience, &arguments.recipient)?;
-    let ledger = mailing::ledger_to_read(&opened)?;
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
-    let secret = ledger.secret().map_err(ledger_failure)?;
+    let keys = ledger.keys().map_err(ledger_failure)?;
     let languages = Languages::of_all(&opened, &audience)?;
     let today = Today::new(&opened.site, &loaded.postings, opened.now);
 
     let folder = opened.layout.private().join("preview");
-    let writer = Composer::new(&opened.site, None, &secret, opened.now);
+    let writer = Composer::new(&opened.site, None, &keys, opened.now);
     let mut outcome = outcome(&loaded.diagnostics, false).max(outcome(&problems, false));
     let mut paths = String::new();
     let mut count = 0;

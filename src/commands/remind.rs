@@ -12,7 +12,7 @@ use chrono::NaiveDate;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::mailing::{self, Audience, Languages, ledger_failure, masked, without_addresses};
+use super::mailing::{self, Audience, Languages, PAGE, ledger_failure, masked, without_addresses};
 use super::{Level, Opened, Outcome, Result, Shell, configuration, outcome, print, temporary};
 use crate::cli;
 use crate::clock::{Deadline, Now};
@@ -25,6 +25,7 @@ use crate::posting::{Moment, Posting};
 use crate::private;
 use crate::reminders::{Digest, Item, Recipient, Today};
 use crate::site::{InDoubt, Transport};
+use crate::tokens::Keys;
 
 /// How often a message that may have arrived is sent again, before a person has to look.
 const MAX_DOUBTS: u32 = 10;
@@ -60,12 +61,14 @@ pub(super) fn remind(
 
     // Whatever is wrong with settings and list is said before anything is written.
     let audience_for_plan = audience()?;
-    if opened.site.mail.from.is_none() && audience()?.next().is_some() {
-        return Err(configuration(message::Error::NoSender));
-    }
-    if !arguments.recipient.is_empty() {
+    if opened.site.mail.from.is_none() || !arguments.recipient.is_empty() {
+        let people = mailing::ledger_to_read(opened)?;
         let mut wanted = audience()?;
-        wanted.by_ref().try_for_each(|recipient| recipient.map(drop))?;
+        while !wanted.next(&people, PAGE)?.is_empty() {
+            if opened.site.mail.from.is_none() {
+                return Err(configuration(message::Error::NoSender));
+            }
+        }
         wanted.problems()?;
     }
     let private = opened.layout.private();
@@ -74,7 +77,7 @@ pub(super) fn remind(
     let signer = mailing::signer(opened)?;
     let mut ledger = mailing::ledger(opened)?;
     let _heart = ledger.hold().map_err(ledger_failure)?;
-    let secret = ledger.secret().map_err(ledger_failure)?;
+    let keys = ledger.renewed_keys(opened.now).map_err(ledger_failure)?;
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 
     let settled = settle(shell, opened, &mut ledger, &today, &suppressed, &audience)?;
@@ -89,7 +92,7 @@ pub(super) fn remind(
         let held = ledger.unsent().map_err(ledger_failure)?.in_doubt;
         return Ok((outcome.max(attention(held)), "no digest is due".to_owned()));
     }
-    let composer = Composer::new(&opened.site, signer.as_ref(), &secret, opened.now);
+    let composer = Composer::new(&opened.site, signer.as_ref(), &keys, opened.now);
     let mut waiting = Jobs {
         today: &today,
         left_alone: settled.left_alone,
@@ -100,15 +103,13 @@ pub(super) fn remind(
     let jobs = &mut |ledger: &Ledger, after| waiting.next(ledger, after);
     let digests = planned + settled.again;
     let report = send(shell, opened, &mut ledger, transport.as_ref(), digests, jobs, &|work| {
-        outgoing(work, opened, &composer, &languages)
+        outgoing(work, opened, &keys, &composer, &languages)
     })?;
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
 }
 
-/// How many recipients are planned for at once.
-const AT_ONCE: usize = 2_048;
 /// How many digests are taken from the ledger at once, to be sent.
-const PAGE: usize = 256;
+const DIGESTS: usize = 256;
 /// How many different digests are kept while they are sent.
 const MAX_CONTENTS: usize = 10_000;
 
@@ -123,7 +124,7 @@ fn plan(
 ) -> Result<(usize, Vec<Diagnostic>)> {
     let mut planning = ledger.plan(today.now()).map_err(ledger_failure)?;
     loop {
-        let recipients: Vec<Recipient> = audience.by_ref().take(AT_ONCE).collect::<Result<_>>()?;
+        let recipients = audience.next(&planning, PAGE)?;
         if recipients.is_empty() {
             break;
         }
@@ -162,27 +163,33 @@ fn rehearse(
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
     let mut count = 0;
     let mut lines = String::new();
-    while let Some(recipient) = audience.next().transpose()? {
+    loop {
+        let recipients = audience.next(&ledger, PAGE)?;
+        if recipients.is_empty() {
+            break;
+        }
         if opened.site.mail.from.is_none() {
             return Err(configuration(message::Error::NoSender));
         }
-        if let Some(language) = &recipient.language {
-            languages.learn(language)?;
-        }
-        let key = recipient.key();
-        if suppressed.contains(&key) {
-            continue;
-        }
-        let past = ledger.past(&key, today.day()).map_err(ledger_failure)?;
-        let Some(digest) = today.due(&recipient, &past) else { continue };
-        count += 1;
-        lines.push_str(&format!("{}: {}\n", recipient.email, languages.subject(&digest)));
-        for item in &digest.items {
-            lines.push_str(&format!("  {}\n", super::simulate::line(item)));
-        }
-        if lines.len() > 1 << 16 {
-            print(lines.as_bytes())?;
-            lines.clear();
+        for recipient in &recipients {
+            if let Some(language) = &recipient.language {
+                languages.learn(language)?;
+            }
+            let key = recipient.key();
+            if suppressed.contains(&key) {
+                continue;
+            }
+            let past = ledger.past(&key, today.day()).map_err(ledger_failure)?;
+            let Some(digest) = today.due(recipient, &past) else { continue };
+            count += 1;
+            lines.push_str(&format!("{}: {}\n", recipient.email, languages.subject(&digest)));
+            for item in &digest.items {
+                lines.push_str(&format!("  {}\n", super::simulate::line(item)));
+            }
+            if lines.len() > 1 << 16 {
+                print(lines.as_bytes())?;
+                lines.clear();
+            }
         }
     }
     let problems = audience.problems()?;
@@ -229,7 +236,7 @@ impl<'a> Jobs<'a> {
         mut after: Option<i64>,
     ) -> ledger::Result<Vec<Job<Work<'a>>>> {
         loop {
-            let page = ledger.waiting(self.today.day(), after, PAGE)?;
+            let page = ledger.waiting(self.today.day(), after, DIGESTS)?;
             let Some(last) = page.last() else { return Ok(Vec::new()) };
             after = Some(last.id);
             let mut jobs = Vec::with_capacity(page.len());
@@ -376,6 +383,7 @@ enum Work<'a> {
 fn outgoing(
     work: &Work<'_>,
     opened: &Opened,
+    keys: &Keys,
     composer: &Composer<'_>,
     languages: &Languages<'_>,
 ) -> Composed {
@@ -388,7 +396,7 @@ fn outgoing(
     };
     match work {
         Work::Again { email, day, message_id, bytes } => {
-            let (from, to) = message::envelope(&opened.site, email).map_err(unsendable)?;
+            let (from, to) = message::envelope(&opened.site, keys, email).map_err(unsendable)?;
             let (message_id, bytes) = (message_id.clone(), bytes.clone());
             Ok(Outgoing { from, to, day: *day, message_id, bytes, shared: Vec::new() })
         }
@@ -439,11 +447,18 @@ fn settle(
     }
     let keys: HashSet<&str> = doubtful.iter().map(|digest| digest.recipient.as_str()).collect();
     let mut listed = HashSet::new();
-    for recipient in audience()? {
-        let key = recipient?.key();
-        if keys.contains(key.as_str()) && !suppressed.contains(&key) {
-            listed.insert(key);
+    let mut everybody = audience()?;
+    loop {
+        let recipients = everybody.next(ledger, PAGE)?;
+        if recipients.is_empty() {
+            break;
         }
+        listed.extend(
+            recipients
+                .iter()
+                .map(Recipient::key)
+                .filter(|key| keys.contains(key.as_str()) && !suppressed.contains(key)),
+        );
     }
     let outbox = mailing::outbox(&opened.layout);
     let mut marks = Vec::new();

@@ -40,10 +40,10 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     opened.now = morning(to);
     let loaded = opened.postings_at_any_time()?;
     shell.report(&loaded.diagnostics);
-    let (list, problems) = mailing::recipients(&opened)?;
+    let ledger = mailing::ledger_to_read(&opened)?;
+    let (list, problems) = mailing::recipients(&opened, &ledger)?;
     shell.report(&problems);
     let mut audience = reminders::audience(list, &loaded.postings, site.reminders.owners);
-    let ledger = mailing::ledger_to_read(&opened)?;
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
     let languages = Languages::of_all(&opened, &audience)?;
     let mut sent = Sent::default();

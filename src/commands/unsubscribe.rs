@@ -69,7 +69,7 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
             _ => {}
         }
     }
-    let (list, _) = mailing::recipients(&opened)?;
+    let (list, _) = mailing::listed(&opened)?;
     shell.say(&format!("{} is forgotten, and never written to again", masked(&email)));
     if list.iter().any(|recipient| recipient.key() == email) {
         let path = opened.layout.recipients(&opened.site);

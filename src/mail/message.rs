@@ -15,15 +15,18 @@ use lettre::message::{Body, Mailbox, Mailboxes, Message, MultiPart, SinglePart};
 use memchr::memmem;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
 use super::dkim::{self, Signer};
-use super::unsubscribe::Ways;
+use super::unsubscribe::{Ways, return_path};
 use crate::cache::Key;
 use crate::catalog::Catalog;
+use crate::reminders::recipients::key;
 use crate::reminders::{Change, Digest, Duty, Item, Recipient, Section};
 use crate::site::Site;
 use crate::templates::{self, Templates};
 use crate::text;
+use crate::tokens::Keys;
 use crate::view::page_path;
 
 /// How large a message may be, in bytes: some readers cut mails at 100 KB.
@@ -51,14 +54,14 @@ pub struct Composed {
     /// What the messages of others have in common with it, from first to last.
     pub shared: Vec<Shared>,
     letter: Arc<Letter>,
-    /// Where the recipient unsubscribes.
-    address: String,
+    /// The recipient's own addresses, as they stand in HTML.
+    addresses: Vec<String>,
 }
 
 impl Composed {
     /// Its part in HTML.
     pub fn html(&self) -> String {
-        self.letter.html.written.join(&html_escape::encode_quoted_attribute(&self.address))
+        self.letter.html.filled(&self.addresses.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
@@ -92,7 +95,7 @@ pub enum Error {
 pub struct Composer<'a> {
     site: &'a Site,
     signer: Option<&'a Signer>,
-    secret: &'a [u8],
+    keys: &'a Keys,
     now: DateTime<Utc>,
     /// What was rendered for others.
     letters: Mutex<HashMap<Key, Arc<Letter>>>,
@@ -119,8 +122,8 @@ struct Own<'a> {
     message_id: &'a str,
     unsubscribe: &'a str,
     boundary: &'a str,
-    /// The address to unsubscribe at, encoded for the text and for HTML.
-    addresses: [&'a [u8]; 2],
+    /// The addresses for the gaps, encoded for the text and for HTML.
+    addresses: [Vec<Vec<u8>>; 2],
 }
 
 /// Places in a message.
@@ -184,7 +187,7 @@ impl Letter {
         let mut pieces = self.frame.0.iter();
         for slot in SLOTS {
             message.extend(pieces.next().into_iter().flatten());
-            let [plain, html] = own.addresses;
+            let [plain, html] = &own.addresses;
             match slot {
                 Slot::To => message.extend_from_slice(own.to.as_bytes()),
                 Slot::MessageId => message.extend_from_slice(own.message_id.as_bytes()),
@@ -199,29 +202,59 @@ impl Letter {
     }
 }
 
-/// A text with a gap wherever the recipient's own address belongs, and what stands between the gaps,
-/// encoded.
+/// A text with a gap wherever an address of the recipient's own belongs, and what stands between the
+/// gaps, encoded.
 struct Text {
     written: Vec<String>,
+    /// Which of the addresses belongs after each of these.
+    gaps: Vec<usize>,
     encoded: Vec<Vec<u8>>,
     fingerprints: Vec<[u8; 32]>,
 }
 
-/// What stands for the recipient's address while a text is rendered: two of them, to see that a
-/// template writes whatever it is given.
-const GAPS: [&str; 2] =
-    ["https://gap.invalid/?a=0&b=9f3c61d2", "https://gap.invalid/?a=1&b=77e0b5a4"];
+/// What stands for the addresses to unsubscribe and to change what one is told while a text is
+/// rendered: twice two of them, to see that a template writes whatever it is given.
+const GAPS: [[&str; 2]; 2] = [
+    ["https://gap.invalid/?a=0&b=9f3c61d2", "https://gap.invalid/?c=0&d=5be10c37"],
+    ["https://gap.invalid/?a=1&b=77e0b5a4", "https://gap.invalid/?c=1&d=c2498f6e"],
+];
 
 impl Text {
-    /// A text with a gap wherever this stands in it.
-    fn new(rendered: &str, gap: Option<&str>) -> Result<Self, Error> {
-        let written: Vec<String> = match gap {
-            Some(gap) => rendered.split(gap).map(str::to_owned).collect(),
-            None => vec![rendered.to_owned()],
+    /// A text with a gap wherever one of these stands in it.
+    fn new(rendered: &str, stand_ins: &[&str]) -> Result<Self, Error> {
+        let mut written = Vec::new();
+        let mut gaps = Vec::new();
+        let mut rest = rendered;
+        let next = |rest: &str| {
+            let found = stand_ins.iter().enumerate();
+            found.filter_map(|(gap, stand_in)| Some((rest.find(stand_in)?, gap))).min()
         };
+        while let Some((at, gap)) = next(rest) {
+            written.push(rest[..at].to_owned());
+            gaps.push(gap);
+            rest = &rest[at + stand_ins[gap].len()..];
+        }
+        written.push(rest.to_owned());
         let encoded: Vec<_> = written.iter().map(|text| encoded(text)).collect::<Result<_, _>>()?;
         let fingerprints = encoded.iter().map(|part| blake3::hash(part).into()).collect();
-        Ok(Self { written, encoded, fingerprints })
+        Ok(Self { written, gaps, encoded, fingerprints })
+    }
+
+    /// The text with these addresses.
+    fn filled(&self, addresses: &[&str]) -> String {
+        let mut filled = String::new();
+        let addresses =
+            self.gaps.iter().map(|gap| addresses.get(*gap).copied().unwrap_or_default());
+        for (part, address) in self.written.iter().zip(addresses.chain([""])) {
+            filled.push_str(part);
+            filled.push_str(address);
+        }
+        filled
+    }
+
+    /// Whether another text differs in its gaps only.
+    fn is_like(&self, other: &Self) -> bool {
+        self.written == other.written && self.gaps == other.gaps
     }
 
     /// The same, where nobody else is told it.
@@ -229,13 +262,15 @@ impl Text {
         Self { fingerprints: Vec::new(), ..self }
     }
 
-    /// Adds the text for the recipient with this address, encoded, and which parts of it are in the
-    /// message of everybody who is told this, and worth being kept once.
-    fn write(&self, address: &[u8], message: &mut Vec<u8>, shared: &mut Vec<Shared>) {
+    /// Adds the text for the recipient with these addresses, encoded, and which parts of it are in
+    /// the message of everybody who is told this, and worth being kept once.
+    fn write(&self, addresses: &[Vec<u8>], message: &mut Vec<u8>, shared: &mut Vec<Shared>) {
         for (number, part) in self.encoded.iter().enumerate() {
-            if number > 0 && !address.is_empty() {
-                // Wherever the address begins, it has lines of its own: then it is encoded in the
-                // same way for everybody, and what stands around it is encoded once.
+            // Wherever an address begins, it has lines of its own: then it is encoded in the same way
+            // for everybody, and what stands around it is encoded once.
+            let gap = number.checked_sub(1).and_then(|before| self.gaps.get(before));
+            let address = gap.and_then(|gap| addresses.get(*gap));
+            if let Some(address) = address.filter(|address| !address.is_empty()) {
                 soft_break(message);
                 message.extend_from_slice(address);
             }
@@ -287,6 +322,14 @@ struct Context<'a> {
     more: usize,
     subscribed: bool,
     unsubscribe: &'a str,
+    preferences: Option<&'a str>,
+}
+
+/// The recipient's own addresses while a digest is rendered, or what stands for them.
+struct Links<'a> {
+    unsubscribe: &'a str,
+    preferences: Option<&'a str>,
+    gaps: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -315,15 +358,15 @@ struct ItemContext {
 }
 
 impl<'a> Composer<'a> {
-    /// Composes for a site, with what signs messages and what tokens are made with. `now` is when
+    /// Composes for a site, with what signs messages and what links are made with. `now` is when
     /// they are sent.
     pub fn new(
         site: &'a Site,
         signer: Option<&'a Signer>,
-        secret: &'a [u8],
+        keys: &'a Keys,
         now: DateTime<Utc>,
     ) -> Self {
-        Self { site, signer, secret, now, letters: Mutex::default() }
+        Self { site, signer, keys, now, letters: Mutex::default() }
     }
 
     /// What a digest says, from what was said to others where that is the same.
@@ -342,7 +385,8 @@ impl<'a> Composer<'a> {
             digest.recipient.subscribed,
             digest.day
         );
-        // Without a page of their own, everybody unsubscribes at the same address.
+        // Without pages of their own, everybody unsubscribes at the same address.
+        let has_pages = ways.page.is_some() || ways.preferences.is_some();
         let address = if ways.page.is_some() { "" } else { ways.best() };
         let mut items = Vec::with_capacity(64 * digest.items.len());
         for Item { posting, section, days_left, stage: _ } in &digest.items {
@@ -359,16 +403,24 @@ impl<'a> Composer<'a> {
         if let Some(letter) = self.kept().get(&key) {
             return Ok(letter.clone());
         }
-        let gap = |gap| if ways.page.is_some() { gap } else { address };
+        let links = |[unsubscribe, preferences]: [&'static str; 2]| Links {
+            unsubscribe: if ways.page.is_some() { unsubscribe } else { ways.best() },
+            preferences: ways.preferences.as_ref().map(|_| preferences),
+            gaps: if has_pages { vec![unsubscribe, preferences] } else { Vec::new() },
+        };
         let [first, second] = GAPS;
-        let letter = self.render(shown, digest, gap(first), ways, catalog, templates)?;
-        if ways.page.is_some() {
-            let other = self.render(shown, digest, second, ways, catalog, templates)?;
-            let same = letter.plain.written == other.plain.written
-                && letter.html.written == other.html.written;
+        let letter = self.render(shown, digest, &links(first), ways, catalog, templates)?;
+        if has_pages {
+            let other = self.render(shown, digest, &links(second), ways, catalog, templates)?;
+            let same = letter.plain.is_like(&other.plain) && letter.html.is_like(&other.html);
             if !same {
-                // The template makes something else of the address: nobody can share it.
-                let own = self.render(shown, digest, ways.best(), ways, catalog, templates)?;
+                // The template makes something else of an address: nobody can share it.
+                let links = Links {
+                    unsubscribe: ways.best(),
+                    preferences: ways.preferences.as_ref().map(Url::as_str),
+                    gaps: Vec::new(),
+                };
+                let own = self.render(shown, digest, &links, ways, catalog, templates)?;
                 let (plain, html) = (own.plain.alone(), own.html.alone());
                 return Ok(Arc::new(Letter { plain, html, ..own }));
             }
@@ -416,19 +468,24 @@ impl<'a> Composer<'a> {
         templates: &Templates,
     ) -> Result<Composed, Error> {
         let site = self.site;
-        let (from, to) = envelope(site, &digest.recipient.email)?;
+        let (from, to) = envelope(site, self.keys, &digest.recipient.email)?;
         let identity = identity(site, digest.recipient, digest.day);
         let message_id = format!("<{identity}@{}>", site.list_id());
-        let ways = Ways::new(site, from.as_ref(), self.secret, &digest.recipient.key());
+        let sender = sender(site)?.to_string();
+        let ways = Ways::new(site, &sender, self.keys, &digest.recipient.key());
         let letter = self.letter(shown, digest, &ways, catalog, templates)?;
-        let address = ways.best();
-        let escaped = html_escape::encode_quoted_attribute(address);
-        let addresses = if ways.page.is_some() {
-            [encoded(address)?, encoded(&escaped)?]
-        } else {
-            Default::default()
+        let preferences = ways.preferences.as_ref().map_or("", Url::as_str);
+        let own_addresses = [ways.best(), preferences];
+        let escaped =
+            own_addresses.map(|address| html_escape::encode_quoted_attribute(address).into_owned());
+        let all = |addresses: &[&str]| -> Result<Vec<Vec<u8>>, Error> {
+            addresses.iter().map(|address| encoded(address)).collect()
         };
-        let [plain, html] = &addresses;
+        let addresses = if letter.plain.gaps.is_empty() && letter.html.gaps.is_empty() {
+            Default::default()
+        } else {
+            [all(&own_addresses)?, all(&escaped.each_ref().map(String::as_str))?]
+        };
         // Names are quoted or encoded by the library; none is a way into another header.
         let recipient = Mailbox::new(digest.recipient.name.clone(), to.clone());
         let own = Own {
@@ -436,7 +493,7 @@ impl<'a> Composer<'a> {
             message_id: &value(header::MessageId::from(message_id.clone())),
             unsubscribe: &raw_value(LIST_UNSUBSCRIBE, unsubscribe(&ways)),
             boundary: &format!("=_{identity}"),
-            addresses: [plain, html],
+            addresses,
         };
         let (mut bytes, mut shared) = letter.message(&own);
         if let Some(signer) = self.signer {
@@ -446,8 +503,8 @@ impl<'a> Composer<'a> {
             }
             bytes.splice(0..0, signature.into_bytes());
         }
-        let (subject, address) = (letter.subject.clone(), address.to_owned());
-        Ok(Composed { message_id, subject, from, to, bytes, shared, letter, address })
+        let (subject, addresses) = (letter.subject.clone(), escaped.to_vec());
+        Ok(Composed { message_id, subject, from, to, bytes, shared, letter, addresses })
     }
 
     /// What the messages to all who are told the same have around what differs.
@@ -495,12 +552,12 @@ impl<'a> Composer<'a> {
         Frame::of(&message.formatted())
     }
 
-    /// Renders a digest with this address to unsubscribe at, and with gaps where it stands.
+    /// Renders a digest with these addresses, and with gaps where they stand.
     fn render(
         &self,
         shown: usize,
         digest: &Digest<'_>,
-        address: &str,
+        links: &Links<'_>,
         ways: &Ways,
         catalog: &Catalog,
         templates: &Templates,
@@ -514,14 +571,15 @@ impl<'a> Composer<'a> {
             sections: sections(site, &digest.items[..shown], catalog),
             more: digest.items.len() - shown,
             subscribed: digest.recipient.subscribed,
-            unsubscribe: address,
+            unsubscribe: links.unsubscribe,
+            preferences: links.preferences.filter(|_| digest.recipient.subscribed),
         };
         let plain = templates.render("digest.txt", &context)?;
         let html = templates.render("digest.html", &context)?;
-        let escaped = html_escape::encode_quoted_attribute(address);
-        let gap = |gap| Some(gap).filter(|_| GAPS.contains(&address));
-        let plain = Text::new(&plain, gap(address))?;
-        let html = Text::new(&html, gap(&escaped))?;
+        let escaped: Vec<_> =
+            links.gaps.iter().map(|gap| html_escape::encode_quoted_attribute(gap)).collect();
+        let plain = Text::new(&plain, &links.gaps)?;
+        let html = Text::new(&html, &escaped.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
         let frame = self.frame(&subject, digest, catalog, ways)?;
         Ok(Letter { subject, plain, html, frame })
     }
@@ -556,8 +614,8 @@ const LIST_UNSUBSCRIBE: &str = "List-Unsubscribe";
 /// What `List-Unsubscribe` says (RFC 2369, section 3.2).
 fn unsubscribe(ways: &Ways) -> String {
     match &ways.page {
-        Some(page) => format!("<{page}>, <{}>", ways.mail),
-        None => format!("<{}>", ways.mail),
+        Some(page) => format!("<{page}>, <{}>", ways.mail_for_programs),
+        None => format!("<{}>", ways.mail_for_programs),
     }
 }
 
@@ -581,15 +639,31 @@ fn told(headers: &Headers) -> String {
     value.strip_suffix("\r\n").unwrap_or(value).to_owned()
 }
 
-/// Sender and recipient, for the envelope.
+/// Who sends.
+///
+/// # Errors
+/// When nobody does.
+pub fn sender(site: &Site) -> Result<Address, Error> {
+    deliverable(&site.mail.from.as_ref().ok_or(Error::NoSender)?.email)
+}
+
+/// Sender and recipient, for the envelope: what cannot be delivered comes back to the sender.
 ///
 /// # Errors
 /// When nobody sends, or an address is none that a mail can be sent to.
-pub fn envelope(site: &Site, email: &str) -> Result<(Address, Address), Error> {
-    let from = &site.mail.from.as_ref().ok_or(Error::NoSender)?.email;
-    let to = email.parse::<Address>();
-    let to = to.map_err(|error| Error::Message(error.to_string()))?;
-    Ok((deliverable(from)?, deliverable(&to)?))
+pub fn envelope(site: &Site, keys: &Keys, email: &str) -> Result<(Address, Address), Error> {
+    let parsed = |text: &str| {
+        let address = text.parse::<Address>();
+        deliverable(&address.map_err(|error| Error::Message(error.to_string()))?)
+    };
+    let from = match &site.mail.bounces {
+        Some(bounces) => {
+            let path = return_path(bounces, keys, &key(email));
+            parsed(&path).or_else(|_| parsed(bounces))?
+        }
+        None => sender(site)?,
+    };
+    Ok((from, parsed(email)?))
 }
 
 /// The sections of the items, in their order.
@@ -714,9 +788,14 @@ mod tests {
             stage: Some(3),
             days_left: Some(3),
         };
-        for page in ["", "\nunsubscribe: { url: https://jobs.example.org/unsubscribe }"] {
+        let keys = Keys::new(b"secret".to_vec(), Vec::new());
+        for page in [
+            "",
+            "\nunsubscribe: { url: https://jobs.example.org/unsubscribe }",
+            "\nunsubscribe: { url: https://jobs.example.org/off }\nsubscribe: { url: https://jobs.example.org/on }",
+        ] {
             let site = Site::parse(&format!("{site}{page}\n")).unwrap();
-            let composer = Composer::new(&site, None, b"secret", DateTime::UNIX_EPOCH);
+            let composer = Composer::new(&site, None, &keys, DateTime::UNIX_EPOCH);
             let messages = ["a", "b"].map(|name| {
                 let recipient = Recipient::new(format!("{name}@example.org"));
                 let day = NaiveDate::default();
@@ -728,6 +807,11 @@ mod tests {
                 shared.iter().map(|shared| shared.fingerprint).collect()
             };
             assert_eq!(fingerprints(&first), fingerprints(&second));
+            for (message, shared) in messages.iter().zip([&first, &second]) {
+                for Shared { range, fingerprint } in shared {
+                    assert_eq!(blake3::hash(&message.bytes[range.clone()]).as_bytes(), fingerprint);
+                }
+            }
             let common: usize = first.iter().map(|shared| shared.range.len()).sum();
             assert!(common * 2 > messages[0].bytes.len(), "{common}{page}");
         }
@@ -740,10 +824,10 @@ mod tests {
             parts in proptest::collection::vec("([ a-z=é€.]|\n|\t){0,200}", 1..4),
             address in "https://[a-zA-Z0-9é=&?._/-]{0,120}",
         ) {
-            let [gap, _] = GAPS;
-            let text = Text::new(&parts.join(gap), Some(gap)).unwrap();
+            let [[gap, _], _] = GAPS;
+            let text = Text::new(&parts.join(gap), &[gap]).unwrap();
             let mut written = Vec::new();
-            text.write(&super::encoded(&address).unwrap(), &mut written, &mut Vec::new());
+            text.write(&[super::encoded(&address).unwrap()], &mut written, &mut Vec::new());
             let encoded = String::from_utf8(written).unwrap();
             proptest::prop_assert!(encoded.split("\r\n").all(|line| line.len() <= 76), "{encoded}");
             let mode = quoted_printable::ParseMode::Strict;

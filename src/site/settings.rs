@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     Author, Feeds, Ids, LedgerPlace, LedgerServer, Mail, Reminders, SETTINGS, Security, Site,
-    Unsubscribe, first_day,
+    Subscribe, Unsubscribe, first_day,
 };
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::text;
@@ -67,6 +67,8 @@ struct Settings {
     mail: Mail,
     #[serde(default)]
     unsubscribe: Unsubscribe,
+    #[serde(default)]
+    subscribe: Subscribe,
     #[serde(default)]
     recipients: Option<PathBuf>,
     #[serde(default)]
@@ -189,6 +191,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "reminders",
             "mail",
             "unsubscribe",
+            "subscribe",
             "recipients",
             "stale_after_days",
             "hub",
@@ -200,7 +203,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("ids", &["authority", "since"]),
     ("feeds", &["by"]),
     ("reminders", &["lead_days", "send_after", "owners", "in_doubt"]),
-    ("mail", &["from", "reply_to", "list_id", "transport", "smtp", "sendmail", "dkim"]),
+    ("mail", &["from", "reply_to", "list_id", "transport", "smtp", "sendmail", "dkim", "bounces"]),
     (
         "mail.smtp",
         &[
@@ -220,6 +223,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ),
     ("mail.dkim", &["domain", "selector", "key_file"]),
     ("unsubscribe", &["mailto", "url"]),
+    ("subscribe", &["url"]),
     ("ledger", &["url", "password_env", "password_file", "ca_file"]),
 ];
 
@@ -476,6 +480,7 @@ impl Settings {
         for (path, address) in [
             ("author.email", self.author.as_ref().and_then(|author| author.email.as_ref())),
             ("unsubscribe.mailto", self.unsubscribe.mailto.as_ref()),
+            ("mail.bounces", self.mail.bounces.as_ref()),
         ] {
             if let Some(address) = address
                 && !(text::is_address(address) && address.is_ascii())
@@ -500,7 +505,11 @@ impl Settings {
             refuse(path, message.to_owned(), help);
         }
         let ledger = self.ledger.map(|ledger| ledger.checked(&mut refuse)).unwrap_or_default();
-        for (path, address) in [("unsubscribe.url", &self.unsubscribe.url), ("hub", &self.hub)] {
+        for (path, address) in [
+            ("unsubscribe.url", &self.unsubscribe.url),
+            ("subscribe.url", &self.subscribe.url),
+            ("hub", &self.hub),
+        ] {
             if address.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
                 refuse(
                     path,
@@ -535,6 +544,7 @@ impl Settings {
             reminders: self.reminders,
             mail: self.mail,
             unsubscribe: self.unsubscribe,
+            subscribe: self.subscribe,
             recipients: self.recipients,
             stale_after_days: self.stale_after_days,
             hub: self.hub,

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, Weekday};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use unic_langid::LanguageIdentifier;
 
 /// Publish open postings as feeds and pages, and remind people before they close.
 #[derive(Debug, Parser)]
@@ -99,6 +100,9 @@ pub enum Command {
     Unsubscribe(Unsubscribe),
     /// Erase a person, and never write to them again
     Forget(Forget),
+    /// Look after the people who subscribe
+    #[command(subcommand)]
+    Recipients(Recipients),
     /// Look after the ledger of what was sent
     #[command(subcommand)]
     Ledger(Ledger),
@@ -265,6 +269,94 @@ pub struct Unsubscribe {
 pub struct Forget {
     /// The address
     pub email: String,
+}
+
+/// What can be done with the people who subscribe.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Recipients {
+    /// Everybody on the list, and everybody who subscribes
+    List(RecipientsList),
+    /// Enter somebody who asked you to
+    Add(RecipientsAdd),
+    /// Take somebody off again
+    Remove(RecipientsRemove),
+    /// Enter everybody in a file
+    Import(RecipientsImport),
+    /// Print everybody who is written to, with when and how they consented
+    Export(RecipientsExport),
+}
+
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct RecipientsList {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ListFormat,
+}
+
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct RecipientsAdd {
+    /// The address
+    pub email: String,
+    /// The person's name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The language of the mails
+    #[arg(long, value_name = "TAG")]
+    pub language: Option<LanguageIdentifier>,
+    /// Only postings in these domains
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub domain: Vec<String>,
+    /// Only postings of these teams
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub team: Vec<String>,
+    /// Only postings with these contracts
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub contract: Vec<String>,
+    /// Only postings for people without experience
+    #[arg(long)]
+    pub junior: bool,
+    /// How many days before the closing
+    #[arg(long, value_name = "DAYS", num_args = 1..)]
+    pub lead_days: Vec<u16>,
+    /// One digest a week, on this day
+    #[arg(long, value_name = "DAY")]
+    pub weekly: Option<Weekday>,
+    /// What has opened, too
+    #[arg(long)]
+    pub new: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct RecipientsRemove {
+    /// The address
+    pub email: String,
+}
+
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct RecipientsImport {
+    /// The list: CSV if its name ends so, else YAML
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct RecipientsExport {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "yaml")]
+    pub format: ExportFormat,
+}
+
+/// How `recipients export` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// As `recipients.yaml`
+    Yaml,
+    /// As `recipients.csv`
+    Csv,
 }
 
 /// What can be done with the ledger.

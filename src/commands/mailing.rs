@@ -43,25 +43,27 @@ impl List {
     pub(super) fn new(opened: &Opened) -> Result<Self> {
         let path = opened.layout.recipients(&opened.site);
         let shown = opened.layout.relative(&path);
+        let is_absent = fs::metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        if is_absent && opened.site.recipients.is_none() {
+            return Ok(Self { shown, rows: Rows::Read(Vec::new().into_iter(), Vec::new()) });
+        }
+        Self::of(&path, &shown)
+    }
+
+    /// Begins to read a list by its path. Messages call it by another name.
+    pub(super) fn of(path: &Path, shown: &str) -> Result<Self> {
         let read = || -> io::Result<Rows> {
-            let mut file = File::open(&path)?;
+            let mut file = File::open(path)?;
             if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-                return Ok(Rows::Csv(Box::new(recipients::Rows::new(&shown, file)?)));
+                return Ok(Rows::Csv(Box::new(recipients::Rows::new(shown, file)?)));
             }
             let mut content = Vec::new();
             file.read_to_end(&mut content)?;
-            let (list, problems) = read_yaml(&shown, &String::from_utf8_lossy(&content));
+            let (list, problems) = read_yaml(shown, &String::from_utf8_lossy(&content));
             Ok(Rows::Read(list.into_iter(), problems))
         };
-        let rows = match read() {
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound && opened.site.recipients.is_none() =>
-            {
-                Rows::Read(Vec::new().into_iter(), Vec::new())
-            }
-            rows => rows.map_err(|error| unreadable(&shown, error))?,
-        };
-        Ok(Self { shown, rows })
+        let rows = read().map_err(|error| unreadable(shown, error))?;
+        Ok(Self { shown: shown.into(), rows })
     }
 
     /// What there is to say about what was read.

@@ -33,6 +33,7 @@ mod list;
 mod mailing;
 mod new;
 mod preview;
+mod recipients;
 mod remind;
 mod run;
 mod simulate;
@@ -151,6 +152,7 @@ impl Shell {
             Command::Preview(arguments) => preview::run(self, &arguments),
             Command::Unsubscribe(arguments) => unsubscribe::run(self, &arguments),
             Command::Forget(arguments) => unsubscribe::forget(self, &arguments),
+            Command::Recipients(arguments) => recipients::run(self, &arguments),
             Command::Ledger(arguments) => ledger::run(self, &arguments),
             Command::Completions(arguments) => completions::shell(&arguments),
             Command::Man => completions::man(),

@@ -56,7 +56,7 @@ mod suppressions;
 
 pub use backup::{Restored, check, restore};
 pub use digests::{Addressee, Content, Doubtful, Planned, Planning, Waiting};
-pub use people::{CONFIRMATION, People, Request, Source, Subscriber};
+pub use people::{CONFIRMATION, People, Request, Subscriber};
 pub use returned::Returned;
 pub use server::{Address, Heart};
 pub use status::{Run, Status, Trouble, Unsent};

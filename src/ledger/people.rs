@@ -6,37 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::database::{Database, Row, values};
 use super::{Error, Ledger, Planning, Reason, Result};
 use crate::reminders::Recipient;
-use crate::reminders::recipients::Wishes;
+use crate::reminders::recipients::{Consent, Source, Wishes};
 
 /// How long an address that somebody entered can be confirmed. Nothing more is sent to it meanwhile.
 pub const CONFIRMATION: TimeDelta = TimeDelta::hours(48);
-
-/// How somebody came to subscribe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// By the form on the site, confirmed by mail.
-    Form,
-    /// The operator entered them.
-    Command,
-    /// From a list that the operator read in.
-    Import,
-    /// They stood in the site's list, and changed their wishes themselves.
-    List,
-}
-
-impl Source {
-    const ALL: [Self; 4] = [Self::Form, Self::Command, Self::Import, Self::List];
-
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Form => "form",
-            Self::Command => "command",
-            Self::Import => "import",
-            Self::List => "list",
-        }
-    }
-}
 
 /// Somebody who subscribes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,14 +83,11 @@ fn subscribers(database: &Database, after: &str, limit: usize) -> Result<Vec<Sub
 }
 
 fn subscriber(row: &Row<'_>) -> Result<Subscriber> {
-    let source = row.text(2)?;
-    let source = Source::ALL.into_iter().find(|known| known.as_str() == source);
-    Ok(Subscriber {
-        recipient: recipient(row)?,
-        source: source.unwrap_or(Source::Command),
-        asked_at: row.get(3)?,
-        confirmed_at: row.get(4)?,
-    })
+    let source = Source::named(row.text(2)?).unwrap_or(Source::Command);
+    let confirmed_at = row.get(4)?;
+    let consent = Consent { at: Some(confirmed_at), source: Some(source) };
+    let recipient = Recipient { consent, ..recipient(row)? };
+    Ok(Subscriber { recipient, source, asked_at: row.get(3)?, confirmed_at })
 }
 
 /// The recipient whose address and wishes stand in the first two columns.
@@ -169,6 +139,18 @@ impl Ledger {
         )?;
         transaction.commit()?;
         Ok(entered > 0)
+    }
+
+    /// Those who asked and did not confirm yet, by their addresses, with when they asked.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn asked(&self, now: DateTime<Utc>) -> Result<Vec<(String, DateTime<Utc>)>> {
+        self.database.rows(
+            "SELECT email, asked_at FROM requests WHERE asked_at > ?1 ORDER BY recipient",
+            values![now - CONFIRMATION],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
     }
 
     /// Those who asked and were not written to yet, oldest first.
@@ -269,12 +251,22 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be written.
     pub fn put(&mut self, subscriber: &Subscriber) -> Result<()> {
-        let Subscriber { recipient, source, asked_at, confirmed_at } = subscriber;
-        let (key, wishes) = (recipient.key(), wishes(recipient)?);
-        let values =
-            values![&key, &recipient.email, &wishes, source.as_str(), *asked_at, *confirmed_at];
-        self.database.execute(PUT, values)?;
-        Ok(())
+        self.put_all(std::slice::from_ref(subscriber))
+    }
+
+    /// Enters several, all or none.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn put_all(&mut self, subscribers: &[Subscriber]) -> Result<()> {
+        let transaction = self.database.begin()?;
+        for Subscriber { recipient, source, asked_at, confirmed_at } in subscribers {
+            let (key, wishes) = (recipient.key(), wishes(recipient)?);
+            let values =
+                values![&key, &recipient.email, &wishes, source.as_str(), *asked_at, *confirmed_at];
+            transaction.execute(PUT, values)?;
+        }
+        transaction.commit()
     }
 
     /// Removes somebody from those who subscribe. `false` when they did not.

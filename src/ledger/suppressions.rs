@@ -31,6 +31,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    const ALL: [Self; 5] =
+        [Self::Unsubscribed, Self::Refused, Self::Bounced, Self::Complained, Self::Forgotten];
+
     /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -120,6 +123,23 @@ impl Ledger {
         let query = "SELECT recipient FROM suppressions";
         let recipients = self.database.rows(query, &[], |row| row.get(0))?;
         Ok(Suppressions { recipients: recipients.into_iter().collect(), secret: self.secret()? })
+    }
+
+    /// Why, and since when, nobody writes to a recipient, if nobody does.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn suppressed(&self, recipient: &str) -> Result<Option<(Reason, DateTime<Utc>)>> {
+        let pseudonym = pseudonym(&self.secret()?, recipient);
+        self.database.row(
+            "SELECT reason, since FROM suppressions WHERE recipient IN (?1, ?2)",
+            values![recipient, &pseudonym],
+            |row| {
+                let name = row.text(0)?;
+                let reason = Reason::ALL.into_iter().find(|known| known.as_str() == name);
+                Ok((reason.unwrap_or(Reason::Unsubscribed), row.get(1)?))
+            },
+        )
     }
 
     /// From now on nobody writes to a recipient. `false` when that was so already.

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use chrono::TimeDelta;
 
 use super::*;
+use crate::reminders::recipients::Source;
 use crate::reminders::{Entry, Recipient};
 
 const DAY: &str = "2021-09-01";
@@ -638,6 +639,7 @@ fn who_asks_is_written_to_once_and_subscribes_when_they_confirm() {
         let requests = ledger.requests(later, 9).unwrap();
         assert_eq!(requests.len(), 1);
         assert_eq!(requests[0].recipient, asks("A@b.org"));
+        assert_eq!(ledger.asked(later).unwrap(), [("A@b.org".to_owned(), NOW)]);
         assert!(ledger.mail_request(&requests[0], later).unwrap());
         assert!(!ledger.mail_request(&requests[0], later).unwrap());
         assert_eq!(ledger.requests(later, 9).unwrap(), []);
@@ -701,12 +703,12 @@ fn subscribers_are_read_a_few_at_a_time() {
 
 #[test]
 fn what_comes_back_counts_by_what_is_proven() {
+    use Returned::{Complaint, Permanent, Temporary};
     for mut ledger in ledgers() {
         let at = |day: &str| (day.parse().unwrap(), NOW);
         let mut said = |who: &str, kind, proven, day: &str| {
             ledger.returned(who, kind, proven, "5.1.1", at(day)).unwrap()
         };
-        use Returned::{Complaint, Permanent, Temporary};
         assert_eq!(said("a", Permanent, true, "2021-09-01"), Some(Reason::Bounced));
         assert_eq!(said("a", Permanent, true, "2021-09-02"), None);
         for (day, expected) in

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use chrono::Weekday;
+use chrono::{DateTime, Utc, Weekday};
 use serde::{Deserialize, Serialize};
 use unic_langid::LanguageIdentifier;
 
@@ -22,6 +22,48 @@ pub use yaml::read as read_yaml;
 const MAX_NAME: usize = 80;
 /// How many days before a closing somebody can ask to be told.
 const MAX_LEAD: u16 = 365;
+
+/// How somebody came to be on the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// By the form on the site, confirmed by mail.
+    Form,
+    /// The operator entered them.
+    Command,
+    /// From a list that the operator read in.
+    Import,
+    /// They stood in the site's list, and changed their wishes themselves.
+    List,
+}
+
+impl Source {
+    const ALL: [Self; 4] = [Self::Form, Self::Command, Self::Import, Self::List];
+
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Command => "command",
+            Self::Import => "import",
+            Self::List => "list",
+        }
+    }
+
+    /// The source with a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+}
+
+/// When somebody consented to be written to, and how they came to be on the list, as far as a list
+/// says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Consent {
+    /// When.
+    pub at: Option<DateTime<Utc>>,
+    /// How.
+    pub source: Option<Source>,
+}
 
 /// Somebody who is written to. Empty interests mean everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +90,8 @@ pub struct Recipient {
     pub weekly: Option<Weekday>,
     /// Whether postings are announced when they open, too.
     pub new: bool,
+    /// When and how they consented, as far as the list says.
+    pub consent: Consent,
 }
 
 impl Recipient {
@@ -65,6 +109,7 @@ impl Recipient {
             lead_days: None,
             weekly: None,
             new: false,
+            consent: Consent::default(),
         }
     }
 
@@ -178,6 +223,8 @@ const KEYS: &[&str] = &[
     "cadence",
     "weekday",
     "new",
+    "confirmed_at",
+    "source",
 ];
 
 /// The known key nearest to one that is not, as help.
@@ -259,6 +306,20 @@ impl Entry {
             lead_days: self.lead_days(&mut remark),
             weekly: self.weekly(&mut remark),
             new: self.flag("new", &mut remark),
+            consent: Consent {
+                at: self.value(
+                    "confirmed_at",
+                    &mut remark,
+                    "an instant like `2026-09-01T08:00:00Z`",
+                    instant,
+                ),
+                source: self.value(
+                    "source",
+                    &mut remark,
+                    "`form`, `command`, `import` or `list`",
+                    Source::named,
+                ),
+            },
             email,
         })
     }
@@ -330,6 +391,11 @@ impl Entry {
             Some(false) => None,
         }
     }
+}
+
+/// An instant (RFC 3339).
+fn instant(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).map(|instant| instant.to_utc()).ok()
 }
 
 /// A day of the week, in English, whole or by its first three letters, or in French.

@@ -1,5 +1,6 @@
 //! The command line, as types. The comments are the help that people read.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use chrono::{NaiveDate, Weekday};
@@ -100,6 +101,8 @@ pub enum Command {
     Unsubscribe(Unsubscribe),
     /// Erase a person, and never write to them again
     Forget(Forget),
+    /// Serve out/, and the pages where people subscribe and leave
+    Serve(Serve),
     /// Look after the people who subscribe
     #[command(subcommand)]
     Recipients(Recipients),
@@ -269,6 +272,14 @@ pub struct Unsubscribe {
 pub struct Forget {
     /// The address
     pub email: String,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Serve {
+    /// Where to listen; a proxy in front of it adds encryption
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub addr: SocketAddr,
 }
 
 /// What can be done with the people who subscribe.

@@ -27,6 +27,7 @@ pub mod posting;
 pub mod private;
 pub mod publish;
 pub mod reminders;
+pub mod serve;
 pub mod site;
 pub mod templates;
 pub mod text;

@@ -6,6 +6,8 @@ use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use unic_langid::LanguageIdentifier;
+use url::Url;
 
 use crate::calendar;
 use crate::catalog::Catalog;
@@ -26,7 +28,7 @@ pub const RELATED: usize = 5;
 
 /// What templates know of a site.
 #[derive(Serialize)]
-struct SiteView<'a> {
+pub(crate) struct SiteView<'a> {
     title: &'a str,
     description: Option<&'a str>,
     url: &'a str,
@@ -35,8 +37,13 @@ struct SiteView<'a> {
 }
 
 impl<'a> SiteView<'a> {
-    fn new(site: &'a Site) -> Self {
-        let language = site.language.to_string();
+    pub(crate) fn new(site: &'a Site) -> Self {
+        Self::in_language(site, &site.language)
+    }
+
+    /// A site whose page is written in some language.
+    pub(crate) fn in_language(site: &'a Site, language: &LanguageIdentifier) -> Self {
+        let language = language.to_string();
         Self {
             title: &site.title,
             description: site.description.as_deref(),
@@ -115,6 +122,8 @@ struct IndexContext<'a> {
     feeds: Vec<Source<'a>>,
     /// Those of this page itself.
     own_feeds: Vec<Source<'a>>,
+    /// The form to subscribe by mail with this page's facet chosen, or whom to ask.
+    form: Option<String>,
     mail: Option<String>,
 }
 
@@ -191,9 +200,20 @@ pub fn index(
             None => all.iter().map(Source::of).collect(),
         },
         own_feeds: vec![Source::of(feed)],
+        form: site.subscribe.url.clone().map(|form| chosen(form, category).into()),
         mail: site.mail.reply_to.as_ref().map(|mailbox| mailbox.email.to_string()),
     };
     page(templates, "index.html", &context)
+}
+
+/// The form with a value of a facet chosen in it, where people can choose by that facet.
+fn chosen(mut form: Url, category: Option<&Category>) -> Url {
+    if let Some(Category { facet, term, .. }) = category
+        && *facet != Facet::Organisation
+    {
+        form.query_pairs_mut().append_pair(facet.as_str(), term);
+    }
+    form
 }
 
 fn line<'a>(outline: &Outline<'a>, site: &Site, catalog: &Catalog) -> Line<'a> {

@@ -21,6 +21,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("posting.html", include_str!("../templates/posting.html")),
     ("digest.html", include_str!("../templates/digest.html")),
     ("digest.txt", include_str!("../templates/digest.txt")),
+    ("confirm.html", include_str!("../templates/confirm.html")),
+    ("confirm.txt", include_str!("../templates/confirm.txt")),
+    ("form.html", include_str!("../templates/form.html")),
+    ("notice.html", include_str!("../templates/notice.html")),
 ];
 
 /// The files that are published as they are, by name. A site's own of the same name replace them.

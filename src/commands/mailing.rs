@@ -334,7 +334,8 @@ impl<'a> Languages<'a> {
         Ok(())
     }
 
-    fn of(&self, recipient: &Recipient) -> Option<&(Arc<Catalog>, Templates)> {
+    /// The catalog and templates of a recipient.
+    pub(super) fn of(&self, recipient: &Recipient) -> Option<&(Arc<Catalog>, Templates)> {
         let wanted =
             recipient.language.as_ref().and_then(|language| self.all.get(language)?.as_ref());
         wanted.or_else(|| self.all.get(&self.opened.site.language)?.as_ref())

@@ -26,6 +26,7 @@ use crate::templates::Templates;
 mod build;
 mod check;
 mod completions;
+mod confirmations;
 mod explain;
 mod init;
 mod ledger;
@@ -36,6 +37,7 @@ mod preview;
 mod recipients;
 mod remind;
 mod run;
+mod serve;
 mod simulate;
 mod status;
 mod unsubscribe;
@@ -121,6 +123,7 @@ pub fn run(cli: Cli) -> u8 {
 }
 
 /// Where commands meet the terminal.
+#[derive(Clone)]
 struct Shell {
     global: Global,
     now: Now,
@@ -153,6 +156,7 @@ impl Shell {
             Command::Unsubscribe(arguments) => unsubscribe::run(self, &arguments),
             Command::Forget(arguments) => unsubscribe::forget(self, &arguments),
             Command::Recipients(arguments) => recipients::run(self, &arguments),
+            Command::Serve(arguments) => serve::run(self, &arguments),
             Command::Ledger(arguments) => ledger::run(self, &arguments),
             Command::Completions(arguments) => completions::shell(&arguments),
             Command::Man => completions::man(),

@@ -13,7 +13,9 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::mailing::{self, Audience, Languages, PAGE, ledger_failure, masked, without_addresses};
-use super::{Level, Opened, Outcome, Result, Shell, configuration, outcome, print, temporary};
+use super::{
+    Level, Opened, Outcome, Result, Shell, configuration, confirmations, outcome, print, temporary,
+};
 use crate::cli;
 use crate::clock::{Deadline, Now};
 use crate::diagnostics::{Diagnostic, plural};
@@ -78,6 +80,15 @@ pub(super) fn remind(
     let mut ledger = mailing::ledger(opened)?;
     let _heart = ledger.hold().map_err(ledger_failure)?;
     let keys = ledger.renewed_keys(opened.now).map_err(ledger_failure)?;
+    if opened.site.subscribe.url.is_some() {
+        let (transport, signer, keys, now) =
+            (transport.as_ref(), signer.as_ref(), &keys, opened.now);
+        let post = confirmations::Post { shell, opened, transport, signer, keys, now };
+        let sent = post.send(&mut ledger, &mut languages, &mut confirmations::Postponed::new())?;
+        if sent > 0 {
+            shell.say(&format!("{} sent", plural(sent, "confirmation")));
+        }
+    }
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 
     let settled = settle(shell, opened, &mut ledger, &today, &suppressed, &audience)?;

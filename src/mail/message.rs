@@ -290,7 +290,7 @@ impl Text {
 
 /// Text in quoted-printable (RFC 2045, section 6.7): lines are short and bytes are ASCII, so that no
 /// server has to change them.
-fn encoded(text: &str) -> Result<Vec<u8>, Error> {
+pub(super) fn encoded(text: &str) -> Result<Vec<u8>, Error> {
     Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::QuotedPrintable)
         .map(Body::into_vec)
         .map_err(|_| Error::Message("the text cannot be encoded".to_owned()))
@@ -724,7 +724,7 @@ fn short(text: &str) -> String {
 
 /// An address whose domain every server understands (RFC 5891): only the part before the `@` may
 /// need SMTPUTF8.
-fn deliverable(address: &Address) -> Result<Address, Error> {
+pub(super) fn deliverable(address: &Address) -> Result<Address, Error> {
     if address.domain().is_ascii() {
         return Ok(address.clone());
     }
@@ -734,7 +734,7 @@ fn deliverable(address: &Address) -> Result<Address, Error> {
 }
 
 /// A part whose text is encoded already.
-fn part(kind: ContentType, encoded: Vec<u8>) -> SinglePart {
+pub(super) fn part(kind: ContentType, encoded: Vec<u8>) -> SinglePart {
     let encoding = ContentTransferEncoding::QuotedPrintable;
     SinglePart::builder().header(kind).body(Body::dangerous_pre_encoded(encoded, encoding))
 }

@@ -1,5 +1,6 @@
 //! Mail: the message of a digest, its signature, and the ways by which it leaves.
 
+pub mod confirmation;
 pub mod dkim;
 pub mod message;
 pub mod transport;

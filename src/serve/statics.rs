@@ -1,0 +1,176 @@
+//! What was published, as a good static server gives it out: with the media types of feeds, with
+//! validators, so that readers are told when nothing is new, and nothing that is hidden.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
+use tower::ServiceExt as _;
+use tower_http::services::ServeDir;
+
+use super::Server;
+
+/// How long pages and feeds may be taken from a cache without asking: a build may change them at any
+/// time.
+const FRESH: &str = "public, max-age=300";
+
+/// The media types that other tables do not know, by the end of the name.
+const KINDS: &[(&str, &str)] = &[
+    (".atom", "application/atom+xml; charset=utf-8"),
+    (".rss", "application/rss+xml; charset=utf-8"),
+    (".json", "application/feed+json; charset=utf-8"),
+    (".ics", "text/calendar; charset=utf-8"),
+    (".opml", "text/x-opml; charset=utf-8"),
+    (".html", "text/html; charset=utf-8"),
+    (".css", "text/css; charset=utf-8"),
+    (".xml", "application/xml; charset=utf-8"),
+    (".svg", "image/svg+xml; charset=utf-8"),
+];
+
+pub(super) async fn serve(State(server): State<Arc<Server>>, mut request: Request) -> Response {
+    if request.method() == Method::POST {
+        let allow = [(header::ALLOW, HeaderValue::from_static("GET, HEAD"))];
+        return (StatusCode::METHOD_NOT_ALLOWED, allow).into_response();
+    }
+    let Some(path) = below(&server.root, request.uri().path()) else {
+        return not_found(&server).await;
+    };
+    let kind = kind(&path);
+    // The path alone: a query means nothing here.
+    let Ok(uri) = path.parse::<Uri>() else { return not_found(&server).await };
+    *request.uri_mut() = uri;
+    let wanted = request.headers_mut().remove(header::IF_NONE_MATCH);
+    if wanted.is_some() {
+        // It is the better one of the two (RFC 9110, section 13.1.3).
+        request.headers_mut().remove(header::IF_MODIFIED_SINCE);
+    }
+    if request.headers().contains_key(header::IF_RANGE) {
+        // A part of something else may be asked for: the whole is always right.
+        request.headers_mut().remove(header::RANGE);
+    }
+    let root = server.root.trim_end_matches('/').to_owned();
+    let folder = ServeDir::new(&server.out).redirect_path_prefix(root);
+    let found = folder.oneshot(request).await;
+    let mut response = match found {
+        Ok(response) => response.map(Body::new),
+        Err(never) => match never {},
+    };
+    if response.status() == StatusCode::NOT_FOUND {
+        return not_found(&server).await;
+    }
+    let status = response.status();
+    let tag = tag(response.headers());
+    let headers = response.headers_mut();
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(FRESH));
+        // Readers on other pages may read what everybody can.
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    if status.is_success() {
+        if let Some(kind) = kind {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        if let Some(tag) = tag {
+            let is_known = wanted.is_some_and(|wanted| names(&wanted, &tag));
+            headers.insert(header::ETAG, tag);
+            if is_known {
+                headers.remove(header::CONTENT_LENGTH);
+                headers.remove(header::CONTENT_TYPE);
+                headers.remove(header::ACCEPT_RANGES);
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                *response.body_mut() = Body::empty();
+            }
+        }
+    }
+    response
+}
+
+/// The page for what is not there.
+pub(super) async fn not_found(server: &Server) -> Response {
+    let page = tokio::fs::read(server.out.join("404.html")).await.unwrap_or_default();
+    let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    (StatusCode::NOT_FOUND, kind, page).into_response()
+}
+
+/// The path below the site's own. What is hidden, and a way upwards, lead nowhere.
+fn below(root: &str, path: &str) -> Option<String> {
+    let below = path.strip_prefix(root.strip_suffix('/').unwrap_or(root))?;
+    let below = if below.is_empty() { "/" } else { below };
+    let decoded = percent_decode_str(below).decode_utf8().ok()?;
+    let is_hidden = |part: &str| part.starts_with('.') && part != ".well-known";
+    // Two slashes begin the name of a host, where somebody is sent on to a folder.
+    let is_sound = below.starts_with('/')
+        && !decoded.contains("//")
+        && !decoded.split(['/', '\\']).any(is_hidden)
+        && !decoded.contains(char::is_control);
+    is_sound.then(|| below.to_owned())
+}
+
+fn kind(path: &str) -> Option<&'static str> {
+    let path = if path.ends_with('/') { "index.html" } else { path };
+    KINDS.iter().find(|(end, _)| path.ends_with(end)).map(|(_, kind)| *kind)
+}
+
+/// What tells versions of a file apart (RFC 9110, section 8.8.3): when it changed, and how long it
+/// is. Weak, because what is compressed on the way is the same.
+fn tag(headers: &HeaderMap) -> Option<HeaderValue> {
+    let changed = headers.get(header::LAST_MODIFIED)?.to_str().ok()?;
+    let changed = chrono::DateTime::parse_from_rfc2822(changed).ok()?.timestamp();
+    // Of a part, the whole.
+    let whole =
+        headers.get(header::CONTENT_RANGE).and_then(|r| r.to_str().ok()?.rsplit('/').next());
+    let length = match whole {
+        Some(whole) => whole.to_owned(),
+        None => headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.to_owned(),
+    };
+    let length: u64 = length.parse().ok()?;
+    HeaderValue::from_str(&format!("W/\"{changed:x}-{length:x}\"")).ok()
+}
+
+/// Whether a list of tags names one (RFC 9110, section 13.1.2).
+fn names(list: &HeaderValue, tag: &HeaderValue) -> bool {
+    let (Ok(list), Ok(tag)) = (list.to_str(), tag.to_str()) else { return false };
+    let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    list.split(',').any(|known| known.trim() == "*" || strong(known) == strong(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_hidden_and_nothing_above_is_served() {
+        for path in [
+            "/.published",
+            "/postings/../../content/site.yaml",
+            "/%2e%2e/.crieur/ledger.sqlite3",
+            "/postings/%2e./x",
+            "/..%5c..%5cx",
+            "/a%00b",
+            "/%ff",
+            "//example.com/",
+            "/%2fexample.com/",
+        ] {
+            assert_eq!(below("/", path), None, "{path}");
+        }
+        assert_eq!(below("/", "/postings/a.html").as_deref(), Some("/postings/a.html"));
+        assert_eq!(below("/jobs/", "/jobs/feed.atom").as_deref(), Some("/feed.atom"));
+        assert_eq!(below("/jobs/", "/jobs").as_deref(), Some("/"));
+        assert_eq!(below("/jobs/", "/feed.atom"), None);
+        assert_eq!(below("/jobs/", "/jobsfeed.atom"), None);
+    }
+
+    #[test]
+    fn a_tag_is_known_in_any_list() {
+        let header = |text: &'static str| HeaderValue::from_static(text);
+        let tag = header("W/\"1-2\"");
+        for list in ["\"1-2\"", "W/\"1-2\"", "\"x\", W/\"1-2\"", "*"] {
+            assert!(names(&header(list), &tag), "{list}");
+        }
+        assert!(!names(&header("\"1-3\""), &tag));
+    }
+}

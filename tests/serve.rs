@@ -1,0 +1,604 @@
+//! The web server, from outside: what it gives out, what people can do there, and what nobody can.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+
+use common::Site;
+use ureq::http::{HeaderMap, Request};
+
+const NOW: &str = "--now=2021-08-31T08:00:00Z";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A server that runs for the time of a test.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+/// What was answered.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Server {
+    fn start(site: &Site) -> Self {
+        Self::start_at(site, NOW)
+    }
+
+    fn start_at(site: &Site, now: &str) -> Self {
+        let mut process = site
+            .command()
+            .args([now, "serve", "--addr=127.0.0.1:0"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next().expect("it says where it listens").unwrap();
+            if let Some((_, address)) = line.split_once("serving at http://") {
+                break address.split('/').next().unwrap().to_owned();
+            }
+        };
+        // Whatever else it says must find a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, address }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .build()
+            .into();
+        let mut request =
+            Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut reply = match method {
+            "GET" | "HEAD" => agent.run(request.body(()).unwrap()).unwrap(),
+            _ => agent.run(request.body(body).unwrap()).unwrap(),
+        };
+        let headers = reply.headers().clone();
+        let body = reply.body_mut().read_to_vec().unwrap();
+        Reply { status: reply.status().as_u16(), headers, body }
+    }
+
+    fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], b"")
+    }
+
+    fn post(&self, path: &str, body: &str) -> Reply {
+        self.send("POST", path, &[("content-type", FORM)], body.as_bytes())
+    }
+
+    /// Sends bytes as they are, and returns the first line of the answer.
+    fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        // It may hang up before it has heard everything.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+    }
+
+    fn stop(mut self) -> i32 {
+        let id = self.process.id().to_string();
+        let ended = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(ended.success());
+        self.process.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn site() -> Site {
+    let site = Site::new();
+    site.write(
+        "content/site.yaml",
+        "title: Offres « ici »\nurl: https://jobs.example.org/\nmail:\n  from: \"Offres <offres@example.org>\"\n  bounces: back@example.org\nsubscribe: { url: 'https://jobs.example.org/abonnement' }\nunsubscribe: { url: 'https://jobs.example.org/desabonnement' }\n",
+    );
+    site.write("content/recipients.yaml", "- email: listed@example.org\n");
+    site.posting("a.md", "title: Développeuse\ncloses: 2021-09-03\ndomains: Développement");
+    site.posting("b.md", "title: Designer\ndomains: Design\ncloses: 2021-09-05\nteam: Marées");
+    site.run(&[NOW, "build"]).exits(0);
+    site
+}
+
+/// The messages in the outbox that go to an address, decoded, newest last.
+fn mails(site: &Site, to: &str) -> Vec<String> {
+    let files = site.files(".crieur/outbox").into_values();
+    let texts = files.map(|bytes| {
+        let decoded = quoted_printable::decode(bytes, quoted_printable::ParseMode::Robust);
+        String::from_utf8_lossy(&decoded.unwrap()).into_owned()
+    });
+    texts.filter(|text| text.contains(&format!("To: {to}\r\n"))).collect()
+}
+
+/// Waits for a message that another thread is about to write.
+fn mail(site: &Site, to: &str) -> String {
+    for _ in 0..400 {
+        if let Some(mail) = mails(site, to).pop() {
+            return mail;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(25));
+    }
+    panic!("no message to {to}");
+}
+
+/// The addresses of the site's own pages in a message, without the host.
+fn links(mail: &str) -> BTreeSet<String> {
+    let ends = |c: char| c.is_whitespace() || "\"<>".contains(c);
+    let words = mail.split(ends);
+    let own = words.filter_map(|word| word.strip_prefix("https://jobs.example.org"));
+    own.map(|path| path.replace("&amp;", "&")).collect()
+}
+
+fn link(mail: &str, to: &str) -> String {
+    links(mail).into_iter().find(|path| path.starts_with(to)).unwrap_or_else(|| panic!("{mail}"))
+}
+
+/// Everybody, and whether they are written to.
+fn states(site: &Site) -> Vec<(String, String)> {
+    let list = site.run(&[NOW, "recipients", "list", "--format=json"]).exits(0).json();
+    let rows = list.as_array().unwrap().iter();
+    let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+    rows.map(|row| (text(row, "email"), text(row, "state"))).collect()
+}
+
+fn state(site: &Site, email: &str) -> Option<String> {
+    states(site).into_iter().find(|(address, _)| address == email).map(|(_, state)| state)
+}
+
+fn token(link: &str) -> &str {
+    link.split_once("token=").unwrap().1
+}
+
+#[test]
+fn what_was_published_is_given_out_as_readers_want_it() {
+    let site = site();
+    let server = Server::start(&site);
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/postings/a.html", "text/html; charset=utf-8"),
+        ("/feed.atom", "application/atom+xml; charset=utf-8"),
+        ("/feed.rss", "application/rss+xml; charset=utf-8"),
+        ("/feed.json", "application/feed+json; charset=utf-8"),
+        ("/closing-dates.ics", "text/calendar; charset=utf-8"),
+        ("/style.css", "text/css; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml; charset=utf-8"),
+    ] {
+        let reply = server.get(path);
+        assert_eq!((reply.status, reply.header("content-type")), (200, kind), "{path}");
+        let name = if path == "/" { "index.html" } else { &path[1..] };
+        assert_eq!(reply.body, site.files("out")[name], "{path}");
+        for name in ["etag", "last-modified", "cache-control", "content-security-policy"] {
+            assert!(reply.headers.contains_key(name), "{path}: {name}");
+        }
+        assert_eq!(reply.header("x-content-type-options"), "nosniff");
+        assert_eq!(reply.header("strict-transport-security"), "max-age=31536000");
+
+        // Readers that ask for what they have are told so.
+        let (tag, changed) = (reply.header("etag"), reply.header("last-modified"));
+        for known in [("if-none-match", tag), ("if-modified-since", changed)] {
+            let same = server.send("GET", path, &[known], b"");
+            assert_eq!((same.status, same.body.len()), (304, 0), "{path} {known:?}");
+        }
+        let other = [("if-none-match", "\"x\""), ("if-modified-since", changed)];
+        assert_eq!(server.send("GET", path, &other, b"").status, 200);
+
+        let head = server.send("HEAD", path, &[], b"");
+        assert_eq!((head.status, head.body.len()), (200, 0));
+        assert_eq!(head.header("content-length"), reply.body.len().to_string());
+
+        let part = server.send("GET", path, &[("range", "bytes=2-5")], b"");
+        assert_eq!((part.status, &part.body[..]), (206, &reply.body[2..6]), "{path}");
+
+        let compressed = server.send("GET", path, &[("accept-encoding", "gzip")], b"");
+        assert_eq!(compressed.status, 200);
+        assert!(compressed.header("vary").contains("accept-encoding") || reply.body.len() < 512);
+    }
+    let large = server.send("GET", "/feed.atom", &[("accept-encoding", "br, gzip")], b"");
+    assert_eq!(large.header("content-encoding"), "br");
+    assert!(large.body.len() < site.files("out")["feed.atom"].len());
+
+    let missing = server.get("/nothing.html");
+    assert_eq!((missing.status, missing.body), (404, site.files("out")["404.html"].clone()));
+    assert_eq!(server.send("DELETE", "/", &[], b"").status, 405);
+    assert_eq!(server.post("/feed.atom", "").status, 405);
+    assert_eq!(server.get("/postings").header("location"), "/postings/");
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn nothing_else_is_given_out() {
+    let site = site();
+    site.write("out/.hidden/x.html", "secret");
+    let server = Server::start(&site);
+    for path in [
+        "/../content/site.yaml",
+        "/%2e%2e/content/site.yaml",
+        "/..%2fcontent%2fsite.yaml",
+        "/postings/..%5c..%5ccontent/site.yaml",
+        "/.hidden/x.html",
+        "/.published",
+        "/%2ehidden/x.html",
+        "//etc/passwd",
+        "/%2f/etc/passwd",
+        "/a%00.html",
+        "/\u{ff}",
+    ] {
+        let answer = server
+            .raw(format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 40"), "{path}: {answer}");
+    }
+    // Nobody is sent on to another site.
+    for path in ["//example.com", "//example.com/", "/%2fexample.com/", "//postings", "/\\postings"]
+    {
+        let reply = server
+            .raw(format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").as_bytes());
+        assert!(reply.starts_with("HTTP/1.1 40"), "{path}: {reply}");
+    }
+    // Bytes that are no request.
+    for bytes in
+        [&b"\x16\x03\x01\x02\x00\x01"[..], b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n"]
+    {
+        let answer = server.raw(bytes);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(1 << 16));
+    assert!(
+        ["HTTP/1.1 414", "HTTP/1.1 431"].iter().any(|s| server.raw(long.as_bytes()).starts_with(s))
+    );
+    let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(100));
+    assert!(server.raw(many.as_bytes()).starts_with("HTTP/1.1 431"));
+    assert_eq!(server.get("/").status, 200);
+}
+
+#[test]
+fn somebody_subscribes_chooses_and_leaves() {
+    let site = site();
+    let server = Server::start(&site);
+    let form = server.get("/abonnement?domain=design");
+    assert_eq!((form.status, form.header("cache-control")), (200, "no-store"));
+    let text = form.text();
+    assert!(text.contains("name=\"domain\" value=\"design\" checked"), "{text}");
+    assert!(text.contains("name=\"team\" value=\"marees\">"), "{text}");
+    assert!(!text.contains("<script"));
+    let english = server.send("GET", "/abonnement", &[("accept-language", "en-GB, fr;q=0.5")], b"");
+    assert!(english.text().contains("Your email address"));
+
+    let asked = server.post("/abonnement", "email=Zoe%40example.org&domain=design&new=true");
+    assert_eq!(asked.status, 200);
+    assert!(asked.text().contains("Regardez vos messages"));
+    let confirmation = mail(&site, "Zoe@example.org");
+    assert_eq!(state(&site, "Zoe@example.org").as_deref(), Some("asked"));
+    // Nothing else is sent to somebody who did not confirm, and no second confirmation.
+    server.post("/abonnement", "email=zoe%40example.org");
+    site.run(&[NOW, "remind"]).exits(0);
+    assert_eq!(mails(&site, "Zoe@example.org").len(), 1);
+
+    let confirm = link(&confirmation, "/abonnement/confirm?token=");
+    // Programs that open every link confirm nothing.
+    for method in ["GET", "HEAD"] {
+        assert_eq!(server.send(method, &confirm, &[], b"").status, 200);
+    }
+    assert_eq!(state(&site, "Zoe@example.org").as_deref(), Some("asked"));
+    let confirmed = server.post("/abonnement/confirm", &format!("token={}", token(&confirm)));
+    assert!(confirmed.text().contains("Vous êtes abonné·e"), "{}", confirmed.text());
+    assert_eq!(state(&site, "Zoe@example.org").as_deref(), Some("subscribed"));
+    // Whoever clicks twice is told the same.
+    let again = server.post("/abonnement/confirm", &format!("token={}", token(&confirm)));
+    assert_eq!(again.body, confirmed.body);
+
+    site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    let digest = mails(&site, "Zoe@example.org").pop().unwrap();
+    assert!(digest.contains("Designer") && !digest.contains("Développeuse"), "{digest}");
+    for path in links(&digest) {
+        for method in ["GET", "HEAD"] {
+            let reply = server.send(method, &path, &[], b"");
+            assert_eq!(reply.status, 200, "{path}");
+        }
+    }
+    assert_eq!(state(&site, "Zoe@example.org").as_deref(), Some("subscribed"));
+
+    let preferences = link(&digest, "/abonnement/preferences?token=");
+    let text = server.get(&preferences).text();
+    assert!(text.contains("name=\"domain\" value=\"design\" checked"), "{text}");
+    assert!(text.contains("name=\"new\" value=\"true\" checked"), "{text}");
+    let wishes = format!(
+        "token={}&domain=developpement&cadence=weekly&weekday=Tue&language=en",
+        token(&preferences)
+    );
+    assert!(server.post("/abonnement/preferences", &wishes).text().contains("enregistré"));
+    let list = site.run(&[NOW, "recipients", "export"]).exits(0).stdout;
+    for line in
+        ["Zoe@example.org", "- developpement", "weekday: Tue", "language: en", "source: form"]
+    {
+        assert!(list.contains(line), "{line}: {list}");
+    }
+
+    // As Gmail does it: without cookies, and nothing else in the body.
+    let leave = link(&digest, "/desabonnement?token=");
+    let done = server.post(&leave, "List-Unsubscribe=One-Click");
+    assert_eq!(done.status, 200);
+    assert!(!done.headers.contains_key("set-cookie"));
+    assert_eq!(state(&site, "Zoe@example.org").as_deref(), Some("unsubscribed"));
+    assert!(server.get(&preferences).text().contains("n’est pas abonnée"));
+    assert!(server.post("/abonnement/preferences", &wishes).text().contains("n’est pas abonnée"));
+    // The link that confirmed once brings nobody back.
+    let replayed = server.post("/abonnement/confirm", &format!("token={}", token(&confirm)));
+    assert!(replayed.text().contains("ne fonctionne pas"), "{}", replayed.text());
+    assert_eq!(state(&site, "Zoe@example.org").as_deref(), Some("unsubscribed"));
+    let rest = site.run(&["--now=2021-09-07", "remind", "--dry-run"]).exits(0).stdout;
+    assert!(!rest.contains("Zoe"), "{rest}");
+}
+
+#[test]
+fn who_is_on_the_list_in_a_file_chooses_and_leaves_too() {
+    let site = site();
+    let server = Server::start(&site);
+    site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    let digest = mail(&site, "listed@example.org");
+    let preferences = link(&digest, "/abonnement/preferences?token=");
+    assert_eq!(server.get(&preferences).status, 200);
+    server.post("/abonnement/preferences", &format!("token={}&domain=design", token(&preferences)));
+    let list = site.run(&[NOW, "recipients", "export"]).exits(0).stdout;
+    assert!(list.contains("source: list") && list.contains("- design"), "{list}");
+    // Without a program's help: a question, and a button.
+    let leave = link(&digest, "/desabonnement?token=");
+    assert!(server.get(&leave).text().contains("Oui, me désabonner"));
+    assert_eq!(state(&site, "listed@example.org").as_deref(), Some("subscribed"));
+    server.post("/desabonnement", &format!("token={}", token(&leave)));
+    assert_eq!(state(&site, "listed@example.org").as_deref(), Some("unsubscribed"));
+}
+
+#[test]
+fn a_digest_that_is_planned_already_does_not_leave_any_more() {
+    let site = site();
+    site.write(
+        "content/site.yaml",
+        site.read("content/site.yaml").replace("mail:\n", "mail:\n  transport: smtp\n  smtp: { host: 127.0.0.1, port: 9, security: none, retry_after: [] }\n"),
+    );
+    // Nobody takes it: it stays planned.
+    site.run(&["--now=2021-09-01", "remind"]).exits(75);
+    assert!(site.run(&["status"]).stdout.contains('1'));
+    let keys = site.run(&["preview", "--now=2021-09-01"]).exits(0);
+    assert_eq!(keys.code, 0);
+    let preview = site.files(".crieur/preview").into_values().next().unwrap();
+    let preview = String::from_utf8(preview).unwrap();
+    let leave = link(&preview, "/desabonnement?token=");
+    let server = Server::start(&site);
+    assert_eq!(server.post(&leave, "List-Unsubscribe=One-Click").status, 200);
+    let status = site.run(&["--now=2021-09-01", "status", "--format=json"]).json();
+    assert_eq!(status["unsent"]["planned"].as_u64().unwrap_or(0), 0, "{status:#}");
+    let dry = site.run(&["--now=2021-09-01", "remind", "--dry-run"]).exits(0);
+    assert!(dry.stderr.contains("0 digests"), "{}", dry.stderr);
+}
+
+#[test]
+fn nobody_learns_who_is_on_the_list() {
+    let site = site();
+    let server = Server::start(&site);
+    site.run(&[NOW, "unsubscribe", "left@example.org"]).exits(0);
+    site.run(&[NOW, "forget", "gone@example.org"]).exits(0);
+    let answers: BTreeSet<(u16, Vec<u8>)> = ["listed", "new", "new", "left", "gone"]
+        .into_iter()
+        .map(|name| {
+            let reply = server.post("/abonnement", &format!("email={name}%40example.org"));
+            (reply.status, reply.body)
+        })
+        .collect();
+    assert_eq!(answers.len(), 1);
+    // Who left may come back; who wants to be forgotten gets nothing.
+    mail(&site, "left@example.org");
+    mail(&site, "new@example.org");
+    mail(&site, "listed@example.org");
+    assert!(mails(&site, "gone@example.org").is_empty());
+}
+
+#[test]
+fn no_link_can_be_made_or_used_for_something_else() {
+    let site = site();
+    let server = Server::start(&site);
+    site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    let digest = mail(&site, "listed@example.org");
+    let (leave, choose) =
+        (link(&digest, "/desabonnement?"), link(&digest, "/abonnement/preferences?"));
+    let named = token(&leave).split('.').next().unwrap();
+    let other = token(&leave).replacen(named, "Zm9vQGV4YW1wbGUub3Jn", 1);
+    let long = "a".repeat(4_000);
+    for (page, token) in [
+        ("/desabonnement", ""),
+        ("/desabonnement", "x"),
+        ("/desabonnement", named),
+        ("/desabonnement", &other),
+        ("/desabonnement", token(&choose)),
+        ("/desabonnement", &long),
+        ("/desabonnement", "%00.%ff"),
+        ("/abonnement/preferences", token(&leave)),
+        ("/abonnement/confirm", token(&leave)),
+        ("/abonnement/confirm", token(&choose)),
+    ] {
+        for reply in [
+            server.get(&format!("{page}?token={token}")),
+            server.post(page, &format!("token={token}")),
+        ] {
+            assert_eq!(reply.status, 400, "{page} {token}");
+            assert!(!reply.text().contains("listed"), "{page} {token}");
+        }
+    }
+    assert_eq!(state(&site, "listed@example.org").as_deref(), Some("subscribed"));
+    // Whoever goes on to guess waits.
+    let last =
+        (0..20).map(|n| server.post("/desabonnement", &format!("token=a.{n}")).status).next_back();
+    assert_eq!(last, Some(429));
+    assert_eq!(server.post(&leave, "").status, 200);
+}
+
+#[test]
+fn nothing_that_is_entered_is_more_than_text() {
+    let site = site();
+    let server = Server::start(&site);
+    for email in [
+        "",
+        "x",
+        "a@b@c",
+        "a@example.org%0d%0aBcc: all@example.org",
+        "a@example.org,b@example.org",
+        "<a@example.org>",
+        "a@example.org?x",
+        "\"><script>@example.org",
+        "a@[127.0.0.1]",
+    ] {
+        let reply = server.post("/abonnement", &format!("email={}", email.replace('+', "%2b")));
+        assert_eq!(reply.status, 422, "{email}: {}", reply.text());
+        assert!(!reply.text().contains("<script>"), "{email}");
+        assert!(reply.text().contains("aria-invalid"), "{email}");
+        assert!(states(&site).iter().all(|(_, state)| state != "asked"), "{email}");
+    }
+    let hostile = "'; DROP TABLE subscribers; --\r\nBcc: x@example.org<script>alert(1)</script>{{ site }}${7*7}";
+    let hostile: String = url::form_urlencoded::byte_serialize(hostile.as_bytes()).collect();
+    let fields = [
+        "domain", "team", "contract", "cadence", "weekday", "language", "new", "junior", "token",
+        "x",
+    ];
+    let body: String = fields.iter().map(|field| format!("&{field}={hostile}")).collect();
+    assert_eq!(server.post("/abonnement", &format!("email=a%40example.org{body}")).status, 200);
+    let confirmation = mail(&site, "a@example.org");
+    assert!(!confirmation.contains("Bcc") && !confirmation.contains("script"), "{confirmation}");
+    let confirm = link(&confirmation, "/abonnement/confirm?");
+    let confirmed =
+        server.post("/abonnement/confirm", &format!("token={}", token(&confirm))).text();
+    let preferences =
+        confirmed.split("href=\"").find(|part| part.contains("preferences?")).unwrap();
+    let form = server.get(preferences.split('"').next().unwrap()).text();
+    assert!(!form.contains("<script") && !form.contains("49"), "{form}");
+    assert_eq!(state(&site, "a@example.org").as_deref(), Some("subscribed"));
+
+    // The same in the address of a page.
+    for page in ["/abonnement", "/abonnement/confirm", "/desabonnement", "/nothing", "/postings/"] {
+        let reply = server.get(&format!("{page}?token={hostile}&domain={hostile}&email={hostile}"));
+        assert!(!reply.text().contains("<script>alert"), "{page}: {}", reply.text());
+        assert!(!reply.headers.contains_key("bcc"));
+    }
+    let many: String = (0..5_000).map(|n| format!("&domain=d{n}")).collect();
+    assert_eq!(server.post("/abonnement", &format!("email=a%40example.org{many}")).status, 413);
+    let few: String = (0..1_000).map(|n| format!("&domain=d{n}")).collect();
+    assert_eq!(server.post("/abonnement", &format!("email=b%40example.org{few}")).status, 200);
+}
+
+#[test]
+fn nobody_asks_too_often_or_from_elsewhere() {
+    let site = site();
+    let server = Server::start(&site);
+    let ask = |number: usize, headers: &[(&str, &str)]| {
+        let headers: Vec<_> = [("content-type", FORM)].iter().chain(headers).copied().collect();
+        let body = format!("email=n{number}%40example.org");
+        server.send("POST", "/abonnement", &headers, body.as_bytes())
+    };
+    for elsewhere in [("sec-fetch-site", "cross-site"), ("origin", "https://example.com")] {
+        assert_eq!(ask(0, &[elsewhere]).status, 403, "{elsewhere:?}");
+    }
+    for here in [("sec-fetch-site", "same-origin"), ("origin", "https://jobs.example.org")] {
+        assert_eq!(ask(0, &[here]).status, 200, "{here:?}");
+    }
+    // Behind a proxy, each network is counted for itself.
+    for number in 0..30 {
+        let address = format!("198.51.{number}.1");
+        assert_eq!(ask(number, &[("x-forwarded-for", &address)]).status, 200);
+    }
+    let replies: Vec<Reply> = (0..32)
+        .map(|number| ask(number, &[("x-forwarded-for", "192.0.2.7, 203.0.113.9")]))
+        .collect();
+    let last = replies.last().unwrap();
+    assert_eq!((replies[0].status, last.status, last.header("retry-after")), (200, 429, "60"));
+    assert!(last.text().contains("Trop de demandes"));
+    // Who leaves is never limited.
+    assert_eq!(server.get("/desabonnement?token=x").status, 400);
+    let measured = server.get("/metrics").text();
+    assert!(measured.contains("crieur_subscriptions_total{step=\"asked\"}"), "{measured}");
+    assert!(
+        measured.contains("crieur_requests_total{method=\"POST\",status=\"429\"}"),
+        "{measured}"
+    );
+    assert_eq!(
+        server.send("GET", "/metrics", &[("x-forwarded-for", "192.0.2.1")], b"").status,
+        404
+    );
+    assert_eq!(server.get("/healthz").text(), "ok\n");
+}
+
+#[test]
+fn a_ledger_that_cannot_be_used_stops_people_and_no_reader() {
+    let site = site();
+    let server = Server::start(&site);
+    site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    let leave = link(&mail(&site, "listed@example.org"), "/desabonnement?");
+    let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    ledger.execute_batch("ALTER TABLE secrets RENAME TO elsewhere").unwrap();
+    assert_eq!(server.post(&leave, "").status, 503);
+    assert_eq!(server.get("/healthz").status, 503);
+    assert_eq!(server.get("/feed.atom").status, 200);
+    ledger.execute_batch("ALTER TABLE elsewhere RENAME TO secrets").unwrap();
+    assert_eq!(server.post(&leave, "").status, 200);
+}
+
+#[test]
+fn without_pages_of_people_only_files_are_served() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\ncloses: 2021-09-03");
+    site.run(&[NOW, "build"]).exits(0);
+    let server = Server::start(&site);
+    assert_eq!(server.get("/").status, 200);
+    assert_eq!(server.get("/healthz").status, 200);
+    assert_eq!(server.post("/subscribe", "email=a%40example.org").status, 405);
+    assert_eq!(server.stop(), 0);
+    assert!(!site.exists(".crieur/ledger.sqlite3"));
+}
+
+#[test]
+fn pages_need_addresses_of_their_own() {
+    let site = Site::new();
+    for (subscribe, unsubscribe) in [
+        ("https://jobs.example.org/a", "https://jobs.example.org/a"),
+        ("https://jobs.example.org/", "https://jobs.example.org/off"),
+        ("https://jobs.example.org/a", "https://jobs.example.org/a/confirm"),
+        ("https://jobs.example.org/metrics", "https://jobs.example.org/a"),
+    ] {
+        site.write(
+            "content/site.yaml",
+            format!(
+                "{}subscribe: {{ url: '{subscribe}' }}\nunsubscribe: {{ url: '{unsubscribe}' }}\n",
+                common::SETTINGS
+            ),
+        );
+        let refused = site.run(&[NOW, "serve", "--addr=127.0.0.1:0"]).exits(78);
+        assert!(refused.stderr.contains("two pages would be at"), "{}", refused.stderr);
+    }
+}

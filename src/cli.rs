@@ -103,6 +103,8 @@ pub enum Command {
     Forget(Forget),
     /// Serve out/, and the pages where people subscribe and leave
     Serve(Serve),
+    /// Read a message that came back, or from somebody who wants to leave, on standard input
+    Receive(Receive),
     /// Look after the people who subscribe
     #[command(subcommand)]
     Recipients(Recipients),
@@ -280,6 +282,14 @@ pub struct Serve {
     /// Where to listen; a proxy in front of it adds encryption
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     pub addr: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "the comments are the help")]
+pub struct Receive {
+    /// The address that it was delivered to, where neither `ORIGINAL_RECIPIENT` nor its headers say
+    #[arg(long, value_name = "EMAIL")]
+    pub recipient: Option<String>,
 }
 
 /// What can be done with the people who subscribe.

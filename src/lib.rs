@@ -18,6 +18,7 @@ pub mod dispatch;
 pub mod edition;
 pub mod feeds;
 pub mod history;
+pub mod inbound;
 pub mod job_posting;
 pub mod ledger;
 pub mod mail;

@@ -34,6 +34,7 @@ mod list;
 mod mailing;
 mod new;
 mod preview;
+mod receive;
 mod recipients;
 mod remind;
 mod run;
@@ -157,6 +158,7 @@ impl Shell {
             Command::Forget(arguments) => unsubscribe::forget(self, &arguments),
             Command::Recipients(arguments) => recipients::run(self, &arguments),
             Command::Serve(arguments) => serve::run(self, &arguments),
+            Command::Receive(arguments) => receive::run(self, &arguments),
             Command::Ledger(arguments) => ledger::run(self, &arguments),
             Command::Completions(arguments) => completions::shell(&arguments),
             Command::Man => completions::man(),

@@ -1,0 +1,424 @@
+//! What comes back by mail, understood: that a message could not be delivered (RFC 3464, and the
+//! words of servers that are older), that somebody complained (RFC 5965), or that somebody wants to
+//! leave (RFC 2369). A pure function of the message, the site and its keys.
+//!
+//! Anybody can write such a message. What is in it counts at once only where it has something that
+//! the site made for one recipient and sent to nobody else: the address that it came back to
+//! (variable envelope return paths), or a link to unsubscribe.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType};
+
+use crate::mail::unsubscribe::returned_to;
+use crate::reminders::recipients::key;
+use crate::site::Site;
+use crate::text;
+use crate::tokens::{Keys, Purpose};
+
+/// How deeply messages are looked into that have messages in them.
+const MAX_DEPTH: usize = 8;
+/// How many words of a message are looked at for something of ours.
+const MAX_WORDS: usize = 200_000;
+/// How much of what a server said is kept, in characters.
+const MAX_REASON: usize = 200;
+
+/// What a message is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inbound {
+    /// Addresses that took nothing.
+    Failures(Vec<Failure>),
+    /// Somebody told their provider that the mail is unwanted.
+    Complaint(Whom),
+    /// Somebody wants no more mail.
+    Unsubscribe(Whom),
+    /// Nothing that is done by itself; why.
+    Nothing(&'static str),
+}
+
+/// Whom a message is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whom {
+    /// The key of their address, where the message proves that it is about a message to them.
+    pub proven: Option<String>,
+    /// The keys of addresses that the message names.
+    pub named: Vec<String>,
+    /// The ids of the messages that it is about, with the angle brackets.
+    pub message_ids: Vec<String>,
+}
+
+/// An address that took nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Whose.
+    pub whom: Whom,
+    /// Whether it takes nothing at all, or may later.
+    pub is_permanent: bool,
+    /// What its server said.
+    pub reason: String,
+}
+
+/// Understands a message. `recipient` is the address that it was delivered to, where that is known.
+pub fn read(bytes: &[u8], recipient: Option<&str>, site: &Site, keys: &Keys) -> Inbound {
+    let Some(message) = MessageParser::default().parse(bytes) else {
+        return Inbound::Nothing("it is no message");
+    };
+    let parts = Parts::of(&message);
+    let evidence = Evidence::of(&parts, recipient, site, keys);
+    if let Some(report) = parts.first("message/feedback-report") {
+        return complaint(report, &evidence);
+    }
+    let statuses: Vec<&str> = ["message/delivery-status", "message/global-delivery-status"]
+        .iter()
+        .flat_map(|kind| parts.all(kind))
+        .collect();
+    if !statuses.is_empty() {
+        let failures: Vec<Failure> =
+            statuses.iter().flat_map(|status| delivery_failures(status, &evidence)).collect();
+        return if failures.is_empty() {
+            Inbound::Nothing("it tells of no failure")
+        } else {
+            Inbound::Failures(failures)
+        };
+    }
+    // Outlook.com sends what somebody complained of, and names them in a header of its own.
+    if let Some(named) = parts.headers.iter().find(|(name, _)| *name == "x-hmxmroriginalrecipient")
+    {
+        return Inbound::Complaint(evidence.whom(addresses(&named.1)));
+    }
+    if is_failure_in_words(&message, &parts) {
+        return failure_in_words(&message, &parts, &evidence);
+    }
+    if is_automatic(&message) {
+        return Inbound::Nothing("it was written by a program");
+    }
+    unsubscription(&message, keys)
+}
+
+/// A message and those in it, flat.
+struct Parts<'x> {
+    /// The media type of each part, and its content.
+    texts: Vec<(String, Cow<'x, str>)>,
+    /// The headers of all messages in it but the outermost, names in small letters.
+    headers: Vec<(String, String)>,
+    /// The outermost headers that name who it was delivered to.
+    delivered_to: Vec<String>,
+}
+
+impl<'x> Parts<'x> {
+    fn of(message: &'x Message<'x>) -> Self {
+        let mut all = Self { texts: Vec::new(), headers: Vec::new(), delivered_to: Vec::new() };
+        for (name, value) in message.headers_raw() {
+            if ["delivered-to", "x-original-to", "x-delivered-to", "envelope-to", "to"]
+                .contains(&name.to_ascii_lowercase().as_str())
+            {
+                all.delivered_to.push(value.to_owned());
+            }
+        }
+        all.add(message, 0);
+        all
+    }
+
+    fn add(&mut self, message: &'x Message<'x>, depth: usize) {
+        if depth > 0 {
+            let headers = message.headers_raw();
+            self.headers
+                .extend(headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())));
+        }
+        for part in &message.parts {
+            let kind = kind(part);
+            match &part.body {
+                PartType::Text(text) | PartType::Html(text) => {
+                    self.texts.push((kind, Cow::Borrowed(text)));
+                }
+                PartType::Binary(bytes) | PartType::InlineBinary(bytes) => {
+                    self.texts.push((kind, String::from_utf8_lossy(bytes)));
+                }
+                PartType::Message(inner) if depth < MAX_DEPTH => self.add(inner, depth + 1),
+                PartType::Message(_) | PartType::Multipart(_) => {}
+            }
+        }
+    }
+
+    fn all(&self, kind: &str) -> impl Iterator<Item = &str> {
+        self.texts.iter().filter(move |(known, _)| known == kind).map(|(_, text)| text.as_ref())
+    }
+
+    fn first(&self, kind: &str) -> Option<&str> {
+        self.all(kind).next()
+    }
+}
+
+fn kind(part: &MessagePart<'_>) -> String {
+    let Some(kind) = part.content_type() else { return "text/plain".to_owned() };
+    format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()).to_ascii_lowercase()
+}
+
+/// What in a message is ours.
+struct Evidence {
+    proven: BTreeSet<String>,
+    message_ids: BTreeSet<String>,
+}
+
+impl Evidence {
+    fn of(parts: &Parts<'_>, recipient: Option<&str>, site: &Site, keys: &Keys) -> Self {
+        let mut evidence = Self { proven: BTreeSet::new(), message_ids: BTreeSet::new() };
+        let outer = recipient.into_iter().chain(parts.delivered_to.iter().map(String::as_str));
+        let inner = parts.headers.iter().map(|(_, value)| value.as_str());
+        let texts = parts.texts.iter().map(|(_, text)| text.as_ref());
+        let domain = format!("@{}", site.list_id());
+        let is_between = |c: char| c.is_whitespace() || "<>()[]\"',;:?&%/|".contains(c);
+        let words = outer.chain(inner).chain(texts).flat_map(|text| text.split(is_between));
+        for word in words.filter(|word| word.len() > 20).take(MAX_WORDS) {
+            if word.ends_with(&domain) {
+                evidence.message_ids.insert(format!("<{word}>"));
+            }
+            if let Some(bounces) = site.mail.bounces.as_deref()
+                && word.contains('=')
+                && let Some(recipient) = returned_to(bounces, keys, word)
+            {
+                evidence.proven.insert(recipient);
+            }
+            // As in `token=…`, and in the subject that a mail to unsubscribe would have: `20…`.
+            let word = word.rsplit('=').next().unwrap_or(word);
+            for token in [Some(word), word.strip_prefix("20")].into_iter().flatten() {
+                if token.contains('.') {
+                    evidence.proven.extend(keys.named(Purpose::Unsubscribe, token));
+                }
+            }
+        }
+        evidence
+    }
+
+    /// Whom a report is about that names these addresses.
+    fn whom(&self, named: Vec<String>) -> Whom {
+        let proven = named.iter().find(|name| self.proven.contains(*name)).cloned();
+        // Whoever forwards their mail is named as somebody else.
+        let only = (self.proven.len() == 1).then(|| self.proven.first().cloned()).flatten();
+        let message_ids = self.message_ids.iter().cloned().collect();
+        Whom { proven: proven.or(only), named, message_ids }
+    }
+}
+
+/// The fields of a report, group by group: names in small letters, and values on one line.
+fn groups(text: &str) -> Vec<Vec<(String, String)>> {
+    let text = text.replace("\r\n", "\n");
+    let blocks = text.split("\n\n").filter(|block| !block.trim().is_empty());
+    let fields = blocks.map(|block| {
+        let block = format!("{}\n\n", block.trim_matches('\n'));
+        let parsed = MessageParser::default().parse_headers(block.as_bytes()).map(|message| {
+            let fields = message.headers_raw();
+            fields.map(|(name, value)| (name.to_ascii_lowercase(), text::one_line(value))).collect()
+        });
+        parsed.unwrap_or_default()
+    });
+    fields.collect()
+}
+
+fn field<'a>(group: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    group.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+/// The keys of the addresses in a field (`rfc822; a@example.org`, RFC 3464, section 2.1.2).
+fn addresses(value: &str) -> Vec<String> {
+    let value = value.split_once(';').map_or(value, |(_, address)| address);
+    let words = value.split(|c: char| c.is_whitespace() || "<>,\"".contains(c));
+    words.map(xtext).filter(|word| text::is_address(word)).map(|word| key(&word)).collect()
+}
+
+/// An address with what was written as `+3D` (RFC 3461, section 4) or `\x{e9}` (RFC 6533, section 3).
+fn xtext(word: &str) -> String {
+    let mut out = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(at) = rest.find(['+', '\\']) {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let hex = |text: &str| u32::from_str_radix(text, 16).ok().and_then(char::from_u32);
+        let plain = after.strip_prefix('+').and_then(|code| code.get(..2)).and_then(|code| {
+            let is_upper = code.chars().all(|c| c.is_ascii_digit() || ('A'..='F').contains(&c));
+            is_upper.then(|| hex(code)).flatten().map(|c| (c, 3))
+        });
+        let named = after.strip_prefix("\\x{").and_then(|code| {
+            let code = code.split_once('}')?.0;
+            Some((hex(code)?, code.len() + 4))
+        });
+        if let Some((c, length)) = plain.or(named) {
+            out.push(c);
+            rest = &after[length..];
+        } else {
+            out.push_str(&after[..1]);
+            rest = &after[1..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The failures in a delivery status (RFC 3464, section 2).
+fn delivery_failures(status: &str, evidence: &Evidence) -> Vec<Failure> {
+    let groups = groups(status);
+    let failed = groups.iter().filter(|group| {
+        // One that is late, was delivered or passed on is no failure.
+        field(group, "action").is_some_and(|action| action.eq_ignore_ascii_case("failed"))
+    });
+    failed
+        .map(|group| {
+            let named = ["original-recipient", "final-recipient"];
+            let named = named.iter().filter_map(|name| field(group, name)).flat_map(addresses);
+            let said = field(group, "diagnostic-code").unwrap_or_default();
+            let said = said.split_once(';').map_or(said, |(_, said)| said).trim();
+            let status = Status::of(field(group, "status").unwrap_or_default(), said);
+            let reason = format!("{} {said}", field(group, "status").unwrap_or_default());
+            Failure {
+                whom: evidence.whom(named.collect()),
+                is_permanent: status.is_some_and(Status::is_permanent),
+                reason: text::shortened(reason.trim(), MAX_REASON),
+            }
+        })
+        .collect()
+}
+
+/// An enhanced status code (RFC 3463), or the three digits that a server began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Status {
+    class: u16,
+    subject: u16,
+    detail: u16,
+}
+
+impl Status {
+    /// The status in a field, or a more telling one in what the server said.
+    fn of(field: &str, said: &str) -> Option<Self> {
+        let field = Self::first_in(field);
+        match field {
+            Some(status) if status.subject != 0 => Some(status),
+            _ => Self::first_in(said)
+                .filter(|said| said.subject != 0)
+                .or(field)
+                .or_else(|| Self::first_in(said)),
+        }
+    }
+
+    /// The first status in a text; where there is none, the first code of SMTP.
+    fn first_in(text: &str) -> Option<Self> {
+        let is_between = |c: char| !(c.is_ascii_digit() || c == '.');
+        let words = || text.split(is_between).map(|word| word.trim_matches('.'));
+        let enhanced = words().find_map(|word| {
+            let mut numbers = word.split('.').map(|number| number.parse::<u16>().ok());
+            let status = Self {
+                class: numbers.next()??,
+                subject: numbers.next()??,
+                detail: numbers.next()??,
+            };
+            (numbers.next().is_none() && matches!(status.class, 4 | 5)).then_some(status)
+        });
+        enhanced.or_else(|| {
+            let code =
+                words().filter(|word| word.len() == 3).find_map(|word| word.parse::<u16>().ok());
+            let code = code.filter(|code| (400..600).contains(code))?;
+            Some(Self { class: code / 100, subject: 0, detail: 0 })
+        })
+    }
+
+    /// Whether the address takes nothing from anybody: what is full, busy, lost its way or dislikes
+    /// a message may take the next.
+    fn is_permanent(self) -> bool {
+        let Self { class, subject, detail } = self;
+        let is_lasting = match subject {
+            // Addressing, but not of who sent it.
+            1 => !matches!(detail, 7 | 8),
+            // A mailbox that is full is emptied.
+            2 => detail != 2,
+            // There is no such host, or no such person there.
+            4 => matches!(detail, 1 | 4 | 310),
+            0 => true,
+            _ => false,
+        };
+        class == 5 && is_lasting
+    }
+}
+
+/// An abuse report (RFC 5965, section 3).
+fn complaint(report: &str, evidence: &Evidence) -> Inbound {
+    let fields: Vec<(String, String)> = groups(report).into_iter().flatten().collect();
+    let kind = field(&fields, "feedback-type").unwrap_or_default().to_ascii_lowercase();
+    if !["abuse", "opt-out", "opt-out-list"].contains(&kind.as_str()) {
+        return Inbound::Nothing("it reports something else than unwanted mail");
+    }
+    let all = fields
+        .iter()
+        .filter(|(name, _)| ["original-rcpt-to", "removal-recipient"].contains(&name.as_str()));
+    Inbound::Complaint(evidence.whom(all.flat_map(|(_, value)| addresses(value)).collect()))
+}
+
+/// Whether a server tells of a failure in a form of its own.
+fn is_failure_in_words(message: &Message<'_>, parts: &Parts<'_>) -> bool {
+    let names_failed = message.header_raw("X-Failed-Recipients").is_some();
+    // QSBMF, of qmail.
+    let body = parts.first("text/plain").unwrap_or_default().trim_start();
+    let is_qmail = body.starts_with("Hi. This is the");
+    names_failed || is_qmail || (is_from_a_server(message) && has_no_sender(message))
+}
+
+/// Whether nobody would read an answer (RFC 5321, section 4.5.5).
+fn has_no_sender(message: &Message<'_>) -> bool {
+    message.header_raw("Return-Path").is_some_and(|path| path.trim() == "<>")
+}
+
+fn is_from_a_server(message: &Message<'_>) -> bool {
+    let from = message.from().and_then(|from| from.first()?.address());
+    let local = from.and_then(|from| from.split('@').next()).unwrap_or_default();
+    ["mailer-daemon", "postmaster"].iter().any(|name| local.eq_ignore_ascii_case(name))
+}
+
+fn failure_in_words(message: &Message<'_>, parts: &Parts<'_>, evidence: &Evidence) -> Inbound {
+    let failed = message.header_raw("X-Failed-Recipients").unwrap_or_default();
+    let body = parts.first("text/plain").unwrap_or_default();
+    // What comes after it is what was returned.
+    let body = ["\n--- Below this line", "\n------ This is a copy", "\n--- "]
+        .iter()
+        .find_map(|mark| body.split_once(mark))
+        .map_or(body, |(said, _)| said);
+    let mut named: Vec<String> = failed.split(',').flat_map(addresses).collect();
+    if named.is_empty() {
+        let words = body.split(|c: char| c.is_whitespace() || "<>,:;\"".contains(c));
+        named.extend(words.filter(|word| text::is_address(word)).map(key));
+        named.dedup();
+    }
+    let status = Status::first_in(body);
+    let line = body.lines().find(|line| Status::first_in(line) == status && status.is_some());
+    let failure = Failure {
+        whom: evidence.whom(named),
+        is_permanent: status.is_some_and(Status::is_permanent),
+        reason: text::shortened(&text::one_line(line.unwrap_or_default()), MAX_REASON),
+    };
+    Inbound::Failures(vec![failure])
+}
+
+/// Whether a program wrote it (RFC 3834), to whom nobody answers.
+fn is_automatic(message: &Message<'_>) -> bool {
+    let text = |name: &str| message.header_raw(name).map(|value| value.trim().to_ascii_lowercase());
+    let submitted = text("Auto-Submitted").is_some_and(|how| !how.starts_with("no"));
+    let precedence = text("Precedence").unwrap_or_default();
+    submitted
+        || ["bulk", "junk", "list", "auto_reply"].contains(&precedence.as_str())
+        || has_no_sender(message)
+        || ["X-Auto-Response-Suppress", "X-Autoreply", "X-Autorespond", "List-Id"]
+            .iter()
+            .any(|name| message.header(*name).is_some())
+}
+
+/// A mail to leave: its subject is the one that our links have.
+fn unsubscription(message: &Message<'_>, keys: &Keys) -> Inbound {
+    let subject = message.subject().unwrap_or_default();
+    let mut words = subject.split_whitespace();
+    let first = words.next().unwrap_or_default().to_lowercase();
+    if first != "unsubscribe" && !text::folded(&first).starts_with("desabonne") {
+        return Inbound::Nothing("it is a message from somebody");
+    }
+    let proven = words.find_map(|token| keys.named(Purpose::Unsubscribe, token));
+    let from = message.from().and_then(|from| from.first()?.address());
+    let named = from.filter(|from| text::is_address(from)).map(key).into_iter().collect();
+    Inbound::Unsubscribe(Whom { proven, named, message_ids: Vec::new() })
+}

@@ -1,0 +1,231 @@
+//! What comes back by mail, in the forms of many systems: `tests/returned/` has a message of each.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::io::Write;
+use std::process::Stdio;
+
+use common::{Output, Site};
+use crieur::ledger::Ledger;
+use crieur::mail::unsubscribe::return_path;
+use crieur::tokens::Purpose;
+
+const NOW: &str = "--now=2021-09-01";
+const BOUNCES: &str = "bounces@example.org";
+const PERSON: &str = "person@example.com";
+
+fn site() -> Site {
+    let site = Site::new();
+    site.write(
+        "content/site.yaml",
+        format!(
+            "title: Offres\nurl: https://jobs.example.org/\nmail:\n  from: \"Offres <emplois@example.org>\"\n  bounces: {BOUNCES}\nunsubscribe: {{ mailto: off@example.org, url: 'https://jobs.example.org/off' }}\n"
+        ),
+    );
+    site.write(
+        "content/recipients.yaml",
+        format!("- email: {PERSON}\n- email: other@example.com\n"),
+    );
+    site.posting("a.md", "title: Développeuse\ncloses: 2021-09-02");
+    site.run(&[NOW, "remind"]).exits(0);
+    site
+}
+
+fn receive(site: &Site, now: &str, message: &[u8]) -> Output {
+    let mut command = site.command();
+    let mut process = command
+        .args([now, "receive"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdin.take().unwrap().write_all(message).unwrap();
+    let output = process.wait_with_output().unwrap();
+    Output {
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        code: output.status.code().unwrap_or(-1),
+    }
+}
+
+/// A message of another system about the digest that was sent.
+fn returned(site: &Site, text: &str) -> String {
+    let keys = Ledger::open(&site.path(".crieur")).unwrap().keys().unwrap();
+    let token = keys.token(Purpose::Unsubscribe, PERSON);
+    let digest = site.files(".crieur/outbox").into_values().map(|b| String::from_utf8(b).unwrap());
+    let digest = digest.into_iter().find(|text| text.contains(&format!("To: {PERSON}"))).unwrap();
+    let id = digest.lines().find_map(|line| line.strip_prefix("Message-ID: ")).unwrap();
+    text.replace("{{return_path}}", &return_path(BOUNCES, &keys, PERSON))
+        .replace("{{message_id}}", id.trim_matches(['<', '>']))
+        .replace("{{recipient}}", PERSON)
+        .replace("{{unsubscribe_url}}", &format!("https://jobs.example.org/off?token={token}"))
+        .replace("{{unsubscribe_token}}", &token)
+}
+
+fn state(site: &Site, email: &str) -> String {
+    let list = site.run(&[NOW, "recipients", "list", "--format=json"]).exits(0).json();
+    let row = list.as_array().unwrap().iter().find(|row| row["email"] == email).unwrap().clone();
+    row["state"].as_str().unwrap().to_owned()
+}
+
+/// What is remembered of what came back.
+fn remembered(site: &Site) -> Vec<(String, String, String)> {
+    let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    let mut query = ledger.prepare("SELECT recipient, kind, reason FROM returned").unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn every_system_is_understood() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/returned");
+    let expected = std::fs::read_to_string(folder.join("expected.tsv")).unwrap();
+    let mut count = 0;
+    for line in expected.lines().skip(1) {
+        let [file, kind, status, proof] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        let site = site();
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let message = returned(&site, &text);
+        assert!(!message.contains("{{"), "{file}");
+        let output = receive(&site, NOW, message.as_bytes()).exits(0);
+        assert_eq!(output.stdout, "", "{file}");
+        assert!(!output.stderr.contains(PERSON), "{file}: {}", output.stderr);
+        let is_certain = proof != "none";
+        let expected = match kind {
+            "permanent" if is_certain => "bounced",
+            "complaint" if is_certain => "complained",
+            "unsubscribe" => "unsubscribed",
+            _ => "subscribed",
+        };
+        assert_eq!(state(&site, PERSON), expected, "{file}: {}", output.stderr);
+        assert_eq!(state(&site, "other@example.com"), "subscribed", "{file}");
+        let remembered = remembered(&site);
+        match kind {
+            "permanent" | "temporary" => {
+                assert_eq!(remembered.len(), 1, "{file}: {remembered:?}");
+                assert_eq!((&*remembered[0].0, &*remembered[0].1), (PERSON, kind), "{file}");
+                let is_said = status == "-" || remembered[0].2.contains(status);
+                assert!(is_said, "{file}: {remembered:?}");
+            }
+            "nothing" | "unsubscribe" => assert!(remembered.is_empty(), "{file}: {remembered:?}"),
+            _ => {}
+        }
+        // However often it comes, it is the same.
+        receive(&site, NOW, message.as_bytes()).exits(0);
+        assert_eq!(state(&site, PERSON), expected, "{file}, again");
+        count += 1;
+    }
+    assert!(count >= 20, "{count}");
+}
+
+/// A report as anybody could write one, who knows an address.
+fn forged(action: &str, status: &str) -> String {
+    format!(
+        "From: MAILER-DAEMON@example.net\nTo: {BOUNCES}\nSubject: failed\nMIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n--b\nContent-Type: text/plain\n\nNo.\n--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.net\n\nFinal-Recipient: rfc822; {PERSON}\nAction: {action}\nStatus: {status}\nDiagnostic-Code: smtp; 550 {status} no such user\n\n--b--\n"
+    )
+}
+
+#[test]
+fn a_report_that_proves_nothing_counts_on_three_days() {
+    let site = site();
+    for (day, expected) in
+        [("02", "subscribed"), ("02", "subscribed"), ("03", "subscribed"), ("04", "bounced")]
+    {
+        receive(&site, &format!("--now=2021-09-{day}"), forged("failed", "5.1.1").as_bytes())
+            .exits(0);
+        assert_eq!(state(&site, PERSON), expected, "{day}");
+    }
+}
+
+#[test]
+fn what_is_late_or_full_is_no_reason_to_leave_somebody_out() {
+    let site = site();
+    for report in [
+        forged("delayed", "4.4.1"),
+        forged("delivered", "2.1.5"),
+        forged("relayed", "2.0.0"),
+        forged("expanded", "2.0.0"),
+    ] {
+        receive(&site, NOW, report.as_bytes()).exits(0);
+    }
+    assert!(remembered(&site).is_empty());
+    for day in 2..=9 {
+        for status in ["4.2.2", "5.2.2", "5.7.1", "5.3.4", "5.1.8"] {
+            let now = format!("--now=2021-09-0{day}");
+            receive(&site, &now, forged("failed", status).as_bytes()).exits(0);
+        }
+    }
+    assert_eq!(state(&site, PERSON), "subscribed");
+    // After ten days in a row nobody reads there any more.
+    for day in 10..=11 {
+        receive(&site, &format!("--now=2021-09-{day}"), forged("failed", "4.2.2").as_bytes())
+            .exits(0);
+    }
+    assert_eq!(state(&site, PERSON), "bounced");
+}
+
+#[test]
+fn a_mail_to_leave_is_understood_however_it_is_written() {
+    for (subject, extra, expected) in [
+        ("unsubscribe", "", "unsubscribed"),
+        ("Unsubscribe", "", "unsubscribed"),
+        ("Désabonnement", "", "unsubscribed"),
+        ("=?utf-8?Q?d=C3=A9sabonner?=", "", "unsubscribed"),
+        ("Re: unsubscribe", "", "subscribed"),
+        ("How do I unsubscribe?", "", "subscribed"),
+        ("unsubscribe", "Auto-Submitted: auto-replied\n", "subscribed"),
+        ("unsubscribe", "Precedence: bulk\n", "subscribed"),
+        ("unsubscribe", "Return-Path: <>\n", "subscribed"),
+        ("", "", "subscribed"),
+    ] {
+        let site = site();
+        let message = format!(
+            "{extra}From: Person <Person@Example.com>\nTo: off@example.org\nSubject: {subject}\n\n\n"
+        );
+        receive(&site, NOW, message.as_bytes()).exits(0);
+        assert_eq!(state(&site, PERSON), expected, "{subject} {extra}");
+        assert_eq!(state(&site, "other@example.com"), "subscribed");
+    }
+}
+
+#[test]
+fn nothing_is_too_strange_to_be_read() {
+    let site = site();
+    let nested = format!("{}\n\nx", "Content-Type: message/rfc822\n\n".repeat(5_000));
+    let boundary = "Content-Type: multipart/mixed; boundary=b\n\n--b\n".repeat(2_000);
+    let long = format!("From: a@b\nSubject: {}\n\n{}", "x".repeat(1 << 20), "y ".repeat(1 << 20));
+    let words = format!(
+        "From: mailer-daemon@x\nReturn-Path: <>\n\n{}",
+        "aaaaaaaaaa.bbbbbbbbbbbbbbbbbbb ".repeat(100_000)
+    );
+    let invalid: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    for message in [
+        b"".as_slice(),
+        b"\n",
+        b"\0",
+        &invalid,
+        nested.as_bytes(),
+        boundary.as_bytes(),
+        long.as_bytes(),
+        words.as_bytes(),
+    ] {
+        receive(&site, NOW, message).exits(0);
+    }
+    assert!(remembered(&site).is_empty());
+    assert_eq!(state(&site, PERSON), "subscribed");
+}
+
+#[test]
+fn a_message_is_kept_by_the_mail_server_until_it_can_be_read() {
+    let site = site();
+    let settings = site.read("content/site.yaml");
+    site.write("content/site.yaml", "title: [\n");
+    receive(&site, NOW, forged("failed", "5.1.1").as_bytes()).exits(75);
+    site.write("content/site.yaml", settings);
+    site.write(".crieur/ledger.sqlite3", "no database");
+    receive(&site, NOW, forged("failed", "5.1.1").as_bytes()).exits(75);
+}

@@ -124,8 +124,9 @@ const DIGESTS: usize = 256;
 /// How many different digests are kept while they are sent.
 const MAX_CONTENTS: usize = 10_000;
 
-/// Enters the digests that are due, in one transaction, while the list is read. Returns how many
-/// they are, and what there is to say about the list.
+/// Enters the digests that are due, in one transaction, while the list is read; where another
+/// machine did that a moment ago, there is nothing to enter. Returns how many they are, and what
+/// there is to say about the list.
 fn plan(
     ledger: &mut Ledger,
     mut audience: Audience,
@@ -133,27 +134,29 @@ fn plan(
     suppressed: &Suppressions,
     languages: &mut Languages<'_>,
 ) -> Result<(usize, Vec<Diagnostic>)> {
-    let mut planning = ledger.plan(today.now()).map_err(ledger_failure)?;
+    let Some(mut planning) = ledger.plan(today.day(), today.now()).map_err(ledger_failure)? else {
+        return Ok((ledger.free(today.day()).map_err(ledger_failure)?, Vec::new()));
+    };
     loop {
         let recipients = audience.next(&planning, PAGE)?;
         if recipients.is_empty() {
             break;
         }
-        let mut told = Vec::with_capacity(recipients.len());
-        for recipient in &recipients {
-            let key = recipient.key();
-            if !suppressed.contains(&key) {
-                let past = planning.past(&key, today.day()).map_err(ledger_failure)?;
-                told.push((recipient, key, past));
-            }
-        }
-        let digests: Vec<Option<Planned>> = told
-            .into_par_iter()
-            .map(|(recipient, key, past)| Some(planned(key, &today.due(recipient, &past)?)))
+        let told: Vec<(&Recipient, String)> = recipients
+            .iter()
+            .map(|recipient| (recipient, recipient.key()))
+            .filter(|(_, key)| !suppressed.contains(key))
             .collect();
-        for digest in digests.iter().flatten() {
-            planning.enter(digest).map_err(ledger_failure)?;
-        }
+        let keys: Vec<&str> = told.iter().map(|(_, key)| key.as_str()).collect();
+        let pasts = planning.pasts(&keys, today.day()).map_err(ledger_failure)?;
+        let digests: Vec<Planned> = told
+            .into_par_iter()
+            .zip(pasts)
+            .filter_map(|((recipient, key), past)| {
+                Some(planned(key, &today.due(recipient, &past)?))
+            })
+            .collect();
+        planning.enter_all(&digests).map_err(ledger_failure)?;
         for language in recipients.iter().filter_map(|recipient| recipient.language.as_ref()) {
             languages.learn(language)?;
         }
@@ -226,6 +229,8 @@ fn attention(problems: u32) -> Outcome {
 /// What digests of the same content are made from.
 struct Content<'a> {
     items: Vec<Item<'a>>,
+    /// Whether it can still be said: who planned it may have been another machine, a while ago.
+    is_so: bool,
     until: Option<Deadline>,
 }
 
@@ -261,6 +266,9 @@ impl<'a> Jobs<'a> {
                     (Work::Again { email, day, message_id, bytes: bytes.into() }, None)
                 } else {
                     let content = self.content(ledger, content)?;
+                    if !content.is_so {
+                        continue;
+                    }
                     let until = content.until;
                     (Work::New { recipient: restored(addressee), content }, until)
                 };
@@ -276,9 +284,11 @@ impl<'a> Jobs<'a> {
         if let Some(content) = self.contents.get(&id) {
             return Ok(content.clone());
         }
-        let items = self.today.items(&ledger.content(id)?);
+        let entries = ledger.content(id)?;
+        let items = self.today.items(&entries);
+        let is_so = items.len() == entries.len() && self.today.still_says(&entries);
         let until = self.until(&items);
-        let content = Arc::new(Content { items, until });
+        let content = Arc::new(Content { items, is_so, until });
         if self.contents.len() >= MAX_CONTENTS {
             self.contents.clear();
         }

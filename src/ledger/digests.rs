@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::database::{Database, Transaction, values};
+use super::database::{Database, Row, Transaction, values};
 use super::{Error, Ledger, Result, messages};
 use crate::reminders::{Entry, Past};
 use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
 
 /// How many contents are known by heart.
 const MAX_CONTENTS: usize = 10_000;
@@ -36,8 +37,7 @@ pub struct Content {
 impl Content {
     /// What stands in a digest.
     pub fn new(entries: &[Entry]) -> Self {
-        // Texts and numbers always have a form in JSON.
-        let text = serde_json::to_string(entries).unwrap_or_default();
+        let text = json(&entries);
         Self { fingerprint: blake3::hash(text.as_bytes()).into(), text }
     }
 }
@@ -119,43 +119,89 @@ impl Contents {
         Ok(entries)
     }
 
-    /// What was said to a recipient: the days of digests before one day, and what stood in those
-    /// before another. A day on which a digest was refused counts as one on which there was one.
-    fn past(
-        &self,
-        database: &Database,
-        recipient: &str,
-        days_before: &str,
-        before: &str,
-    ) -> Result<Past> {
+    /// What was said to a recipient, as far as it counts.
+    fn past(&self, database: &Database, recipient: &str, until: Until<'_>) -> Result<Past> {
         let mut past = Past::default();
-        database
-            .rows(
-                "SELECT day, state, content FROM digests WHERE recipient = ?1 ORDER BY day",
-                values![recipient],
-                |row| {
-                    let (day, state) = (row.text(0)?, row.text(1)?);
-                    let may_have_arrived =
-                        matches!(state, "sending" | "sent" | "in_doubt" | "held");
-                    if day < days_before && (may_have_arrived || state == "refused") {
-                        past.add_day(row.get(0)?);
-                    }
-                    match row.get(2)? {
-                        Some(content) if may_have_arrived && day < before => Ok(Some(content)),
-                        _ => Ok(None),
-                    }
-                },
-            )?
-            .into_iter()
-            .flatten()
-            .try_for_each(|content: i64| -> Result<()> {
-                for entry in self.read(database, content)?.iter() {
-                    past.add(entry.clone());
-                }
-                Ok(())
-            })?;
+        let contents = database.rows(
+            "SELECT day, state, content FROM digests WHERE recipient = ?1 ORDER BY day",
+            values![recipient],
+            |row| until.remember(row, &mut past),
+        )?;
+        self.say(database, contents.into_iter().flatten(), &mut past)?;
         Ok(past)
     }
+
+    /// The same of several recipients, asked for at once: a server is far away.
+    fn pasts(
+        &self,
+        database: &Database,
+        recipients: &[&str],
+        until: Until<'_>,
+    ) -> Result<Vec<Past>> {
+        let mut pasts: Vec<Past> = recipients.iter().map(|_| Past::default()).collect();
+        let places: HashMap<&str, usize> =
+            recipients.iter().enumerate().map(|(at, recipient)| (*recipient, at)).collect();
+        let recipients = json(&recipients);
+        let said = database.rows(
+            "SELECT day, state, content, recipient FROM digests WHERE recipient IN
+                 (SELECT jsonb_array_elements_text(?1::TEXT::JSONB)) ORDER BY day",
+            values![&recipients],
+            |row| {
+                let Some(at) = places.get(row.text(3)?) else { return Ok(None) };
+                let Some(past) = pasts.get_mut(*at) else { return Ok(None) };
+                Ok(until.remember(row, past)?.map(|content| (*at, content)))
+            },
+        )?;
+        for (at, content) in said.into_iter().flatten() {
+            if let Some(past) = pasts.get_mut(at) {
+                self.say(database, [content], past)?;
+            }
+        }
+        Ok(pasts)
+    }
+
+    /// Adds what digests said.
+    fn say(
+        &self,
+        database: &Database,
+        contents: impl IntoIterator<Item = i64>,
+        past: &mut Past,
+    ) -> Result<()> {
+        contents.into_iter().try_for_each(|content| {
+            self.read(database, content)?.iter().for_each(|entry| past.add(entry.clone()));
+            Ok(())
+        })
+    }
+}
+
+/// Which digests count as past: their days before one day, and what stood in them before another. A
+/// day on which a digest was refused counts as one on which there was one.
+#[derive(Debug, Clone, Copy)]
+struct Until<'a> {
+    days: &'a str,
+    content: &'a str,
+}
+
+impl Until<'_> {
+    /// Remembers the day of a digest, and returns what it said, if that counts. A row has day, state
+    /// and content first.
+    fn remember(self, row: &Row<'_>, past: &mut Past) -> Result<Option<i64>> {
+        let (day, state) = (row.text(0)?, row.text(1)?);
+        let may_have_arrived = matches!(state, "sending" | "sent" | "in_doubt" | "held");
+        if day < self.days && (may_have_arrived || state == "refused") {
+            past.add_day(row.get(0)?);
+        }
+        let content: Option<i64> = row.get(2)?;
+        Ok(content.filter(|_| may_have_arrived && day < self.content))
+    }
+}
+
+/// After all days.
+const EVER: &str = "9999-12-31";
+
+fn json(value: &impl Serialize) -> String {
+    // Texts and numbers always have a form in JSON.
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// A plan that is being made anew, in one transaction: when it is dropped, nothing of it is entered.
@@ -165,6 +211,7 @@ pub struct Planning<'a> {
     /// The numbers of what was entered, by day and fingerprint.
     contents: HashMap<(NaiveDate, [u8; 32]), i64>,
     now: DateTime<Utc>,
+    day: NaiveDate,
     count: usize,
 }
 
@@ -179,7 +226,21 @@ impl Planning<'_> {
     /// When the ledger cannot be read.
     pub fn past(&self, recipient: &str, today: NaiveDate) -> Result<Past> {
         let tomorrow = today.succ_opt().unwrap_or(today).to_string();
-        self.known.past(&self.transaction, recipient, &tomorrow, "9999-12-31")
+        let until = Until { days: &tomorrow, content: EVER };
+        self.known.past(&self.transaction, recipient, until)
+    }
+
+    /// The same of several recipients.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn pasts(&self, recipients: &[&str], today: NaiveDate) -> Result<Vec<Past>> {
+        if !self.transaction.is_shared() {
+            return recipients.iter().map(|recipient| self.past(recipient, today)).collect();
+        }
+        let tomorrow = today.succ_opt().unwrap_or(today).to_string();
+        let until = Until { days: &tomorrow, content: EVER };
+        self.known.pasts(&self.transaction, recipients, until)
     }
 
     /// Enters a digest. Returns its number; `None` when there is one for that recipient and day that
@@ -219,6 +280,47 @@ impl Planning<'_> {
         Ok(Some(id))
     }
 
+    /// Enters several digests of a day, as [`Planning::enter`] does.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn enter_all(&mut self, digests: &[Planned]) -> Result<()> {
+        if !self.transaction.is_shared() {
+            return digests.iter().try_for_each(|digest| self.enter(digest).map(drop));
+        }
+        let Some(day) = digests.first().map(|digest| digest.day) else { return Ok(()) };
+        let mut given = Vec::with_capacity(digests.len());
+        for Planned { recipient, addressee, content, .. } in digests {
+            let Addressee { email, name, language, subscribed } = addressee;
+            let content = self.content(day, content)?;
+            let subscribed = i64::from(*subscribed);
+            given.push((recipient, content, email, name, language, subscribed));
+        }
+        let given = json(&given);
+        // What was given up on the same day is said anew.
+        self.transaction.execute(
+            "DELETE FROM digests WHERE day = ?2 AND state = 'abandoned' AND recipient IN
+                 (SELECT value->>0 FROM jsonb_array_elements(?1::TEXT::JSONB))",
+            values![&given, day],
+        )?;
+        self.count += self.transaction.execute(
+            "WITH given AS (
+                 SELECT value->>0 AS recipient, (value->>1)::BIGINT AS content, value->>2 AS email,
+                     value->>3 AS name, value->>4 AS language, (value->>5)::BIGINT AS subscribed
+                 FROM jsonb_array_elements(?1::TEXT::JSONB)
+             ), entered AS (
+                 INSERT INTO digests (recipient, day, state, planned_at, content)
+                     SELECT recipient, ?2, 'planned', ?3, content FROM given
+                 ON CONFLICT DO NOTHING RETURNING id, recipient
+             )
+             INSERT INTO addressees (digest, email, name, language, subscribed)
+                 SELECT id, email, name, language, subscribed
+                 FROM entered JOIN given USING (recipient)",
+            values![&given, day, self.now],
+        )?;
+        Ok(())
+    }
+
     /// The number of what a digest says.
     fn content(&mut self, day: NaiveDate, content: &Content) -> Result<i64> {
         let Content { text, fingerprint } = content;
@@ -248,6 +350,11 @@ impl Planning<'_> {
     /// # Errors
     /// When the ledger cannot be written: then nothing of it is entered.
     pub fn commit(self) -> Result<usize> {
+        if self.transaction.is_shared() {
+            let insert = "INSERT INTO plans (day) VALUES (?1) ON CONFLICT DO NOTHING";
+            self.transaction.execute(insert, values![self.day])?;
+            self.transaction.execute("DELETE FROM plans WHERE day < ?1", values![self.day])?;
+        }
         self.transaction.commit()?;
         Ok(self.count)
     }
@@ -260,7 +367,8 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn past(&self, recipient: &str, today: NaiveDate) -> Result<Past> {
         let tomorrow = today.succ_opt().unwrap_or(today).to_string();
-        self.contents.past(&self.database, recipient, &tomorrow, "9999-12-31")
+        let until = Until { days: &tomorrow, content: EVER };
+        self.contents.past(&self.database, recipient, until)
     }
 
     /// The same, as it was when a day began.
@@ -269,20 +377,30 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn past_before(&self, recipient: &str, day: NaiveDate) -> Result<Past> {
         let day = day.to_string();
-        self.contents.past(&self.database, recipient, &day, &day)
+        self.contents.past(&self.database, recipient, Until { days: &day, content: &day })
     }
 
-    /// Forgets what nobody took, and begins a plan anew.
+    /// Forgets what nobody took, and begins a plan anew. `None` where another machine has planned the
+    /// day and somebody else is at work at it: what is left of it can be sent, too.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn plan(&mut self, now: DateTime<Utc>) -> Result<Planning<'_>> {
+    pub fn plan(&mut self, day: NaiveDate, now: DateTime<Utc>) -> Result<Option<Planning<'_>>> {
         let transaction = self.database.begin()?;
         if self.database.is_shared() {
             // One plans at a time: the others wait here, and find what it planned.
             transaction.batch(
                 "SELECT pg_advisory_xact_lock(hashtext('crieur plan'), hashtext(current_schema()))",
             )?;
+            let is_planned = transaction.row(
+                "SELECT 1 FROM plans WHERE day = ?1 AND EXISTS (SELECT 1 FROM senders
+                     WHERE id <> ?2 AND alive_until > extract(epoch FROM clock_timestamp()))",
+                values![day, &self.sender],
+                |_| Ok(()),
+            )?;
+            if is_planned.is_some() {
+                return Ok(None);
+            }
         }
         let statement = unless_held!(
             self.database,
@@ -291,7 +409,21 @@ impl Ledger {
         );
         transaction.execute(statement, values![&self.sender])?;
         let known = &self.contents;
-        Ok(Planning { transaction, known, contents: HashMap::new(), now, count: 0 })
+        Ok(Some(Planning { transaction, known, contents: HashMap::new(), now, day, count: 0 }))
+    }
+
+    /// How many digests of a day wait to be sent, and are nobody else's.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn free(&self, day: NaiveDate) -> Result<usize> {
+        let statement = unless_held!(
+            self.database,
+            "SELECT count(*) FROM digests WHERE state IN ('planned', 'deferred') AND day = ?1",
+            "?2"
+        );
+        let count: u32 = self.database.value(statement, values![day, &self.sender])?;
+        Ok(count as usize)
     }
 
     /// The next digests of a day that may leave, after one of them.

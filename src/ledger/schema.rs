@@ -251,6 +251,7 @@ const POSTGRES: &str = "
     );
     CREATE TABLE keys (id BIGINT PRIMARY KEY, value BYTEA NOT NULL, since TEXT NOT NULL);
     CREATE TABLE senders (id TEXT PRIMARY KEY, alive_until BIGINT NOT NULL);
+    CREATE TABLE plans (day TEXT COLLATE \"C\" PRIMARY KEY);
 ";
 
 /// The statements that bring a server's tables from each version to the next.

@@ -34,7 +34,8 @@ fn said() -> Entry {
 
 /// Enters a plan; the numbers of its digests.
 fn plan(ledger: &mut Ledger, digests: &[Planned], now: DateTime<Utc>) -> Result<Vec<i64>> {
-    let mut planning = ledger.plan(now)?;
+    let mut planning =
+        ledger.plan(digests.first().map_or(DAY.parse().unwrap(), |d| d.day), now)?.unwrap();
     let ids =
         digests.iter().map(|digest| planning.enter(digest)).collect::<Result<Vec<Option<_>>>>()?;
     planning.commit()?;
@@ -101,7 +102,7 @@ fn state(ledger: &Ledger, recipient: &str) -> Option<String> {
 #[test]
 fn a_plan_is_entered_as_a_whole_or_not_at_all() {
     for mut ledger in ledgers() {
-        let mut planning = ledger.plan(NOW).unwrap();
+        let mut planning = ledger.plan(DAY.parse().unwrap(), NOW).unwrap().unwrap();
         assert!(planning.enter(&digest("a", DAY)).unwrap().is_some());
         // One digest a day.
         assert_eq!(planning.enter(&digest("a", DAY)).unwrap(), None);
@@ -749,7 +750,7 @@ fn machines_share_the_digests_of_a_server() {
     let day: NaiveDate = DAY.parse().unwrap();
     let heart = first.hold().unwrap();
     second.hold_for_ever();
-    let mut planning = first.plan(NOW).unwrap();
+    let mut planning = first.plan(DAY.parse().unwrap(), NOW).unwrap().unwrap();
     for number in 0..6 {
         planning.enter(&digest(&number.to_string(), DAY)).unwrap();
     }
@@ -763,20 +764,52 @@ fn machines_share_the_digests_of_a_server() {
     assert_eq!(second.mark(&[(mine[0], sending())], NOW).unwrap(), [mine[0]]);
     assert_eq!(first.mark(&[(mine[0], sending())], NOW).unwrap(), Vec::<i64>::new());
     assert_eq!(second.doubt_interrupted().unwrap(), 0);
-    // A new plan leaves alone what is held.
-    assert_eq!(plan_of_nobody(&mut second), 6);
+    // Whoever comes while somebody is at work plans nothing anew, and sends what is left.
+    assert!(second.plan(day, NOW).unwrap().is_none());
+    assert_eq!(second.free(day).unwrap(), 3);
+    // A new plan of another day leaves alone what is held.
+    let tomorrow = day.succ_opt().unwrap();
+    second.plan(tomorrow, NOW).unwrap().unwrap().commit().unwrap();
+    assert_eq!(count(&second, "digests"), 3);
     drop(heart);
     assert_eq!(second.doubt_interrupted().unwrap(), 1);
     let after: Vec<Waiting> = second.waiting(day, None, 9).unwrap();
-    assert_eq!(after.len(), 6);
+    assert_eq!(after.len(), 3);
     // Whoever comes back finds that nothing is its own any more.
     assert_eq!(first.mark(&[(mine[1], sending())], NOW).unwrap(), [mine[1]]);
     assert_eq!(first.mark(&[(mine[0], Mark::Sent)], NOW).unwrap(), [mine[0]]);
     assert_eq!(second.mark(&[(mine[0], Mark::Sent)], NOW).unwrap(), Vec::<i64>::new());
 }
 
-/// Plans nothing; how many digests there are afterwards.
-fn plan_of_nobody(ledger: &mut Ledger) -> u32 {
-    ledger.plan(NOW).unwrap().commit().unwrap();
-    count(ledger, "digests")
+/// What is asked and entered for many at once is what is asked and entered for each.
+#[test]
+fn many_are_planned_as_each_is() {
+    for mut ledger in ledgers() {
+        let day: NaiveDate = DAY.parse().unwrap();
+        let names = ["a", "b's \"c\"", "d\u{e9}"];
+        let sent =
+            plan(&mut ledger, &[digest("a", "2021-08-30"), digest("d\u{e9}", "2021-08-31")], NOW);
+        for id in sent.unwrap() {
+            ledger.mark(&[(id, sending())], NOW).unwrap();
+            ledger.mark(&[(id, Mark::Sent)], NOW).unwrap();
+        }
+        let mut planning = ledger.plan(day, NOW).unwrap().unwrap();
+        let pasts = planning.pasts(&names, day).unwrap();
+        let one_by_one: Vec<crate::reminders::Past> =
+            names.iter().map(|name| planning.past(name, day).unwrap()).collect();
+        assert_eq!(format!("{pasts:?}"), format!("{one_by_one:?}"));
+        assert_ne!(format!("{:?}", pasts[0]), format!("{:?}", pasts[1]));
+        planning.enter_all(&names.map(|name| digest(name, DAY))).unwrap();
+        planning.enter_all(&[]).unwrap();
+        // Those that are there stay.
+        planning.enter_all(&[digest("a", DAY)]).unwrap();
+        assert_eq!(planning.commit().unwrap(), 3);
+        let waiting = ledger.waiting(day, None, 9).unwrap();
+        let mut planned: Vec<(&str, &Addressee)> =
+            waiting.iter().map(|w| (w.recipient.as_str(), &w.addressee)).collect();
+        planned.sort_by_key(|(recipient, _)| *recipient);
+        let expected = names.map(|name| (name, digest(name, DAY).addressee));
+        assert_eq!(planned, expected.each_ref().map(|(name, addressee)| (*name, addressee)));
+        assert!(waiting.iter().all(|w| w.content == waiting[0].content));
+    }
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
@@ -232,6 +233,12 @@ fn what_was_published_is_given_out_as_readers_want_it() {
     assert_eq!(server.send("DELETE", "/", &[], b"").status, 405);
     assert_eq!(server.post("/feed.atom", "").status, 405);
     assert_eq!(server.get("/postings").header("location"), "/postings/");
+    // What a build replaces is served at once, also when it has the same length.
+    for text in ["a", "b"] {
+        site.write("out/new.txt", text);
+        fs::rename(site.path("out/new.txt"), site.path("out/x.txt")).unwrap();
+        assert_eq!(server.get("/x.txt").text(), text);
+    }
     assert_eq!(server.stop(), 0);
 }
 

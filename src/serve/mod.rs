@@ -34,11 +34,14 @@ use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+mod files;
 mod limits;
 mod metrics;
 mod pages;
 mod people;
 mod statics;
+
+use files::Files;
 
 pub use limits::Limits;
 pub use metrics::Metrics;
@@ -179,8 +182,11 @@ fn app(server: Arc<Server>) -> Router {
     let compressed = SizeAbove::new(MIN_COMPRESSED)
         .and(NotForContentType::IMAGES)
         .and(NotForContentType::const_new("text/event-stream"));
+    let files = Files::default();
     router
-        .fallback(statics::serve)
+        .fallback(move |State(server): State<Arc<Server>>, request: Request| {
+            statics::serve(server, files.clone(), request)
+        })
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER))
         .layer(CompressionLayer::new().compress_when(compressed))

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -13,10 +13,14 @@ use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 
 use super::Server;
+use super::files::Files;
 
 /// How long pages and feeds may be taken from a cache without asking: a build may change them at any
 /// time.
 const FRESH: &str = "public, max-age=300";
+
+/// How much of a file is sent at once, in bytes: most pages.
+const CHUNK: usize = 16 << 10;
 
 /// The media types that other tables do not know, by the end of the name.
 const KINDS: &[(&str, &str)] = &[
@@ -31,7 +35,8 @@ const KINDS: &[(&str, &str)] = &[
     (".svg", "image/svg+xml; charset=utf-8"),
 ];
 
-pub(super) async fn serve(State(server): State<Arc<Server>>, mut request: Request) -> Response {
+/// Serves a file of the folder.
+pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Request) -> Response {
     if request.method() == Method::POST {
         let allow = [(header::ALLOW, HeaderValue::from_static("GET, HEAD"))];
         return (StatusCode::METHOD_NOT_ALLOWED, allow).into_response();
@@ -53,7 +58,9 @@ pub(super) async fn serve(State(server): State<Arc<Server>>, mut request: Reques
         request.headers_mut().remove(header::RANGE);
     }
     let root = server.root.trim_end_matches('/').to_owned();
-    let folder = ServeDir::new(&server.out).redirect_path_prefix(root);
+    let folder = ServeDir::with_backend(&server.out, files)
+        .with_buf_chunk_size(CHUNK)
+        .redirect_path_prefix(root);
     let found = folder.oneshot(request).await;
     let mut response = match found {
         Ok(response) => response.map(Body::new),

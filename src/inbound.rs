@@ -90,9 +90,6 @@ pub fn read(bytes: &[u8], recipient: Option<&str>, site: &Site, keys: &Keys) -> 
     if is_failure_in_words(&message, &parts) {
         return failure_in_words(&message, &parts, &evidence);
     }
-    if is_automatic(&message) {
-        return Inbound::Nothing("it was written by a program");
-    }
     unsubscription(&message, keys)
 }
 
@@ -409,15 +406,20 @@ fn is_automatic(message: &Message<'_>) -> bool {
             .any(|name| message.header(*name).is_some())
 }
 
-/// A mail to leave: its subject is the one that our links have.
+/// A mail to leave: its subject is the one that our links have. One with a link's token may well be
+/// written by a program: mail readers say so of what they send when somebody pushes their button.
 fn unsubscription(message: &Message<'_>, keys: &Keys) -> Inbound {
     let subject = message.subject().unwrap_or_default();
+    let first = subject.split_whitespace().next().unwrap_or_default().to_lowercase();
+    let wants_to = first == "unsubscribe" || text::folded(&first).starts_with("desabonne");
     let mut words = subject.split_whitespace();
-    let first = words.next().unwrap_or_default().to_lowercase();
-    if first != "unsubscribe" && !text::folded(&first).starts_with("desabonne") {
+    let proven = words.find_map(|token| keys.named(Purpose::Unsubscribe, token));
+    if proven.is_none() && is_automatic(message) {
+        return Inbound::Nothing("it was written by a program");
+    }
+    if proven.is_none() && !wants_to {
         return Inbound::Nothing("it is a message from somebody");
     }
-    let proven = words.find_map(|token| keys.named(Purpose::Unsubscribe, token));
     let from = message.from().and_then(|from| from.first()?.address());
     let named = from.filter(|from| text::is_address(from)).map(key).into_iter().collect();
     Inbound::Unsubscribe(Whom { proven, named, message_ids: Vec::new() })

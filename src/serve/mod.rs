@@ -102,7 +102,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
     let files = rlimit::increase_nofile_limit(2 * MAX_CONNECTIONS).unwrap_or(1_024);
     let connections = usize::try_from((files / 2).min(MAX_CONNECTIONS)).unwrap_or(512);
     let places = Arc::new(Semaphore::new(connections));
-    let app = app(server.clone());
+    let app = router(server.clone());
     tokio::spawn(async move {
         let mut turns = tokio::time::interval(FORGET);
         loop {
@@ -176,7 +176,7 @@ async fn answer(
 }
 
 /// Everything that is answered.
-fn app(server: Arc<Server>) -> Router {
+pub fn router(server: Arc<Server>) -> Router {
     let mut router = Router::new().route("/healthz", get(health)).route("/metrics", get(measured));
     router = people::routes(router, &server.people);
     let compressed = SizeAbove::new(MIN_COMPRESSED)

@@ -25,8 +25,11 @@ use crieur::templates::Templates;
 use crieur::tokens::Keys;
 use tower::ServiceExt;
 
+/// What is done with bytes.
+type Target = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("front_matter", front_matter),
     ("posting", posting),
     ("recipients_yaml", recipients_yaml),

@@ -150,3 +150,31 @@ fn every_key_that_is_known_is_in_the_readme() {
         assert!(readme.contains(&format!("`{key}`")), "{key}");
     }
 }
+
+#[test]
+fn each_test_that_the_threat_model_names_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    for folder in ["src", "tests"] {
+        for entry in walkdir::WalkDir::new(root.join(folder)) {
+            let entry = entry.unwrap();
+            if entry.path().extension().is_some_and(|end| end == "rs") {
+                code.push_str(&std::fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+    }
+    let text = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let steps = std::fs::read_to_string(root.join(".ci/acceptance")).unwrap_or_default();
+    let mut named = 0;
+    for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")) {
+        let cell = line.trim_end_matches('|').rsplit('|').next().unwrap();
+        for name in cell.split('`').skip(1).step_by(2) {
+            assert!(code.contains(&format!("fn {name}(")), "{name}");
+            named += 1;
+        }
+        for step in cell.split('“').skip(1).filter_map(|rest| rest.split('”').next()) {
+            assert!(steps.contains(&format!("step \"{step}")), "{step}");
+        }
+    }
+    assert!(named > 40, "{named}");
+}

@@ -79,7 +79,7 @@ pub struct People {
     world: Box<dyn World>,
     /// Connections to the ledger that nobody uses at the moment.
     idle: Mutex<Vec<Ledger>>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     addresses: Addresses,
 }
 
@@ -152,7 +152,7 @@ impl People {
                 return Err(Clash(url.path().to_owned()));
             }
         }
-        let (idle, places) = (Mutex::default(), Semaphore::new(AT_ONCE));
+        let (idle, places) = (Mutex::default(), Arc::new(Semaphore::new(AT_ONCE)));
         Ok(Self { site, tongues, world, idle, places, addresses })
     }
 
@@ -170,9 +170,15 @@ impl People {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {
-        let _place = self.places.acquire().await.ok()?;
+        let place = self.places.clone().acquire_owned().await.ok()?;
         let people = self.clone();
-        tokio::task::spawn_blocking(move || work(&people)).await.ok()
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work(&people);
+            // Also when nobody waits for it any more.
+            drop(place);
+            done
+        });
+        working.await.ok()
     }
 
     /// Does something with the ledger.

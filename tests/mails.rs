@@ -127,3 +127,30 @@ fn every_message_is_as_servers_want_it() {
         assert!(head.contains("<mailto:off@example.org?subject=unsubscribe>"));
     }
 }
+
+/// The message to somebody who asked to subscribe, and the pages that go with it, in both languages.
+#[test]
+fn confirmations_and_pages() {
+    use crieur::catalog::Catalog;
+    use crieur::mail::confirmation::{Asked, confirmation};
+    use crieur::reminders::Recipient;
+    use crieur::templates::Templates;
+    use crieur::tokens::Keys;
+
+    let settings = "title: Offres « d’ici » & <là>\nurl: https://emplois.example.org/\nmail: { from: 'Offres <emplois@example.org>', reply_to: contact@example.org }\nsubscribe: { url: 'https://emplois.example.org/abonnement?liste=a' }\n";
+    let site = crieur::site::Site::parse(settings).unwrap();
+    let keys = Keys::new(vec![0; 32], Vec::new());
+    let at = "2021-09-01T08:00:00Z".parse().unwrap();
+    for language in ["fr", "en"] {
+        let catalog = std::sync::Arc::new(Catalog::new(&language.parse().unwrap(), None).unwrap());
+        let templates =
+            Templates::new(&std::collections::BTreeMap::new(), catalog.clone()).unwrap();
+        let recipient = Recipient::new("Zoe.Test@example.org");
+        let asked = Asked { recipient: &recipient, at, within: crieur::ledger::CONFIRMATION };
+        let words = (catalog.as_ref(), &templates);
+        let message = confirmation(asked, &site, &keys, None, words, at).unwrap();
+        let text = String::from_utf8(message.bytes).unwrap();
+        assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 998));
+        insta::assert_snapshot!(format!("confirmation-{language}"), text.replace('\r', ""));
+    }
+}

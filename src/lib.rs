@@ -4,7 +4,9 @@
 //! states ([`posting::lifecycle`]), and those become feeds ([`feeds`]), calendars
 //! ([`calendar`]) and pages, which [`publish`] writes.
 //! Postings, recipients and what was sent become digests ([`reminders`]), and those messages
-//! ([`mail`]), which [`dispatch`] sends through the [`ledger`].
+//! ([`mail`]), which [`dispatch`] sends through the [`ledger`]. People come and leave by the pages
+//! that [`serve`] shows beside what was published, and what comes back by mail is understood by
+//! [`inbound`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cache;

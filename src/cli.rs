@@ -282,6 +282,9 @@ pub struct Serve {
     /// Where to listen; a proxy in front of it adds encryption
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     pub addr: SocketAddr,
+    /// What to serve, instead of out/ in the site's folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

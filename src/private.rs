@@ -13,6 +13,19 @@ pub fn folder(path: &Path) -> io::Result<()> {
     restrict(path, 0o700)
 }
 
+/// Makes a private file, where there is none. One that is there is not opened: whoever closes a file
+/// lets go of all locks that the same program holds on it elsewhere (POSIX, fcntl).
+///
+/// # Errors
+/// When the file system refuses.
+pub fn made(path: &Path) -> io::Result<()> {
+    match fs::OpenOptions::new().create_new(true).append(true).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ if fs::metadata(path)?.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => restrict(path, 0o600),
+    }
+}
+
 /// Opens a private file, and makes it where there is none.
 ///
 /// # Errors

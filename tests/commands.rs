@@ -270,3 +270,34 @@ fn two_postings_with_one_id_are_an_error_that_names_both() {
         list.as_array().unwrap().iter().map(|row| row["title"].as_str().unwrap()).collect();
     assert_eq!(titles, ["First", "Third"]);
 }
+
+#[test]
+fn a_password_in_the_settings_is_never_shown() {
+    let site = Site::new();
+    for ledger in ["postgres://u:s3cret@db.example.org/d", "{ url: 'postgres://u:s3cret@h/d' }"] {
+        site.write(
+            "content/site.yaml",
+            format!("title: A\nurl: https://a.example.org/\nledger: {ledger}\n"),
+        );
+        for command in ["check", "build", "remind", "status"] {
+            let output = site.run(&[NOW, command]).exits(78);
+            assert!(!format!("{output:?}").contains("s3cret"), "{output:?}");
+            assert!(format!("{output:?}").contains("password"), "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn what_would_not_be_published_is_found_before() {
+    let site = two();
+    site.write("templates/posting.html", "{{ posting.title }}{{ posting.salary.much }}");
+    site.posting("b.md", "title: B\nredirect_from: /feed.atom");
+    let found = site.run(&[NOW, "check"]).exits(1).stdout;
+    assert!(found.contains("templates/posting.html") && found.contains("/feed.atom"), "{found}");
+    let strict = site.run(&[NOW, "build", "--strict"]).exits(1);
+    assert!(strict.stderr.contains("nothing was published"), "{}", strict.stderr);
+    assert!(!site.exists("out/index.html"));
+    let same = "https://a.example.org/on";
+    site.write("content/site.yaml", format!("title: A\nurl: https://a.example.org/\nsubscribe: {{ url: '{same}' }}\nunsubscribe: {{ url: '{same}' }}\n"));
+    assert!(site.run(&[NOW, "check"]).stdout.contains("two pages would be at"));
+}

@@ -29,6 +29,8 @@ fn an_open_posting_is_a_job_and_a_closed_one_is_kept_with_a_note() {
         ("closed", "title: B\ncloses: 2021-08-01"),
         ("filled", "title: C\nfilled: true\ncloses: 2021-09-03"),
         ("draft", "title: D\nstatus: draft"),
+        ("hugo", "title: H\ndraft: true\nstatus: open"),
+        ("jekyll", "title: J\npublished: false"),
         ("endless", "title: E\nopens: 2021-01-01"),
         ("forgotten", "title: F\nopens: 2019-01-01"),
     ]);
@@ -46,7 +48,9 @@ fn an_open_posting_is_a_job_and_a_closed_one_is_kept_with_a_note() {
         assert!(page.contains(note) && page.contains("noindex"), "{page}");
         assert!(self::job(&page).is_none() && page.contains("../index.html"));
     }
-    assert!(!site.exists("out/postings/draft.html"));
+    for draft in ["draft", "hugo", "jekyll"] {
+        assert!(!site.exists(&format!("out/postings/{draft}.html")), "{draft}");
+    }
     let map = site.read("out/sitemap.xml");
     assert!(map.contains("postings/open.html") && !map.contains("closed.html"), "{map}");
 }

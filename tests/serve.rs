@@ -609,3 +609,31 @@ fn pages_need_addresses_of_their_own() {
         assert!(refused.stderr.contains("two pages would be at"), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn no_ledger_is_put_in_the_place_of_one_that_a_server_has_open() {
+    let site = site();
+    site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    let server = Server::start(&site);
+    let refused = site.run(&["ledger", "restore"]).exits(75);
+    assert!(refused.stderr.contains("crieur serve"), "{}", refused.stderr);
+    assert_eq!(server.stop(), 0);
+    site.run(&["ledger", "restore"]).exits(0);
+}
+
+#[test]
+fn who_does_not_confirm_is_forgotten() {
+    let site = site();
+    let server = Server::start(&site);
+    server.post("/abonnement", "email=a%40example.org");
+    mail(&site, "a@example.org");
+    drop(server);
+    site.run(&["--now=2021-09-02T07:00:00Z", "remind"]).exits(0);
+    let asked = |site: &Site| {
+        let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+        ledger.query_row("SELECT count(*) FROM requests", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(asked(&site), 1);
+    site.run(&["--now=2021-09-02T09:00:00Z", "remind"]).exits(0);
+    assert_eq!(asked(&site), 0);
+}

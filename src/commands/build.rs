@@ -103,6 +103,9 @@ pub(super) fn build(
     }
     let mut loaded = opened.as_of_now(opened.understand(files));
     let learned = loaded.learned.take();
+    if strict {
+        loaded.diagnostics.extend(rehearse(opened, &loaded.postings));
+    }
     let valid = outcome(&loaded.diagnostics, true) == Outcome::Done;
     if strict && !valid {
         opened.remember(learned);
@@ -228,6 +231,37 @@ struct Published {
     diagnostics: Vec<Diagnostic>,
 }
 
+/// What would be wrong with what is published, beside what is wrong with the files: addresses that are
+/// taken, and templates that cannot show something.
+pub(super) fn rehearse(opened: &Opened, postings: &[Posting]) -> Vec<Diagnostic> {
+    let Opened { site, catalog, templates, own, .. } = opened;
+    let means = Means { site, catalog, templates, own, key: opened.key };
+    let mut edition = Edition::new(means, postings, opened.now);
+    let mut diagnostics = std::mem::take(&mut edition.diagnostics);
+    if own.is_empty() {
+        // The built-in templates show everything.
+        return diagnostics;
+    }
+    let outlines = edition.outlines.par_iter().enumerate();
+    let failed = outlines.filter_map(|(at, outline)| {
+        let error = edition.render(at, outline).err()?;
+        Some(unshown(outline.posting.source.path.clone(), &error))
+    });
+    diagnostics.par_extend(failed);
+    let lists = edition.feeds.iter().filter_map(|feed| edition.list(feed).err());
+    let lists = lists.map(edition::Error::from).chain(edition.whole().err());
+    if let Some(error) = lists.take(1).next() {
+        diagnostics.push(unshown("templates".into(), &error));
+    }
+    diagnostics
+}
+
+/// A file of which a template makes nothing.
+fn unshown(path: Arc<str>, error: &edition::Error) -> Diagnostic {
+    Diagnostic::new(Severity::Error, Code::Template, path, error.to_string())
+        .help("it is left out: let the template ask whether it has the value")
+}
+
 /// Publishes everything: a pure function of the site, its postings and the instant. A template that
 /// fails for one posting must not keep the others from being published; one that fails for all is to
 /// be mended.
@@ -261,11 +295,7 @@ fn publish_all(
             if left_out.len() == edition.outlines.len() {
                 return Err(configuration(error));
             }
-            failures.push(
-                Diagnostic::new(Severity::Error, Code::Template, path, error.to_string()).help(
-                    "the posting was left out: let the template ask whether it has the value",
-                ),
-            );
+            failures.push(unshown(path, &error));
         }
         // Once more without them: other files must not speak of them.
         kept = postings.iter().filter(|p| !left_out.contains(&p.source.path)).cloned().collect();

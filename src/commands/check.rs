@@ -1,9 +1,10 @@
 //! `crieur check`: every problem in the site.
 
-use super::{Failure, Opened, Result, Shell, Unopened, mailing, open, outcome, print};
+use super::{Failure, Opened, Result, Shell, Unopened, build, mailing, open, outcome, print};
 use crate::cli::{self, CheckFormat};
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally, plural};
 use crate::history;
+use crate::serve::check_addresses;
 use crate::site::{RECIPIENTS, SETTINGS};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
@@ -18,6 +19,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     opened.now = shell.now.instant(opened.site.timezone);
     let loaded = opened.postings()?;
     let mut diagnostics = loaded.diagnostics;
+    diagnostics.extend(build::rehearse(&opened, &loaded.postings));
     let anybody = match mailing::listed(&opened) {
         Ok((list, problems)) => {
             diagnostics.extend(problems);
@@ -58,6 +60,10 @@ fn mail(opened: &Opened, anybody: bool) -> Vec<Diagnostic> {
         let message = "`mail.from` is missing: no digest can be sent".to_owned();
         let help = "write for example `mail: { from: \"Jobs <jobs@example.org>\" }`";
         warn(Code::InvalidValue, SETTINGS, message, help);
+    }
+    if let Err(clash) = check_addresses(site) {
+        let help = "`crieur serve` needs an address for each";
+        warn(Code::InvalidAddress, SETTINGS, clash.to_string(), help);
     }
     let list = opened.layout.recipients(site);
     // Of a repository that cannot be read was spoken when the postings were.

@@ -24,7 +24,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Init) -> Result {
         ("content/site.yaml", settings),
         ("content/recipients.yaml", include_str!("init/recipients.yaml").to_owned()),
         ("content/postings/exemple.md", posting),
-        (".gitignore", "/.crieur/\n/out/\n/content/recipients.yaml\n".to_owned()),
+        (".gitignore", "/.crieur/\n/out/\n/content/recipients.yaml\n# Keys and passwords do not belong into a repository.\n*.pem\n/smtp-password\n".to_owned()),
     ];
     if root.join(files[0].0).exists() {
         return Err(configuration(anyhow!("there is a site in `{}` already", root.display())));

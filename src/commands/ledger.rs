@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 
 use super::mailing::{self, ledger_failure};
-use super::{Failure, Outcome, Result, Shell, print, remind};
+use super::{Failure, Outcome, Result, Shell, print, remind, serve};
 use crate::cli;
 use crate::diagnostics::plural;
 use crate::ledger::{self, Mark, Restored};
@@ -48,6 +48,7 @@ fn restore(shell: &Shell) -> Result {
     refuse_server(shell)?;
     let private = shell.layout().private();
     let _lock = remind::lock(&private)?;
+    let _absence = serve::absence(&private)?;
     let Restored { digests, backup, damaged, incomplete } =
         ledger::restore(&private).map_err(|error| match error {
             ledger::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -1,5 +1,6 @@
 //! `crieur recipients`: the people who subscribe, beside the list in the site's files.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -159,8 +160,13 @@ fn show(shell: &Shell, opened: &Opened, format: ListFormat) -> Result {
         let state = suppressed.map_or("subscribed", |(reason, _)| reason.as_str());
         rows.push(Row::new(recipient, Some(state)));
     }
+    let known: HashSet<String> = rows.iter().map(|row| key(&row.email)).collect();
     for (email, _) in ledger.asked(opened.now).map_err(ledger_failure)? {
-        rows.push(Row::new(Recipient::new(email), Some("asked")));
+        if !known.contains(&key(&email)) {
+            let consent = Consent { at: None, source: Some(Source::Form) };
+            let recipient = Recipient { consent, ..Recipient::new(email) };
+            rows.push(Row::new(recipient, Some("asked")));
+        }
     }
     let text = match format {
         ListFormat::Json => list::json(&rows)?,

@@ -1,7 +1,9 @@
 //! `crieur serve`: the web server.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -27,6 +29,7 @@ use crate::mail::message;
 use crate::outline::{Category, categories};
 use crate::posting::State;
 use crate::posting::lifecycle::{self, Rules};
+use crate::private;
 use crate::reminders::Recipient;
 use crate::serve::{self, Limits, Metrics, People, Server, Tongue, Tongues, World};
 use crate::templates::Templates;
@@ -37,6 +40,8 @@ const FRESH: Duration = Duration::from_mins(5);
 const ROUND: Duration = Duration::from_mins(1);
 /// How long after somebody came or left the ledger is backed up.
 const BACKUP: Duration = Duration::from_mins(10);
+/// The file that tells of a running server, in the private folder.
+const PRESENCE: &str = "serve.lock";
 /// The languages that crieur speaks by itself.
 const BUILT_IN: [&str; 2] = ["fr", "en"];
 
@@ -54,7 +59,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Serve) -> Result {
         mailing::transport(&opened)?;
         mailing::signer(&opened)?;
     }
-    let out = opened.layout.out();
+    let _presence = if has_people { Some(presence(&opened.layout.private())?) } else { None };
+    let out = arguments.out.clone().unwrap_or_else(|| opened.layout.out());
     if !out.is_dir() {
         let out = opened.layout.relative(&out);
         shell
@@ -95,6 +101,23 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Serve) -> Result {
         let _ = news.send(News::Over);
         outcome
     })
+}
+
+/// Says, as long as it is held, that a server has the ledger open.
+fn presence(private: &Path) -> Result<File> {
+    private::folder(private).map_err(temporary)?;
+    let file = private::file(&private.join(PRESENCE)).map_err(temporary)?;
+    file.try_lock_shared().map_err(|_| temporary(anyhow!("the ledger is being restored")))?;
+    Ok(file)
+}
+
+/// Whoever puts another ledger in place of the one that a server has open would lose what people do
+/// there from then on.
+pub(super) fn absence(private: &Path) -> Result<File> {
+    let file = private::file(&private.join(PRESENCE)).map_err(temporary)?;
+    let refused = "`crieur serve` has the ledger open: end it first, and start it again afterwards";
+    file.try_lock().map_err(|_| temporary(anyhow!(refused)))?;
+    Ok(file)
 }
 
 /// Serves until somebody ends it.
@@ -261,6 +284,7 @@ fn look_after(shell: &Shell, opened: &Opened, inbox: &Receiver<News>) {
 fn send(shell: &Shell, opened: &Opened, postponed: &mut Postponed) -> Result<()> {
     let now = shell.now.instant(opened.site.timezone);
     let mut ledger = mailing::ledger(opened)?;
+    ledger.forget_requests(now).map_err(mailing::ledger_failure)?;
     let waiting = ledger.requests(now, 1).map_err(mailing::ledger_failure)?;
     if !waiting.is_empty() {
         confirmations::round(shell, opened, &mut ledger, postponed, now)?;

@@ -77,7 +77,7 @@ const KEPT_DAYS: u64 = 400;
 pub enum Error {
     /// The file system refused.
     #[error("cannot use the ledger: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// SQLite refused; it may not the next time.
     #[error("cannot use the ledger: {0}")]
     Database(rusqlite::Error),
@@ -122,6 +122,13 @@ impl Error {
             Self::Database(_) | Self::Server(_) => true,
             Self::Damaged(_) | Self::Missing | Self::Elsewhere | Self::TooNew { .. } => false,
         }
+    }
+}
+
+// Each says its cause itself.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 
@@ -222,7 +229,7 @@ impl Ledger {
             return Err(Error::Missing);
         }
         // SQLite gives its own files the permissions of the database.
-        private::file(&path)?;
+        private::made(&path)?;
         let connection = Connection::open(&path)?;
         // What is committed is on the disk: a mark that is lost would send a mail twice.
         connection.pragma_update(None, "journal_mode", "WAL")?;

@@ -141,6 +141,15 @@ impl Ledger {
         Ok(entered > 0)
     }
 
+    /// Forgets who asked and did not confirm in time.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn forget_requests(&self, now: DateTime<Utc>) -> Result<usize> {
+        let statement = "DELETE FROM requests WHERE asked_at <= ?1";
+        self.database.execute(statement, values![now - CONFIRMATION])
+    }
+
     /// Those who asked and did not confirm yet, by their addresses, with when they asked.
     ///
     /// # Errors

@@ -473,7 +473,17 @@ impl Reader<'_> {
         flag
     }
 
+    /// What the author says of its being open. What is a draft anywhere is shown nowhere.
     fn status(&mut self) -> Option<Status> {
+        let status = self.named_status();
+        let is_draft = self.flag(Field::Draft, Severity::Error) == Some(true);
+        let published = self.word(Field::Published, Severity::Warning);
+        // A day may stand there, too.
+        let is_unpublished = published.is_some_and(|(_, text, _)| yes_or_no(&text) == Some(false));
+        if is_draft || is_unpublished { Some(Status::Draft) } else { status }
+    }
+
+    fn named_status(&mut self) -> Option<Status> {
         let (keyed, text, span) = self.word(Field::Status, Severity::Error)?;
         let status = match text::folded(&text).as_str() {
             "open" | "opened" | "ouvert" | "ouverte" => Status::Open,

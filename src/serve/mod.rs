@@ -46,7 +46,7 @@ use files::Files;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use pages::{Tongue, Tongues};
-pub use people::{Clash, People, World};
+pub use people::{Clash, People, World, check_addresses};
 
 /// How long the head of a request may take, and a connection may be idle.
 const HEAD: Duration = Duration::from_secs(10);

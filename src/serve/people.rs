@@ -93,6 +93,26 @@ struct Addresses {
 }
 
 impl Addresses {
+    fn new(site: &Site) -> Result<Self, Clash> {
+        let subscribe = site.subscribe.url.clone();
+        let page = |name| subscribe.as_ref().and_then(|page| below(page, name));
+        let addresses = Self {
+            confirm: page("confirm"),
+            preferences: page("preferences"),
+            unsubscribe: site.unsubscribe.url.clone(),
+            subscribe,
+        };
+        let mut taken = BTreeSet::from([site.url.path(), "/", "/healthz", "/metrics"]);
+        for matter in MATTERS {
+            if let Some(url) = addresses.of(matter)
+                && !taken.insert(url.path())
+            {
+                return Err(Clash(url.path().to_owned()));
+            }
+        }
+        Ok(addresses)
+    }
+
     fn of(&self, matter: Matter) -> Option<&Url> {
         match matter {
             Matter::Subscribe => self.subscribe.as_ref(),
@@ -130,28 +150,21 @@ const MATTERS: [Matter; 4] =
 )]
 pub struct Clash(String);
 
+/// Looks whether each page of a site's people has an address of its own.
+///
+/// # Errors
+/// When two of them would have the same.
+pub fn check_addresses(site: &Site) -> Result<(), Clash> {
+    Addresses::new(site).map(drop)
+}
+
 impl People {
     /// The pages of a site, in these languages.
     ///
     /// # Errors
     /// When two of them would have the same address.
     pub fn new(site: Site, tongues: Tongues, world: Box<dyn World>) -> Result<Self, Clash> {
-        let subscribe = site.subscribe.url.clone();
-        let page = |name| subscribe.as_ref().and_then(|page| below(page, name));
-        let addresses = Addresses {
-            confirm: page("confirm"),
-            preferences: page("preferences"),
-            unsubscribe: site.unsubscribe.url.clone(),
-            subscribe,
-        };
-        let mut taken = BTreeSet::from([site.url.path(), "/", "/healthz", "/metrics"]);
-        for matter in MATTERS {
-            if let Some(url) = addresses.of(matter)
-                && !taken.insert(url.path())
-            {
-                return Err(Clash(url.path().to_owned()));
-            }
-        }
+        let addresses = Addresses::new(&site)?;
         let (idle, places) = (Mutex::default(), Arc::new(Semaphore::new(AT_ONCE)));
         Ok(Self { site, tongues, world, idle, places, addresses })
     }

@@ -268,14 +268,31 @@ fn unknown_keys(source: &Source, tree: &Node, problems: &mut Vec<Diagnostic>) {
             let unknown = problem(Code::UnknownKey, format!("`{name}` is not a setting{place}"));
             problems.push(if ["password", "secret", "token"].iter().any(|word| name.contains(word)) {
                 // What stands there is not shown to whoever reads a log.
-                let line = source.text[..key.span.start.min(source.text.len())].matches('\n').count();
                 let help = "secrets do not stand here: name where it is with `password_file` or `password_env`";
-                unknown.at_line(line + 1, name, &(0..name.len())).help(help)
+                let line = line_of(source, key.span.start);
+                unknown.at_line(line, name, &(0..name.len())).help(help)
             } else {
                 unknown.at(source, &key.span).help(help)
             });
         }
     }
+}
+
+/// What is wrong with the value of a key.
+fn refusal(source: &Source, tree: Option<&Node>, path: &str, message: String) -> Diagnostic {
+    let span = locate(tree, path).map_or(0..0, |node| node.span.clone());
+    let problem = problem(Code::InvalidValue, message);
+    if path == "ledger" {
+        // A password may stand in it: only the key is shown.
+        problem.at_line(line_of(source, span.start), "ledger: …", &(0..path.len()))
+    } else {
+        problem.at(source, &span)
+    }
+}
+
+/// The line of a place, counted from 1.
+fn line_of(source: &Source, at: usize) -> usize {
+    source.text[..at.min(source.text.len())].matches('\n').count() + 1
 }
 
 fn read_settings(
@@ -451,8 +468,7 @@ impl Settings {
         problems: &mut Vec<Diagnostic>,
     ) -> Option<Site> {
         let mut refuse = |path: &str, message: String, help: &str| {
-            let span = locate(tree, path).map_or(0..0, |node| node.span.clone());
-            problems.push(problem(Code::InvalidValue, message).at(source, &span).help(help));
+            problems.push(refusal(source, tree, path, message).help(help));
         };
         let mut url = self.url;
         url.set_query(None);

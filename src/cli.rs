@@ -390,6 +390,8 @@ pub enum Ledger {
     Check,
     /// Put a damaged ledger together from what can be read of it and its last backup
     Restore,
+    /// Bring the ledger from the file to the server that `ledger` names in site.yaml
+    Move,
     /// Say of digests that are in doubt or held whether they arrived
     Settle(Settle),
 }

@@ -3,10 +3,10 @@
 use anyhow::anyhow;
 
 use super::mailing::{self, ledger_failure};
-use super::{Failure, Outcome, Result, Shell, print, remind, serve};
+use super::{Failure, Outcome, Result, Shell, print, remind, serve, temporary};
 use crate::cli;
 use crate::diagnostics::plural;
-use crate::ledger::{self, Mark, Restored};
+use crate::ledger::{self, Ledger, Mark, Restored};
 use crate::reminders::recipients::key;
 use crate::site::{LedgerPlace, Site};
 
@@ -14,6 +14,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Ledger) -> Result {
     match arguments {
         cli::Ledger::Check => check(shell),
         cli::Ledger::Restore => restore(shell),
+        cli::Ledger::Move => bring(shell),
         cli::Ledger::Settle(arguments) => settle(shell, arguments),
     }
 }
@@ -70,6 +71,39 @@ fn restore(shell: &Shell) -> Result {
         );
         return Ok(Outcome::Attention);
     }
+    Ok(Outcome::Done)
+}
+
+/// From the file to the server. The file is put aside: two ledgers would be one too many.
+fn bring(shell: &Shell) -> Result {
+    let opened = shell.site()?;
+    let Some(address) = mailing::server(&opened)? else {
+        let why = "`ledger` in `content/site.yaml` names no server to move the ledger to";
+        return Err(Failure::Usage(anyhow!(why)));
+    };
+    let private = opened.layout.private();
+    let path = ledger::file(&private);
+    if !path.exists() {
+        let shown = opened.layout.relative(&path);
+        return Err(Failure::Usage(anyhow!("there is no ledger in `{shown}`")));
+    }
+    let _lock = remind::lock(&private)?;
+    let _absence = serve::absence(&private)?;
+    let file = Ledger::open(&private).map_err(ledger_failure)?;
+    let mut server = Ledger::connect(&address).map_err(ledger_failure)?;
+    let Some(rows) = file.copy_to(&mut server).map_err(ledger_failure)? else {
+        let why = "there is a ledger on the server already: nothing was moved";
+        return Err(Failure::Usage(anyhow!(why)));
+    };
+    // What is in its log goes into the file when it is closed.
+    drop(file);
+    let aside = path.with_extension("moved.sqlite3");
+    std::fs::rename(&path, &aside).map_err(temporary)?;
+    let aside = opened.layout.relative(&aside);
+    shell.say(&format!(
+        "the ledger is on the server, {}; the file is now `{aside}`",
+        plural(rows, "row")
+    ));
     Ok(Outcome::Done)
 }
 

@@ -218,6 +218,13 @@ pub(super) fn leave_out(audience: &mut Vec<Recipient>, suppressed: &Suppressions
 /// The ledger, made where there is none.
 pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
     match server(opened)? {
+        Some(_) if ledger::file(&opened.layout.private()).exists() => {
+            // Whoever left, and what was sent, would be forgotten.
+            let path = opened.layout.relative(&ledger::file(&opened.layout.private()));
+            return Err(configuration(anyhow!(
+                "`ledger` names a server, and there is a ledger in `{path}`: `crieur ledger move` brings it there; or move the file out of the way"
+            )));
+        }
         Some(address) => Ledger::connect(&address),
         None => Ledger::open(&opened.layout.private()),
     }

@@ -47,6 +47,7 @@ mod database;
 mod digests;
 mod keys;
 mod messages;
+mod moving;
 mod people;
 mod returned;
 mod schema;
@@ -66,6 +67,11 @@ use database::{Database, values};
 use digests::Contents;
 use messages::Texts;
 use schema::{known_version, version};
+
+/// The path of a ledger in a file, in a private folder.
+pub fn file(folder: &Path) -> std::path::PathBuf {
+    folder.join(FILE)
+}
 
 /// The name of the file, in the site's private folder.
 const FILE: &str = "ledger.sqlite3";

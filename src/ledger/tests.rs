@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use super::*;
 use crate::reminders::recipients::Source;
 use crate::reminders::{Entry, Recipient};
+use crate::tokens::Purpose;
 
 const DAY: &str = "2021-09-01";
 
@@ -728,7 +729,6 @@ fn what_comes_back_counts_by_what_is_proven() {
 
 #[test]
 fn keys_are_renewed_and_old_ones_kept() {
-    use crate::tokens::Purpose;
     for mut ledger in ledgers() {
         let first = ledger.renewed_keys(NOW).unwrap();
         let token = first.token(Purpose::Unsubscribe, "a@b");
@@ -812,4 +812,40 @@ fn many_are_planned_as_each_is() {
         assert_eq!(planned, expected.each_ref().map(|(name, addressee)| (*name, addressee)));
         assert!(waiting.iter().all(|w| w.content == waiting[0].content));
     }
+}
+
+/// What is in a file is on the server afterwards, and goes on there.
+#[test]
+fn a_ledger_moves_to_a_server() {
+    let Some(address) = server(&new_schema()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = Ledger::open(folder.path()).unwrap();
+    let text = vec![b'x'; 3_000];
+    let message = [b"To: a\r\n".to_vec(), text].concat();
+    let mark = Mark::Sending {
+        message_id: "<a@b>".to_owned(),
+        message: message.clone().into(),
+        shared: shared(&message, std::iter::once(7..3_007).collect()),
+    };
+    let ids = plan(&mut file, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+    file.mark(&[(ids[0], mark), (ids[1], sending())], NOW).unwrap();
+    file.mark(&[(ids[0], Mark::InDoubt("?".to_owned())), (ids[1], Mark::Sent)], NOW).unwrap();
+    file.suppress("gone@example.org", Reason::Unsubscribed, NOW).unwrap();
+    let token = file.renewed_keys(NOW).unwrap().token(Purpose::Unsubscribe, "a@b");
+    file.ask(&Recipient::new("asked@example.org"), NOW).unwrap();
+
+    let mut there = Ledger::connect(&address).unwrap();
+    assert!(file.copy_to(&mut there).unwrap().unwrap() >= 8);
+    assert_eq!(there.doubtful().unwrap(), file.doubtful().unwrap());
+    assert_eq!(there.doubtful().unwrap()[0].message, message);
+    assert!(there.suppressions().unwrap().contains("gone@example.org"));
+    assert_eq!(there.keys().unwrap().named(Purpose::Unsubscribe, &token).as_deref(), Some("a@b"));
+    assert_eq!(there.asked(NOW).unwrap(), file.asked(NOW).unwrap());
+    let day: NaiveDate = DAY.parse().unwrap();
+    let past = |ledger: &Ledger| format!("{:?}", ledger.past("b", day).unwrap());
+    assert_eq!(past(&there), past(&file));
+    // It goes on with numbers of its own, and nothing is written over.
+    there.hold_for_ever();
+    plan(&mut there, &[digest("c", DAY)], NOW).unwrap();
+    assert_eq!(file.copy_to(&mut there).unwrap(), None);
 }

@@ -101,7 +101,7 @@ fn bring(shell: &Shell) -> Result {
     std::fs::rename(&path, &aside).map_err(temporary)?;
     let aside = opened.layout.relative(&aside);
     shell.say(&format!(
-        "the ledger is on the server, {}; the file is now `{aside}`",
+        "the ledger is on the server, {}; the file is now `{aside}`, to be deleted once the server has a backup",
         plural(rows, "row")
     ));
     Ok(Outcome::Done)

@@ -197,7 +197,7 @@ fn server() -> &'static (tokio::runtime::Runtime, Arc<Server>) {
             out: PathBuf::from("nowhere"),
             root: "/".to_owned(),
             people: Arc::new(people.expect("pages of their own")),
-            limits: Limits::default(),
+            limits: Arc::new(Limits::default()),
             metrics: Metrics::default(),
             is_https: true,
             log: Box::new(|_, _, _| {}),

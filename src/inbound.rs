@@ -182,6 +182,7 @@ impl Evidence {
             for token in [Some(word), word.strip_prefix("20")].into_iter().flatten() {
                 if token.contains('.') {
                     evidence.proven.extend(keys.named(Purpose::Unsubscribe, token));
+                    evidence.proven.extend(keys.confirmed(token).map(|(recipient, _)| recipient));
                 }
             }
         }
@@ -290,10 +291,7 @@ impl Status {
         let field = Self::first_in(field);
         match field {
             Some(status) if status.subject != 0 => Some(status),
-            _ => Self::first_in(said)
-                .filter(|said| said.subject != 0)
-                .or(field)
-                .or_else(|| Self::first_in(said)),
+            _ => Self::first_in(said).or(field),
         }
     }
 
@@ -314,7 +312,9 @@ impl Status {
             let code =
                 words().filter(|word| word.len() == 3).find_map(|word| word.parse::<u16>().ok());
             let code = code.filter(|code| (400..600).contains(code))?;
-            Some(Self { class: code / 100, subject: 0, detail: 0 })
+            // Of these only three are about the address (RFC 5321, section 4.2.3).
+            let detail = u16::from(code / 100 == 5 && !matches!(code, 550 | 551 | 553));
+            Some(Self { class: code / 100, subject: 0, detail })
         })
     }
 
@@ -323,13 +323,14 @@ impl Status {
     fn is_permanent(self) -> bool {
         let Self { class, subject, detail } = self;
         let is_lasting = match subject {
+            // A server that says nothing closer: its code of SMTP, where it has one.
+            0 => detail == 0,
             // Addressing, but not of who sent it.
             1 => !matches!(detail, 7 | 8),
-            // A mailbox that is full is emptied.
-            2 => detail != 2,
+            // A mailbox that is full is emptied; a message may have been too long for it.
+            2 => matches!(detail, 0 | 1),
             // There is no such host, or no such person there.
             4 => matches!(detail, 1 | 4 | 310),
-            0 => true,
             _ => false,
         };
         class == 5 && is_lasting

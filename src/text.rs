@@ -368,7 +368,12 @@ pub fn headings_below_title(html: &str) -> String {
 
 /// Whether a mail can be addressed to it.
 pub fn is_deliverable(text: &str) -> bool {
-    is_address(text) && text.parse::<lettre::Address>().is_ok()
+    let has_host = |address: &lettre::Address| {
+        // A number at the end makes a host an address of the network (WHATWG URL, section 3.5).
+        let host = url::Host::parse(address.domain());
+        host.is_ok_and(|host| matches!(host, url::Host::Domain(_)))
+    };
+    is_address(text) && text.parse().is_ok_and(|address| has_host(&address))
 }
 
 /// Letters without accents, case or kind of separator, to compare what people write in many ways.

@@ -122,6 +122,46 @@ fn every_system_is_understood() {
     assert!(count >= 20, "{count}");
 }
 
+/// The digest's report of a kind: with everything that proves it.
+fn proven(site: &Site, status: &str, said: &str) -> String {
+    let report = forged("failed", status)
+        .replace("no such user", said)
+        .replace(&format!("To: {BOUNCES}"), "To: {{return_path}}");
+    returned(site, &report.replace(&format!("smtp; 550 {status} "), "smtp; "))
+}
+
+#[test]
+fn the_word_of_a_server_is_about_the_address_or_it_only_counts() {
+    for (status, said, expected) in [
+        ("5.0.0", "550 user unknown", "bounced"),
+        ("5.0.0", "unknown", "bounced"),
+        ("5.0.0", "552 exceeded storage allocation", "subscribed"),
+        ("5.0.0", "554 rejected as spam", "subscribed"),
+        ("5.0.0", "550 5.7.1 blocked", "subscribed"),
+        ("5.0.0", "554 5.1.1 nobody", "bounced"),
+        ("5.2.3", "too long", "subscribed"),
+        ("5.2.1", "disabled", "bounced"),
+        ("4.4.7", "expired", "subscribed"),
+    ] {
+        let site = site();
+        receive(&site, NOW, proven(&site, status, said).as_bytes()).exits(0);
+        assert_eq!(state(&site, PERSON), expected, "{status} {said}");
+        assert_eq!(remembered(&site).len(), 1, "{status} {said}");
+    }
+}
+
+#[test]
+fn who_was_ever_written_to_can_leave() {
+    let site = site();
+    let settings = site.read("content/site.yaml");
+    site.write("content/site.yaml", format!("{settings}reminders: {{ owners: true }}\n"));
+    site.posting("b.md", "title: B\ncloses: 2021-09-03\ncontact: owner@example.net");
+    site.run(&["--now=2021-09-02", "remind"]).exits(0);
+    let message = "From: owner@example.net\nSubject: unsubscribe\n\n";
+    let said = receive(&site, "--now=2021-09-02", message.as_bytes()).exits(0).stderr;
+    assert!(said.contains("is not written to any more"), "{said}");
+}
+
 /// A report as anybody could write one, who knows an address.
 fn forged(action: &str, status: &str) -> String {
     format!(

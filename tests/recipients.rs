@@ -115,3 +115,14 @@ fn what_is_exported_can_be_imported_with_its_consent() {
         assert!(first.iter().all(|line| second.contains(line)), "{first:#?} {second:#?}");
     }
 }
+
+#[test]
+fn a_list_that_is_imported_overwrites_nobodys_wishes() {
+    let site = site();
+    site.run(&[NOW, "recipients", "add", "here@example.org", "--domain", "design"]).exits(0);
+    site.write("list.csv", "email\nhere@example.org\nnew@example.org\n");
+    let said = site.run(&[NOW, "recipients", "import", "list.csv"]).exits(0).stderr;
+    assert!(said.contains("1 subscriber entered, 1 left as they are"), "{said}");
+    let list = site.run(&[NOW, "recipients", "export"]).exits(0).stdout;
+    assert!(list.contains("- design") && list.contains("source: command"), "{list}");
+}

@@ -300,13 +300,13 @@ fn somebody_subscribes_chooses_and_leaves() {
     let english = server.send("GET", "/abonnement", &[("accept-language", "en-GB, fr;q=0.5")], b"");
     assert!(english.text().contains("Your email address"));
 
-    let asked = server.post("/abonnement", "email=Zoe%40example.org&domain=design&new=true");
+    let asked = server.post("/abonnement", "email=Zoe%40example.org&domain=developpement");
     assert_eq!(asked.status, 200);
     assert!(asked.text().contains("Regardez vos messages"));
     let confirmation = mail(&site, "Zoe@example.org");
     assert_eq!(state(&site, "Zoe@example.org").as_deref(), Some("asked"));
     // Nothing else is sent to somebody who did not confirm, and no second confirmation.
-    server.post("/abonnement", "email=zoe%40example.org");
+    server.post("/abonnement", "email=zoe%40example.org&domain=design&new=true");
     site.run(&[NOW, "remind"]).exits(0);
     assert_eq!(mails(&site, "Zoe@example.org").len(), 1);
 
@@ -482,6 +482,8 @@ fn nothing_that_is_entered_is_more_than_text() {
         "a@example.org?x",
         "\"><script>@example.org",
         "a@[127.0.0.1]",
+        "a@é.1",
+        "a@é.1",
     ] {
         let reply = server.post("/abonnement", &format!("email={}", email.replace('+', "%2b")));
         assert_eq!(reply.status, 422, "{email}: {}", reply.text());

@@ -33,6 +33,8 @@ pub(super) struct Post<'a> {
     pub(super) signer: Option<&'a Signer>,
     pub(super) keys: &'a Keys,
     pub(super) now: DateTime<Utc>,
+    /// Whether no more are to be begun.
+    pub(super) is_over: &'a dyn Fn() -> bool,
 }
 
 impl Post<'_> {
@@ -50,11 +52,23 @@ impl Post<'_> {
         let mut connection: Option<Box<dyn Connection + '_>> = None;
         let mut sent = 0;
         for request in &requests {
+            if (self.is_over)() {
+                break;
+            }
             let key = request.recipient.key();
             if postponed.get(&key).is_some_and(|(until, _)| until.left().is_some()) {
                 continue;
             }
-            let message = self.compose(request, languages)?;
+            let message = match self.compose(request, languages) {
+                Ok(message) => message,
+                // One that cannot be written to is in nobody's way.
+                Err(message::Error::Message(why)) => {
+                    self.tell(&key, &why);
+                    ledger.mail_request(request, self.now).map_err(ledger_failure)?;
+                    continue;
+                }
+                Err(error) => return Err(configuration(error)),
+            };
             let mut usable = match connection.take().filter(|c| c.is_usable()) {
                 Some(usable) => usable,
                 None => match self.transport.connect() {
@@ -88,17 +102,21 @@ impl Post<'_> {
         Ok(sent)
     }
 
-    fn compose(&self, request: &Request, languages: &mut Languages<'_>) -> Result<Confirmation> {
+    fn compose(
+        &self,
+        request: &Request,
+        languages: &mut Languages<'_>,
+    ) -> std::result::Result<Confirmation, message::Error> {
         let Request { recipient, asked_at } = request;
+        let unwritten = |why: String| message::Error::Message(why);
         if let Some(language) = &recipient.language {
-            languages.learn(language)?;
+            languages.learn(language).map_err(|failure| unwritten(failure.to_string()))?;
         }
-        let missing = || message::Error::Message("no language to write in".to_owned());
-        let language = languages.of(recipient).ok_or_else(missing).map_err(configuration)?;
+        let missing = || unwritten("no language to write in".to_owned());
+        let language = languages.of(recipient).ok_or_else(missing)?;
         let asked = Asked { recipient, at: *asked_at, within: CONFIRMATION };
         let words = (language.0.as_ref(), &language.1);
         confirmation(asked, &self.opened.site, self.keys, self.signer, words, self.now)
-            .map_err(configuration)
     }
 
     fn deliver(&self, connection: &mut dyn Connection, message: &Confirmation) -> Delivery {
@@ -130,12 +148,16 @@ pub(super) fn round(
     opened: &Opened,
     ledger: &mut Ledger,
     postponed: &mut Postponed,
-    now: DateTime<Utc>,
+    (now, is_over): (DateTime<Utc>, &dyn Fn() -> bool),
 ) -> Result<usize> {
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
     let keys = ledger.renewed_keys(now).map_err(ledger_failure)?;
     let mut languages = Languages::new(opened)?;
     let (transport, signer, keys) = (transport.as_ref(), signer.as_ref(), &keys);
-    Post { shell, opened, transport, signer, keys, now }.send(ledger, &mut languages, postponed)
+    Post { shell, opened, transport, signer, keys, now, is_over }.send(
+        ledger,
+        &mut languages,
+        postponed,
+    )
 }

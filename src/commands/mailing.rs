@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use unic_langid::LanguageIdentifier;
 
-use super::{Failure, Opened, Result, configuration, temporary};
+use super::{Failure, Opened, Result, Shell, configuration, temporary};
 use crate::catalog::{self, Catalog};
 use crate::diagnostics::Diagnostic;
 use crate::ledger::{self, Ledger, People, Suppressions};
@@ -255,6 +255,14 @@ pub(super) fn server(opened: &Opened) -> Result<Option<ledger::Address>> {
     let tls = || trust::config(authorities(layout, ca_file.as_deref())?).map_err(configuration);
     let refused = |why| configuration(anyhow!("`ledger` in `{SETTINGS}`: {why}"));
     ledger::Address::new(url, password.as_deref(), tls, refused).map(Some)
+}
+
+/// Backs up the ledger after somebody came or left: whoever restores it must not bring them back, or
+/// lose them. What they wished is entered, whether or not that succeeds.
+pub(super) fn keep(shell: &Shell, opened: &Opened, ledger: &Ledger) {
+    if let Err(error) = ledger.back_up(&opened.layout.private(), opened.now) {
+        shell.complain(&format!("there is no new backup of the ledger: {error}"));
+    }
 }
 
 /// What a ledger that cannot be used asks of the operator.

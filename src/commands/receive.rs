@@ -64,8 +64,7 @@ fn receive(shell: &Shell, arguments: &cli::Receive) -> Result {
         Inbound::Unsubscribe(whom) => desk.unsubscribe(&whom)?,
     };
     if has_changed {
-        // Whoever restores a ledger must not bring back those who left.
-        ledger.back_up(&opened.layout.private(), opened.now).map_err(ledger_failure)?;
+        mailing::keep(shell, &opened, &ledger);
     }
     Ok(Outcome::Done)
 }
@@ -111,7 +110,9 @@ impl Desk<'_> {
 
     /// Whether somebody is written to.
     fn is_known(&self, recipient: &str) -> Result<bool> {
-        if self.ledger.subscriber(recipient).map_err(ledger_failure)?.is_some() {
+        if self.ledger.subscriber(recipient).map_err(ledger_failure)?.is_some()
+            || self.ledger.knows(recipient).map_err(ledger_failure)?
+        {
             return Ok(true);
         }
         for listed in List::new(self.opened)? {

@@ -11,7 +11,7 @@ use super::mailing::{self, Audience, PAGE, ledger_failure, masked};
 use super::{Failure, Opened, Outcome, Result, Shell, list, outcome, print, temporary};
 use crate::cli::{self, ExportFormat, ListFormat};
 use crate::diagnostics::plural;
-use crate::ledger::{Ledger, Subscriber};
+use crate::ledger::Subscriber;
 use crate::posting::moment::rfc3339;
 use crate::reminders::Recipient;
 use crate::reminders::recipients::{Consent, Source, key};
@@ -222,7 +222,7 @@ fn add(shell: &Shell, opened: &Opened, arguments: &cli::RecipientsAdd) -> Result
     }
     let who = masked(&recipient.email);
     ledger.put(&entered(recipient, Source::Command, opened.now)).map_err(ledger_failure)?;
-    keep(opened, &ledger)?;
+    mailing::keep(shell, opened, &ledger);
     shell.say(&format!("{who} subscribes"));
     Ok(Outcome::Done)
 }
@@ -234,11 +234,6 @@ fn entered(recipient: Recipient, source: Source, now: DateTime<Utc>) -> Subscrib
     Subscriber { recipient, source: given.unwrap_or(source), asked_at: confirmed_at, confirmed_at }
 }
 
-/// Whoever restores the ledger must not lose those who came meanwhile.
-fn keep(opened: &Opened, ledger: &Ledger) -> Result<()> {
-    ledger.back_up(&opened.layout.private(), opened.now).map_err(ledger_failure)
-}
-
 fn remove(shell: &Shell, opened: &Opened, email: &str) -> Result {
     let email = key(&checked(email)?);
     let mut ledger = mailing::ledger(opened)?;
@@ -246,7 +241,7 @@ fn remove(shell: &Shell, opened: &Opened, email: &str) -> Result {
     let listed = mailing::listed(opened)?.0.iter().any(|recipient| recipient.key() == email);
     let who = masked(&email);
     if removed {
-        keep(opened, &ledger)?;
+        mailing::keep(shell, opened, &ledger);
         shell.say(&format!("{who} does not subscribe any more"));
     }
     if listed {
@@ -263,7 +258,7 @@ fn remove(shell: &Shell, opened: &Opened, email: &str) -> Result {
 fn import(shell: &Shell, opened: &Opened, file: &Path) -> Result {
     let mut list = mailing::List::of(file, &file.display().to_string())?;
     let mut ledger = mailing::ledger(opened)?;
-    let (mut count, mut left) = (0, 0);
+    let (mut count, mut left, mut known) = (0, 0, 0);
     loop {
         let page: Vec<Recipient> = list.by_ref().take(PAGE).collect::<Result<_>>()?;
         if page.is_empty() {
@@ -272,8 +267,12 @@ fn import(shell: &Shell, opened: &Opened, file: &Path) -> Result {
         let mut subscribers = Vec::with_capacity(page.len());
         for recipient in page {
             // Who left stays off, whatever a list says.
-            if ledger.suppressed(&recipient.key()).map_err(ledger_failure)?.is_some() {
+            let key = recipient.key();
+            if ledger.suppressed(&key).map_err(ledger_failure)?.is_some() {
                 left += 1;
+            } else if ledger.subscriber(&key).map_err(ledger_failure)?.is_some() {
+                // What somebody chose and consented to is not overwritten by what a list knew.
+                known += 1;
             } else {
                 subscribers.push(entered(recipient, Source::Import, opened.now));
             }
@@ -283,8 +282,11 @@ fn import(shell: &Shell, opened: &Opened, file: &Path) -> Result {
     }
     let problems = list.problems();
     shell.report(&problems);
-    keep(opened, &ledger)?;
+    mailing::keep(shell, opened, &ledger);
     let mut line = format!("{} entered", plural(count, "subscriber"));
+    if known > 0 {
+        line.push_str(&format!(", {known} left as they are: they subscribe already"));
+    }
     if left > 0 {
         line.push_str(&format!(", {left} left out: they are not written to any more"));
     }

@@ -84,10 +84,14 @@ pub(super) fn remind(
     if opened.site.subscribe.url.is_some() {
         let (transport, signer, keys, now) =
             (transport.as_ref(), signer.as_ref(), &keys, opened.now);
-        let post = confirmations::Post { shell, opened, transport, signer, keys, now };
-        let sent = post.send(&mut ledger, &mut languages, &mut confirmations::Postponed::new())?;
-        if sent > 0 {
-            shell.say(&format!("{} sent", plural(sent, "confirmation")));
+        // Digests do not wait for a slow server that long, nor for a form that somebody floods.
+        let until = Deadline::after(CONFIRMATIONS);
+        let is_over = &|| until.left().is_none();
+        let post = confirmations::Post { shell, opened, transport, signer, keys, now, is_over };
+        match post.send(&mut ledger, &mut languages, &mut confirmations::Postponed::new()) {
+            Ok(0) => {}
+            Ok(sent) => shell.say(&format!("{} sent", plural(sent, "confirmation"))),
+            Err(failure) => shell.complain(&format!("confirmations could not be sent: {failure}")),
         }
     }
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
@@ -120,6 +124,8 @@ pub(super) fn remind(
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
 }
 
+/// How long a run goes on to send confirmations, before the digests.
+const CONFIRMATIONS: Duration = Duration::from_mins(1);
 /// How many digests are taken from the ledger at once, to be sent.
 const DIGESTS: usize = 256;
 /// How many different digests are kept while they are sent.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -74,13 +75,15 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Serve) -> Result {
         choices: Mutex::default(),
     };
     let tongues = Tongues::new(tongues(&opened)?);
+    // Connections to a server's ledger end outside of the runtime: they have one of their own.
     let people = People::new(site.clone(), tongues, Box::new(outside)).map_err(configuration)?;
+    let people = Arc::new(people);
     let teller = shell.clone();
     let server = Arc::new(Server {
         out,
         root: site.url.path().to_owned(),
-        people: Arc::new(people),
-        limits: Limits::default(),
+        people: people.clone(),
+        limits: Arc::new(Limits::default()),
         metrics: Metrics::default(),
         is_https: site.url.scheme() == "https",
         log: Box::new(move |method, path, status| {
@@ -91,16 +94,34 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Serve) -> Result {
         }),
     });
     let runtime = Runtime::new().context("cannot begin to serve").map_err(temporary)?;
+    let ending = Ending { is_over: AtomicBool::new(false), news };
     thread::scope(|scope| {
         if has_people {
-            let opened = &opened;
-            scope.spawn(move || look_after(shell, opened, &inbox));
+            let (opened, ending) = (&opened, &ending);
+            scope.spawn(move || look_after(shell, opened, &inbox, &ending.is_over));
         }
+        // Also when it panics, nobody waits for ever.
+        let _told = Told(&ending);
         let outcome = runtime.block_on(listen(shell, arguments.addr, server));
         runtime.shutdown_timeout(Duration::from_secs(1));
-        let _ = news.send(News::Over);
         outcome
     })
+}
+
+/// How whoever looks after things is told that the server has ended.
+struct Ending {
+    is_over: AtomicBool,
+    news: Sender<News>,
+}
+
+/// Tells it when it is dropped.
+struct Told<'a>(&'a Ending);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+        let _ = self.0.news.send(News::Over);
+    }
 }
 
 /// Says, as long as it is held, that a server has the ledger open.
@@ -255,7 +276,7 @@ impl Outside {
 }
 
 /// Sends confirmations, and backs up the ledger, until the server has ended.
-fn look_after(shell: &Shell, opened: &Opened, inbox: &Receiver<News>) {
+fn look_after(shell: &Shell, opened: &Opened, inbox: &Receiver<News>, over: &AtomicBool) {
     let mut postponed = Postponed::new();
     let mut backup: Option<Deadline> = None;
     let mut is_over = false;
@@ -268,7 +289,8 @@ fn look_after(shell: &Shell, opened: &Opened, inbox: &Receiver<News>) {
             Ok(News::Over) | Err(RecvTimeoutError::Disconnected) => is_over = true,
         }
         if opened.site.subscribe.url.is_some()
-            && let Err(failure) = send(shell, opened, &mut postponed)
+            && !is_over
+            && let Err(failure) = send(shell, opened, &mut postponed, over)
         {
             shell.complain(&format!("confirmations could not be sent: {failure}"));
         }
@@ -281,13 +303,19 @@ fn look_after(shell: &Shell, opened: &Opened, inbox: &Receiver<News>) {
     }
 }
 
-fn send(shell: &Shell, opened: &Opened, postponed: &mut Postponed) -> Result<()> {
+fn send(
+    shell: &Shell,
+    opened: &Opened,
+    postponed: &mut Postponed,
+    over: &AtomicBool,
+) -> Result<()> {
     let now = shell.now.instant(opened.site.timezone);
     let mut ledger = mailing::ledger(opened)?;
     ledger.forget_requests(now).map_err(mailing::ledger_failure)?;
     let waiting = ledger.requests(now, 1).map_err(mailing::ledger_failure)?;
     if !waiting.is_empty() {
-        confirmations::round(shell, opened, &mut ledger, postponed, now)?;
+        let is_over = &|| over.load(Ordering::Relaxed);
+        confirmations::round(shell, opened, &mut ledger, postponed, (now, is_over))?;
     }
     Ok(())
 }

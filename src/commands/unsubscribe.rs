@@ -16,7 +16,6 @@ use crate::text;
 pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     let opened = shell.site()?;
     let email = checked(&arguments.email)?;
-    let private = opened.layout.private();
     // Nobody waits for the end of a run: what it has not sent yet does not leave any more.
     let mut ledger = mailing::ledger(&opened)?;
     let who = masked(&email);
@@ -31,8 +30,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     } else {
         format!("{who} had already been unsubscribed")
     };
-    // Whoever restores a ledger must not bring back those who left.
-    ledger.back_up(&private, opened.now).map_err(ledger_failure)?;
+    mailing::keep(shell, &opened, &ledger);
     shell.say(&line);
     Ok(Outcome::Done)
 }

@@ -49,7 +49,9 @@ fn named(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(prefix) && name.ends_with(".sqlite3") {
+        // An empty one was never finished.
+        let is_whole = entry.metadata()?.len() > 0;
+        if name.starts_with(prefix) && name.ends_with(".sqlite3") && is_whole {
             found.push((entry.metadata()?.modified()?, entry.path()));
         }
     }
@@ -62,11 +64,15 @@ pub(super) fn make(connection: &Connection, folder: &Path, name: &str) -> Result
     let backups = folder.join("backups");
     private::folder(&backups)?;
     let path = backups.join(format!("ledger-{name}.sqlite3"));
+    // One at a time: whoever comes meanwhile waits, and makes a newer one.
+    let turn = private::file(&backups.join("lock"))?;
+    turn.lock()?;
     // Whole or not at all: a copy that was cut short is under another name.
     let unfinished = backups.join("unfinished");
     remove(&unfinished)?;
     connection.execute("VACUUM INTO ?1", [unfinished.to_string_lossy()])?;
-    private::file(&unfinished)?.sync_all()?;
+    private::made(&unfinished)?;
+    fs::File::open(&unfinished)?.sync_all()?;
     fs::rename(&unfinished, path)?;
     let found = all(folder)?;
     for old in found.iter().take(found.len().saturating_sub(KEPT)) {

@@ -212,6 +212,8 @@ pub struct Planning<'a> {
     contents: HashMap<(NaiveDate, [u8; 32]), i64>,
     now: DateTime<Utc>,
     day: NaiveDate,
+    /// As whom this machine plans, on a server.
+    sender: &'a str,
     count: usize,
 }
 
@@ -351,8 +353,11 @@ impl Planning<'_> {
     /// When the ledger cannot be written: then nothing of it is entered.
     pub fn commit(self) -> Result<usize> {
         if self.transaction.is_shared() {
-            let insert = "INSERT INTO plans (day) VALUES (?1) ON CONFLICT DO NOTHING";
-            self.transaction.execute(insert, values![self.day])?;
+            self.transaction.execute(
+                "INSERT INTO plans (day, sender) VALUES (?1, ?2)
+                 ON CONFLICT (day) DO UPDATE SET sender = excluded.sender",
+                values![self.day, self.sender],
+            )?;
             self.transaction.execute("DELETE FROM plans WHERE day < ?1", values![self.day])?;
         }
         self.transaction.commit()?;
@@ -381,7 +386,7 @@ impl Ledger {
     }
 
     /// Forgets what nobody took, and begins a plan anew. `None` where another machine has planned the
-    /// day and somebody else is at work at it: what is left of it can be sent, too.
+    /// day, lives, and is not through with it: what is left of it can be sent, too.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -393,8 +398,11 @@ impl Ledger {
                 "SELECT pg_advisory_xact_lock(hashtext('crieur plan'), hashtext(current_schema()))",
             )?;
             let is_planned = transaction.row(
-                "SELECT 1 FROM plans WHERE day = ?1 AND EXISTS (SELECT 1 FROM senders
-                     WHERE id <> ?2 AND alive_until > extract(epoch FROM clock_timestamp()))",
+                "SELECT 1 FROM plans JOIN senders ON senders.id = plans.sender
+                 WHERE day = ?1 AND plans.sender <> ?2
+                     AND alive_until > extract(epoch FROM clock_timestamp())
+                     AND EXISTS (SELECT 1 FROM digests WHERE digests.day = ?1
+                         AND state IN ('planned', 'deferred', 'sending'))",
                 values![day, &self.sender],
                 |_| Ok(()),
             )?;
@@ -409,7 +417,8 @@ impl Ledger {
         );
         transaction.execute(statement, values![&self.sender])?;
         let known = &self.contents;
-        Ok(Some(Planning { transaction, known, contents: HashMap::new(), now, day, count: 0 }))
+        let (contents, sender) = (HashMap::new(), self.sender.as_str());
+        Ok(Some(Planning { transaction, known, contents, now, day, sender, count: 0 }))
     }
 
     /// How many digests of a day wait to be sent, and are nobody else's.

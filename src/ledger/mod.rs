@@ -237,6 +237,7 @@ impl Ledger {
         // SQLite gives its own files the permissions of the database.
         private::made(&path)?;
         let connection = Connection::open(&path)?;
+        connection.busy_timeout(PATIENCE)?;
         // What is committed is on the disk: a mark that is lost would send a mail twice.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -307,6 +308,20 @@ impl Ledger {
     fn in_database(database: Database) -> Self {
         let (contents, texts) = (Contents::default(), Texts::default());
         Self { database, contents, texts, sender: String::new(), address: None }
+    }
+
+    /// Waits no longer than this for others who write.
+    ///
+    /// # Errors
+    /// When `SQLite` refuses.
+    pub fn be_patient(&self, time: Duration) -> Result<()> {
+        self.database.file().map_or(Ok(()), |file| Ok(file.busy_timeout(time)?))
+    }
+
+    /// Whether the connection still leads somewhere: a server may have been started anew.
+    pub fn is_alive(&self) -> bool {
+        self.database.file().is_some()
+            || self.database.value::<i64>("SELECT 1::BIGINT", &[]).is_ok()
     }
 
     /// A random number of the site's own, from which tokens and pseudonyms of addresses are made.

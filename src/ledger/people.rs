@@ -132,11 +132,17 @@ impl Ledger {
         // What was asked for in vain is forgotten.
         transaction
             .execute("DELETE FROM requests WHERE asked_at <= ?1", values![now - CONFIRMATION])?;
+        let wishes = wishes(recipient)?;
         let entered = transaction.execute(
             "INSERT INTO requests (recipient, email, wishes, asked_at) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO NOTHING",
-            values![&key, &recipient.email, &wishes(recipient)?, now],
+            values![&key, &recipient.email, &wishes, now],
         )?;
+        if entered == 0 {
+            // Whoever asks again chose again; the message that was sent confirms that.
+            let statement = "UPDATE requests SET wishes = ?2 WHERE recipient = ?1";
+            transaction.execute(statement, values![&key, &wishes])?;
+        }
         transaction.commit()?;
         Ok(entered > 0)
     }

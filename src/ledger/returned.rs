@@ -5,7 +5,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::database::values;
 use super::{Ledger, Reason, Result};
 
-/// On how many days an address has to be said not to exist, where nothing proves that the message
+/// On how many days something has to be said of an address, where nothing proves that the message
 /// was ours.
 const UNPROVEN: u32 = 3;
 /// On how many days an address may be out of order before nobody writes to it any more.
@@ -47,6 +47,9 @@ impl Ledger {
         reason: &str,
         (day, now): (NaiveDate, DateTime<Utc>),
     ) -> Result<Option<Reason>> {
+        if self.is_forgotten(recipient)? {
+            return Ok(None);
+        }
         self.database.execute(
             "INSERT INTO returned (recipient, kind, day, reason) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO NOTHING",
@@ -60,13 +63,22 @@ impl Ledger {
             values![recipient, kind.as_str()],
         )?;
         let suppressed = match kind {
-            Returned::Complaint if proven => Some(Reason::Complained),
+            Returned::Complaint if proven || days >= UNPROVEN => Some(Reason::Complained),
             Returned::Permanent if proven || days >= UNPROVEN => Some(Reason::Bounced),
             Returned::Temporary if days >= TEMPORARY => Some(Reason::Bounced),
             _ => None,
         };
         let Some(reason) = suppressed else { return Ok(None) };
         Ok(self.suppress(recipient, reason, now)?.then_some(reason))
+    }
+
+    /// Whether a digest was ever planned for somebody.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn knows(&self, recipient: &str) -> Result<bool> {
+        let query = "SELECT 1 FROM digests WHERE recipient = ?1 LIMIT 1";
+        Ok(self.database.row(query, values![recipient], |_| Ok(()))?.is_some())
     }
 
     /// To whom a message with this id was sent, if we sent one.

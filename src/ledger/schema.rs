@@ -3,7 +3,7 @@
 use std::io;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::{Error, Result};
 
@@ -251,7 +251,7 @@ const POSTGRES: &str = "
     );
     CREATE TABLE keys (id BIGINT PRIMARY KEY, value BYTEA NOT NULL, since TEXT NOT NULL);
     CREATE TABLE senders (id TEXT PRIMARY KEY, alive_until BIGINT NOT NULL);
-    CREATE TABLE plans (day TEXT COLLATE \"C\" PRIMARY KEY);
+    CREATE TABLE plans (day TEXT COLLATE \"C\" PRIMARY KEY, sender TEXT NOT NULL);
 ";
 
 /// The statements that bring a server's tables from each version to the next.
@@ -279,11 +279,15 @@ pub(super) fn migrated(mut connection: Connection) -> Result<Connection> {
     }
     // Tables are made anew, and what refers to them must not be lost on the way.
     connection.pragma_update(None, "foreign_keys", "OFF")?;
-    for (version, migration) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
-        let transaction = connection.transaction()?;
+    for (number, migration) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+        // Somebody else may be at it: whoever waited for them finds it done.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if version(&transaction)? >= number {
+            continue;
+        }
         transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        if version == known {
+        transaction.pragma_update(None, "user_version", number)?;
+        if number == known {
             transaction.execute(
                 "INSERT OR IGNORE INTO secrets (name, value) VALUES ('addresses', ?1)",
                 [&secret()?[..]],

@@ -72,17 +72,22 @@ pub struct Unsent {
 }
 
 impl Ledger {
-    /// How many digests have not arrived, but for those that another machine is about to send.
+    /// How many digests have not arrived: where several machines send, of those that this one took.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub fn unsent(&self) -> Result<Unsent> {
-        self.count(unless_held!(
-            self.database,
+        self.count(self.database.pick(
             "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')),
                  count(*) FILTER (WHERE state IN ('in_doubt', 'held'))
-             FROM digests WHERE state <> 'sent'",
-            "?1"
+             FROM digests WHERE state <> 'sent' AND ?1 = ''",
+            concat!(
+                "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')
+                         AND sender = ?1),
+                     count(*) FILTER (WHERE state IN ('in_doubt', 'held'))
+                 FROM digests WHERE state <> 'sent' AND ",
+                free!("?1")
+            ),
         ))
     }
 

@@ -74,9 +74,13 @@ fn pseudonym(secret: &[u8], recipient: &str) -> String {
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Enters that nobody writes to somebody any more; the first reason stays.
+/// Enters that nobody writes to somebody any more. The first reason stays, but what a person says
+/// counts more than what their server said, and a complaint more than anything.
 const SUPPRESS: &str = "INSERT INTO suppressions (recipient, reason, since) VALUES (?1, ?2, ?3)
-     ON CONFLICT DO NOTHING";
+     ON CONFLICT (recipient) DO UPDATE SET reason = excluded.reason, since = excluded.since
+     WHERE (excluded.reason = 'unsubscribed' AND suppressions.reason IN ('refused', 'bounced'))
+         OR (excluded.reason = 'complained'
+             AND suppressions.reason NOT IN ('complained', 'forgotten'))";
 
 impl Ledger {
     /// Leaves alone the addresses that were refused time and again and took nothing in between.
@@ -152,14 +156,30 @@ impl Ledger {
         reason: Reason,
         now: DateTime<Utc>,
     ) -> Result<bool> {
+        if self.is_forgotten(recipient)? {
+            return Ok(false);
+        }
         let transaction = self.database.begin()?;
         let new = transaction.execute(SUPPRESS, values![recipient, reason.as_str(), now])?;
-        transaction.execute(
+        for statement in [
             "DELETE FROM digests WHERE recipient = ?1 AND state IN ('planned', 'deferred')",
-            values![recipient],
-        )?;
+            // Nor is anything waiting to be confirmed.
+            "DELETE FROM requests WHERE recipient = ?1",
+        ] {
+            transaction.execute(statement, values![recipient])?;
+        }
         transaction.commit()?;
         Ok(new > 0)
+    }
+
+    /// Whether somebody asked to be forgotten: nothing is written down about them again.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn is_forgotten(&self, recipient: &str) -> Result<bool> {
+        let pseudonym = pseudonym(&self.secret()?, recipient);
+        let query = "SELECT 1 FROM suppressions WHERE recipient = ?1";
+        Ok(self.database.row(query, values![&pseudonym], |_| Ok(()))?.is_some())
     }
 
     /// Takes that back. `false` when there is nothing to take back.

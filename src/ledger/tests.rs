@@ -636,7 +636,9 @@ fn asks(email: &str) -> Recipient {
 fn who_asks_is_written_to_once_and_subscribes_when_they_confirm() {
     for mut ledger in ledgers() {
         let (later, too_late) = (NOW + TimeDelta::hours(1), NOW + CONFIRMATION);
-        assert!(ledger.ask(&asks("A@b.org"), NOW).unwrap());
+        ledger.suppress("a@b.org", Reason::Unsubscribed, NOW).unwrap();
+        assert!(ledger.ask(&Recipient::new("A@b.org"), NOW).unwrap());
+        // Who asks again chose again.
         assert!(!ledger.ask(&asks("a@B.org"), later).unwrap());
         let requests = ledger.requests(later, 9).unwrap();
         assert_eq!(requests.len(), 1);
@@ -651,7 +653,6 @@ fn who_asks_is_written_to_once_and_subscribes_when_they_confirm() {
         assert!(!ledger.confirm("a@b.org", later, later).unwrap());
         assert!(!ledger.confirm("a@b.org", NOW, too_late).unwrap());
         assert!(!ledger.subscribes("a@b.org").unwrap());
-        ledger.suppress("a@b.org", Reason::Unsubscribed, NOW).unwrap();
         assert!(ledger.confirm("a@b.org", NOW, later).unwrap());
         assert!(ledger.confirm("a@b.org", NOW, later).unwrap());
         let subscriber = ledger.subscriber("a@b.org").unwrap().unwrap();
@@ -767,6 +768,11 @@ fn machines_share_the_digests_of_a_server() {
     // Whoever comes while somebody is at work plans nothing anew, and sends what is left.
     assert!(second.plan(day, NOW).unwrap().is_none());
     assert_eq!(second.free(day).unwrap(), 3);
+    // One that is through with it, or dead, is no reason not to plan.
+    let mut third = Ledger::connect(&address).unwrap();
+    third.hold_for_ever();
+    third.database.execute("UPDATE plans SET sender = 'gone'", &[]).unwrap();
+    assert!(third.plan(day, NOW).unwrap().is_some());
     // A new plan of another day leaves alone what is held.
     let tomorrow = day.succ_opt().unwrap();
     second.plan(tomorrow, NOW).unwrap().unwrap().commit().unwrap();
@@ -848,4 +854,55 @@ fn a_ledger_moves_to_a_server() {
     there.hold_for_ever();
     plan(&mut there, &[digest("c", DAY)], NOW).unwrap();
     assert_eq!(file.copy_to(&mut there).unwrap(), None);
+}
+
+/// What people say counts more than what servers say, and who is forgotten is not written down again.
+#[test]
+fn reasons_are_raised_and_the_forgotten_stay_forgotten() {
+    for mut ledger in ledgers() {
+        let day = (DAY.parse().unwrap(), NOW);
+        let reason = |ledger: &Ledger, who: &str| ledger.suppressed(who).unwrap().unwrap().0;
+        ledger.suppress("a@b", Reason::Bounced, NOW).unwrap();
+        assert!(ledger.suppress("a@b", Reason::Unsubscribed, NOW).unwrap());
+        assert!(!ledger.suppress("a@b", Reason::Bounced, NOW).unwrap());
+        assert_eq!(reason(&ledger, "a@b"), Reason::Unsubscribed);
+        assert!(ledger.returned("a@b", Returned::Complaint, true, "", day).unwrap().is_some());
+        assert_eq!(reason(&ledger, "a@b"), Reason::Complained);
+        assert!(!ledger.suppress("a@b", Reason::Unsubscribed, NOW).unwrap());
+
+        let folder = tempfile::tempdir().unwrap();
+        ledger.forget(folder.path(), "f@b", NOW).unwrap();
+        assert!(!ledger.suppress("f@b", Reason::Unsubscribed, NOW).unwrap());
+        assert_eq!(ledger.returned("f@b", Returned::Permanent, true, "x", day).unwrap(), None);
+        let query = "SELECT (SELECT count(*) FROM returned WHERE recipient = 'f@b')
+             + (SELECT count(*) FROM suppressions WHERE recipient = 'f@b')";
+        assert_eq!(ledger.database.value::<i64>(query, &[]).unwrap(), 0);
+
+        // Three days of complaints count, whoever brings them.
+        for day in ["2021-09-01", "2021-09-02", "2021-09-03"] {
+            let day = (day.parse().unwrap(), NOW);
+            ledger.returned("c@b", Returned::Complaint, false, "", day).unwrap();
+        }
+        assert_eq!(reason(&ledger, "c@b"), Reason::Complained);
+    }
+}
+
+/// Whoever comes at the same time finds the tables made, and a whole backup.
+#[test]
+fn many_open_a_new_ledger_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let folder = folder.path();
+            scope.spawn(move || {
+                let mut ledger = Ledger::open(folder).unwrap();
+                ledger.suppress(&format!("{number}@b"), Reason::Unsubscribed, NOW).unwrap();
+                ledger.back_up(folder, NOW).unwrap();
+            });
+        }
+    });
+    fs::remove_file(folder.path().join(FILE)).unwrap();
+    restore(folder.path()).unwrap();
+    let restored = Ledger::open(folder.path()).unwrap();
+    assert_eq!(count(&restored, "suppressions"), 8);
 }

@@ -50,7 +50,7 @@ pub use people::{Clash, People, World, check_addresses};
 
 /// How long the head of a request may take, and a connection may be idle.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection may take to read or write the next bytes.
+/// How long a connection may take to take the next bytes.
 const STALLED: Duration = Duration::from_secs(30);
 /// How long a request may take until it is answered.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -87,7 +87,7 @@ pub struct Server {
     /// The pages of people, and what they do.
     pub people: Arc<People>,
     /// How often anybody may ask.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether the site is served encrypted, so that nobody needs it otherwise.
@@ -102,12 +102,13 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
     let files = rlimit::increase_nofile_limit(2 * MAX_CONNECTIONS).unwrap_or(1_024);
     let connections = usize::try_from((files / 2).min(MAX_CONNECTIONS)).unwrap_or(512);
     let places = Arc::new(Semaphore::new(connections));
-    let app = router(server.clone());
+    let limits = server.limits.clone();
+    let app = router(server);
     tokio::spawn(async move {
         let mut turns = tokio::time::interval(FORGET);
         loop {
             turns.tick().await;
-            server.limits.forget();
+            limits.forget();
         }
     });
     let graceful = GracefulShutdown::new();
@@ -134,7 +135,6 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
         };
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
-        stream.set_read_timeout(Some(STALLED));
         stream.set_write_timeout(Some(STALLED));
         let app = app.clone();
         let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -177,7 +177,11 @@ async fn answer(
 
 /// Everything that is answered.
 pub fn router(server: Arc<Server>) -> Router {
-    let mut router = Router::new().route("/healthz", get(health)).route("/metrics", get(measured));
+    // A colon or an asterisk in an address of the site's is only that.
+    let mut router = Router::new()
+        .without_v07_checks()
+        .route("/healthz", get(health))
+        .route("/metrics", get(measured));
     router = people::routes(router, &server.people);
     let compressed = SizeAbove::new(MIN_COMPRESSED)
         .and(NotForContentType::IMAGES)
@@ -267,5 +271,6 @@ fn client(request: &Request) -> IpAddr {
     }
     let forwarded = request.headers().get_all("x-forwarded-for").iter().next_back();
     let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-    last.and_then(|text| text.trim().parse().ok()).unwrap_or(peer)
+    let address = last.and_then(|text| text.trim().parse::<IpAddr>().ok());
+    address.map_or(peer, |address| address.to_canonical())
 }

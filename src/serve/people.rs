@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::to_bytes;
@@ -28,6 +29,8 @@ use crate::tokens::{Keys, Purpose};
 
 /// How many people are served at once; each has a connection to the ledger.
 const AT_ONCE: usize = 4;
+/// How long somebody waits for whoever writes into the ledger: less than for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many values of a facet somebody can choose.
 const MAX_CHOSEN: usize = 200;
 /// How long an address can be (RFC 5321, section 4.5.3.1.3, without the brackets).
@@ -174,12 +177,12 @@ impl People {
         if MATTERS.iter().all(|matter| self.addresses.of(*matter).is_none()) {
             return true;
         }
-        let asked = self.apart(|people| people.with_ledger(|ledger| Ok(ledger.keys()?)).is_ok());
+        let asked = self.in_turn(|people| people.with_ledger(|ledger| Ok(ledger.keys()?)).is_ok());
         asked.await.unwrap_or(false)
     }
 
-    /// Does something that waits, where waiting holds nobody up.
-    async fn apart<T: Send + 'static>(
+    /// Does something that may wait for the ledger, where waiting holds nobody up.
+    async fn in_turn<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {
@@ -194,13 +197,24 @@ impl People {
         working.await.ok()
     }
 
+    /// Does something that only takes a moment of a processor.
+    async fn at_once<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        let people = self.clone();
+        tokio::task::spawn_blocking(move || work(&people)).await.ok()
+    }
+
     /// Does something with the ledger.
     fn with_ledger<T>(
         &self,
         work: impl FnOnce(&mut Ledger) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = idle.filter(Ledger::is_alive);
         let mut ledger = idle.map_or_else(|| self.world.ledger(), Ok)?;
+        ledger.be_patient(PATIENCE)?;
         let done = work(&mut ledger);
         // One that failed may be broken.
         if done.is_ok() {
@@ -313,7 +327,11 @@ async fn answer(matter: Matter, server: &Arc<Server>, request: Request) -> Respo
     // A link may lead to a form with something chosen in it.
     let fields = if is_done { in_body } else { in_query };
     let sent = Sent { matter, is_done, token, fields, headers: headers.clone() };
-    let handled = people.apart(move |people| people.handle(&sent)).await;
+    let handled = if matter == Matter::Subscribe && !is_done {
+        people.at_once(move |people| people.handle(&sent)).await
+    } else {
+        people.in_turn(move |people| people.handle(&sent)).await
+    };
     match handled {
         Some(Ok(done)) => {
             if let Some(step) = done.step {
@@ -335,7 +353,7 @@ async fn answer(matter: Matter, server: &Arc<Server>, request: Request) -> Respo
 
 /// A page that needs nothing but words.
 async fn notice_only(people: &Arc<People>, headers: HeaderMap, notice: Notice) -> Response {
-    let page = people.apart(move |people| {
+    let page = people.at_once(move |people| {
         let tongue = people.tongues.for_visitor(&headers)?;
         pages::notice(&people.site, tongue, notice, ("", ""), None).ok()
     });

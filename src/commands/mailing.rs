@@ -124,14 +124,10 @@ impl Audience {
             let mut is_over = false;
             if !next.is_empty() {
                 if somebody_subscribes {
-                    let mut listed = Vec::with_capacity(next.len());
-                    for recipient in next {
-                        // They come later, with what they wish now.
-                        if !people.subscribes(&recipient.key()).map_err(ledger_failure)? {
-                            listed.push(recipient);
-                        }
-                    }
-                    next = listed;
+                    // They come later, with what they wish now.
+                    let keys: Vec<String> = next.iter().map(Recipient::key).collect();
+                    let subscribing = people.subscribing(&keys).map_err(ledger_failure)?;
+                    next.retain(|recipient| !subscribing.contains(&recipient.key()));
                 }
             } else if let Some(after) = self.after.take() {
                 let page = people.subscribers(&after, most).map_err(ledger_failure)?;

@@ -279,6 +279,7 @@ impl Outside {
 fn look_after(shell: &Shell, opened: &Opened, inbox: &Receiver<News>, over: &AtomicBool) {
     let mut postponed = Postponed::new();
     let mut backup: Option<Deadline> = None;
+    let mut kept: Option<Ledger> = None;
     let mut is_over = false;
     while !is_over {
         match inbox.recv_timeout(ROUND) {
@@ -290,8 +291,10 @@ fn look_after(shell: &Shell, opened: &Opened, inbox: &Receiver<News>, over: &Ato
         }
         if opened.site.subscribe.url.is_some()
             && !is_over
-            && let Err(failure) = send(shell, opened, &mut postponed, over)
+            && let Err(failure) = send(shell, opened, (&mut kept, &mut postponed), over)
         {
+            // One that failed may be broken.
+            kept = None;
             shell.complain(&format!("confirmations could not be sent: {failure}"));
         }
         if backup.is_some_and(|due| is_over || due.left().is_none()) {
@@ -306,16 +309,19 @@ fn look_after(shell: &Shell, opened: &Opened, inbox: &Receiver<News>, over: &Ato
 fn send(
     shell: &Shell,
     opened: &Opened,
-    postponed: &mut Postponed,
+    (kept, postponed): (&mut Option<Ledger>, &mut Postponed),
     over: &AtomicBool,
 ) -> Result<()> {
     let now = shell.now.instant(opened.site.timezone);
-    let mut ledger = mailing::ledger(opened)?;
+    let ledger = match kept {
+        Some(ledger) => ledger,
+        None => kept.insert(mailing::ledger(opened)?),
+    };
     ledger.forget_requests(now).map_err(mailing::ledger_failure)?;
     let waiting = ledger.requests(now, 1).map_err(mailing::ledger_failure)?;
     if !waiting.is_empty() {
         let is_over = &|| over.load(Ordering::Relaxed);
-        confirmations::round(shell, opened, &mut ledger, postponed, (now, is_over))?;
+        confirmations::round(shell, opened, ledger, postponed, (now, is_over))?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use postgres::types::private::BytesMut;
 use postgres::types::{IsNull, Type};
 use rusqlite::types::{ToSqlOutput, ValueRef};
+use serde::Serialize;
 
 use super::{Error, Result};
 
@@ -398,6 +399,12 @@ impl Deref for Transaction<'_> {
     fn deref(&self) -> &Database {
         self.database
     }
+}
+
+/// Several values as one text, for a server that is asked for all of them at once.
+pub(super) fn json(value: &impl Serialize) -> String {
+    // Texts and numbers always have a form in JSON.
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// What a server said, with what is behind it.

@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::database::{Database, Row, Transaction, values};
+use super::database::{Database, Row, Transaction, json, values};
 use super::{Error, Ledger, Result, messages};
 use crate::reminders::{Entry, Past};
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::Serialize;
 
 /// How many contents are known by heart.
 const MAX_CONTENTS: usize = 10_000;
@@ -198,11 +197,6 @@ impl Until<'_> {
 
 /// After all days.
 const EVER: &str = "9999-12-31";
-
-fn json(value: &impl Serialize) -> String {
-    // Texts and numbers always have a form in JSON.
-    serde_json::to_string(value).unwrap_or_default()
-}
 
 /// A plan that is being made anew, in one transaction: when it is dropped, nothing of it is entered.
 pub struct Planning<'a> {

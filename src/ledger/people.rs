@@ -1,9 +1,11 @@
 //! Who subscribes: people who asked and have not confirmed yet, and those who have. What stands here
 //! wins over the mailing list in the site's files.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::database::{Database, Row, values};
+use super::database::{Database, Row, json, values};
 use super::{Error, Ledger, Planning, Reason, Result};
 use crate::reminders::Recipient;
 use crate::reminders::recipients::{Consent, Source, Wishes};
@@ -35,11 +37,11 @@ pub struct Request {
 
 /// The list of those who subscribe by themselves, as a plan reads it.
 pub trait People {
-    /// Whether somebody subscribes.
+    /// Which of these subscribe, by their keys.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    fn subscribes(&self, recipient: &str) -> Result<bool>;
+    fn subscribing(&self, recipients: &[String]) -> Result<HashSet<String>>;
 
     /// The next of those who subscribe, after one of them, by their keys.
     ///
@@ -49,8 +51,8 @@ pub trait People {
 }
 
 impl People for Ledger {
-    fn subscribes(&self, recipient: &str) -> Result<bool> {
-        subscribes(&self.database, recipient)
+    fn subscribing(&self, recipients: &[String]) -> Result<HashSet<String>> {
+        subscribing(&self.database, recipients)
     }
 
     fn subscribers(&self, after: &str, limit: usize) -> Result<Vec<Subscriber>> {
@@ -59,8 +61,8 @@ impl People for Ledger {
 }
 
 impl People for Planning<'_> {
-    fn subscribes(&self, recipient: &str) -> Result<bool> {
-        subscribes(self.database(), recipient)
+    fn subscribing(&self, recipients: &[String]) -> Result<HashSet<String>> {
+        subscribing(self.database(), recipients)
     }
 
     fn subscribers(&self, after: &str, limit: usize) -> Result<Vec<Subscriber>> {
@@ -68,9 +70,23 @@ impl People for Planning<'_> {
     }
 }
 
-fn subscribes(database: &Database, recipient: &str) -> Result<bool> {
-    let query = "SELECT 1 FROM subscribers WHERE recipient = ?1";
-    Ok(database.row(query, values![recipient], |_| Ok(()))?.is_some())
+fn subscribing(database: &Database, recipients: &[String]) -> Result<HashSet<String>> {
+    if database.is_shared() {
+        // A server is far away: all are asked for at once.
+        let query = "SELECT recipient FROM subscribers WHERE recipient IN
+             (SELECT jsonb_array_elements_text(?1::TEXT::JSONB))";
+        let recipients = json(&recipients);
+        let found = database.rows(query, values![&recipients], |row| row.get(0))?;
+        return Ok(found.into_iter().collect());
+    }
+    let mut found = HashSet::new();
+    for recipient in recipients {
+        let query = "SELECT 1 FROM subscribers WHERE recipient = ?1";
+        if database.row(query, values![recipient], |_| Ok(()))?.is_some() {
+            found.insert(recipient.clone());
+        }
+    }
+    Ok(found)
 }
 
 fn subscribers(database: &Database, after: &str, limit: usize) -> Result<Vec<Subscriber>> {

@@ -652,7 +652,7 @@ fn who_asks_is_written_to_once_and_subscribes_when_they_confirm() {
         // Another instant is another request.
         assert!(!ledger.confirm("a@b.org", later, later).unwrap());
         assert!(!ledger.confirm("a@b.org", NOW, too_late).unwrap());
-        assert!(!ledger.subscribes("a@b.org").unwrap());
+        assert!(ledger.subscriber("a@b.org").unwrap().is_none());
         assert!(ledger.confirm("a@b.org", NOW, later).unwrap());
         assert!(ledger.confirm("a@b.org", NOW, later).unwrap());
         let subscriber = ledger.subscriber("a@b.org").unwrap().unwrap();
@@ -701,6 +701,10 @@ fn subscribers_are_read_a_few_at_a_time() {
         assert!(ledger.remove("b@b.org").unwrap());
         assert!(!ledger.remove("b@b.org").unwrap());
         assert_eq!(names(&ledger, "", 9), ["a@b.org", "c@b.org"]);
+        let asked = ["x@b.org", "c@b.org", "it's", "b@b.org"].map(str::to_owned);
+        let found = ledger.subscribing(&asked).unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["c@b.org"]);
+        assert!(ledger.subscribing(&[]).unwrap().is_empty());
     }
 }
 

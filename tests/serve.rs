@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use common::Site;
 use ureq::http::{HeaderMap, Request};
@@ -45,12 +45,14 @@ impl Server {
     }
 
     fn start_at(site: &Site, now: &str) -> Self {
-        let mut process = site
-            .command()
-            .args([now, "serve", "--addr=127.0.0.1:0"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = site.command();
+        command.arg(now);
+        Self::run(&mut command)
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut process =
+            command.args(["serve", "--addr=127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let address = loop {
             let line = lines.next().expect("it says where it listens").unwrap();
@@ -105,7 +107,7 @@ impl Server {
 
     fn stop(mut self) -> i32 {
         let id = self.process.id().to_string();
-        let ended = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        let ended = Command::new("kill").args(["-TERM", &id]).status().unwrap();
         assert!(ended.success());
         self.process.wait().unwrap().code().unwrap_or(-1)
     }
@@ -638,4 +640,28 @@ fn who_does_not_confirm_is_forgotten() {
     assert_eq!(asked(&site), 1);
     site.run(&["--now=2021-09-02T09:00:00Z", "remind"]).exits(0);
     assert_eq!(asked(&site), 0);
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let site = site();
+    let socket = site.path("notify");
+    let told = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    told.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let mut command = site.command();
+    command.arg(NOW).env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "200000");
+    let server = Server::run(&mut command);
+    let mut heard = BTreeSet::new();
+    let mut listen = |until: &str| {
+        let mut buffer = [0; 256];
+        while !heard.contains(until) {
+            let length = told.recv(&mut buffer).unwrap();
+            heard.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
+        }
+    };
+    listen("READY=1");
+    assert_eq!(server.get("/").status, 200);
+    listen("WATCHDOG=1");
+    assert_eq!(server.stop(), 0);
+    listen("STOPPING=1");
 }

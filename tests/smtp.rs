@@ -455,17 +455,26 @@ fn a_rate_is_kept() {
     assert!(arrivals[4] - arrivals[0] >= Duration::from_millis(150), "{arrivals:?}");
 }
 
+/// Makes a ledger refuse to be written, as if the disk was full.
+fn refuse_writing(ledger: &std::path::Path, what: &str) {
+    let ledger = rusqlite::Connection::open(ledger).unwrap();
+    ledger
+        .execute_batch(&format!(
+            "CREATE TRIGGER refuses BEFORE {what} ON digests BEGIN SELECT RAISE(FAIL, 'no room'); END"
+        ))
+        .unwrap();
+}
+
 #[test]
 fn a_ledger_that_fails_while_digests_leave_ends_the_run() {
-    // Between two messages somebody else begins to write, and does not end.
+    // From the first message on, nothing more can be written.
     let site = Arc::new(Mutex::new(None::<std::path::PathBuf>));
-    let (path, blocked) = (site.clone(), Mutex::new(None));
+    let path = site.clone();
     let server = Server::start(Options::new(move |step| {
-        if step.name == "data" && blocked.lock().unwrap().is_none() {
-            let path = path.lock().unwrap().clone().unwrap();
-            let other = rusqlite::Connection::open(path).unwrap();
-            other.execute_batch("BEGIN IMMEDIATE").unwrap();
-            *blocked.lock().unwrap() = Some(other);
+        if step.name == "data"
+            && let Some(path) = path.lock().unwrap().take()
+        {
+            refuse_writing(&path, "UPDATE");
         }
         None
     }));
@@ -726,9 +735,7 @@ fn a_ledger_that_cannot_be_written_lets_nothing_leave() {
     let site = site(&server, 3, "");
     remind(&site).exits(0);
     site.posting("b.md", "title: B\ncloses: 2021-09-02");
-    // Somebody else writes, and does not end.
-    let other = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    refuse_writing(&site.path(".crieur/ledger.sqlite3"), "INSERT");
     let run = site.run(&["--now=2021-09-01", "remind"]).exits(75);
     assert!(run.stderr.contains("cannot use the ledger"), "{}", run.stderr);
     assert_eq!(server.accepted().len(), 3);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use chrono::{DateTime, Utc};
 use lettre::transport::smtp::authentication::Credentials;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -255,8 +256,8 @@ pub(super) fn server(opened: &Opened) -> Result<Option<ledger::Address>> {
 
 /// Backs up the ledger after somebody came or left: whoever restores it must not bring them back, or
 /// lose them. What they wished is entered, whether or not that succeeds.
-pub(super) fn keep(shell: &Shell, opened: &Opened, ledger: &Ledger) {
-    if let Err(error) = ledger.back_up(&opened.layout.private(), opened.now) {
+pub(super) fn keep(shell: &Shell, opened: &Opened, ledger: &Ledger, now: DateTime<Utc>) {
+    if let Err(error) = ledger.back_up(&opened.layout.private(), now) {
         shell.complain(&format!("there is no new backup of the ledger: {error}"));
     }
 }

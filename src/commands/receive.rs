@@ -64,7 +64,7 @@ fn receive(shell: &Shell, arguments: &cli::Receive) -> Result {
         Inbound::Unsubscribe(whom) => desk.unsubscribe(&whom)?,
     };
     if has_changed {
-        mailing::keep(shell, &opened, &ledger);
+        mailing::keep(shell, &opened, &ledger, opened.now);
     }
     Ok(Outcome::Done)
 }

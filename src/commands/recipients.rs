@@ -14,7 +14,7 @@ use crate::diagnostics::plural;
 use crate::ledger::Subscriber;
 use crate::posting::moment::rfc3339;
 use crate::reminders::Recipient;
-use crate::reminders::recipients::{Consent, Source, key};
+use crate::reminders::recipients::{Consent, KEYS, Source, key};
 use crate::text;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Recipients) -> Result {
@@ -82,23 +82,7 @@ impl Row {
         }
     }
 
-    const COLUMNS: [&'static str; 13] = [
-        "email",
-        "name",
-        "language",
-        "domains",
-        "teams",
-        "contracts",
-        "junior",
-        "lead_days",
-        "cadence",
-        "weekday",
-        "new",
-        "confirmed_at",
-        "source",
-    ];
-
-    /// The cells of a line, with the state where there is one.
+    /// The cells of a line, in the order of [`KEYS`], with the state where there is one.
     fn cells(&self) -> Vec<String> {
         let flag = |flag: bool| if flag { "true".to_owned() } else { String::new() };
         let days: Vec<String> = self.lead_days.iter().map(ToString::to_string).collect();
@@ -140,7 +124,7 @@ fn csv(rows: &[Row], header: bool, with_state: bool) -> Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     if header {
         let state = with_state.then_some("state");
-        writer.write_record(Row::COLUMNS.into_iter().chain(state)).map_err(temporary)?;
+        writer.write_record(KEYS.iter().copied().chain(state)).map_err(temporary)?;
     }
     for row in rows {
         writer.write_record(row.cells()).map_err(temporary)?;
@@ -222,7 +206,7 @@ fn add(shell: &Shell, opened: &Opened, arguments: &cli::RecipientsAdd) -> Result
     }
     let who = masked(&recipient.email);
     ledger.put(&entered(recipient, Source::Command, opened.now)).map_err(ledger_failure)?;
-    mailing::keep(shell, opened, &ledger);
+    mailing::keep(shell, opened, &ledger, opened.now);
     shell.say(&format!("{who} subscribes"));
     Ok(Outcome::Done)
 }
@@ -241,7 +225,7 @@ fn remove(shell: &Shell, opened: &Opened, email: &str) -> Result {
     let listed = mailing::listed(opened)?.0.iter().any(|recipient| recipient.key() == email);
     let who = masked(&email);
     if removed {
-        mailing::keep(shell, opened, &ledger);
+        mailing::keep(shell, opened, &ledger, opened.now);
         shell.say(&format!("{who} does not subscribe any more"));
     }
     if listed {
@@ -282,7 +266,7 @@ fn import(shell: &Shell, opened: &Opened, file: &Path) -> Result {
     }
     let problems = list.problems();
     shell.report(&problems);
-    mailing::keep(shell, opened, &ledger);
+    mailing::keep(shell, opened, &ledger, opened.now);
     let mut line = format!("{} entered", plural(count, "subscriber"));
     if known > 0 {
         line.push_str(&format!(", {known} left as they are: they subscribe already"));

@@ -376,9 +376,7 @@ fn send<'a>(
     if report.sent > 0 {
         let today = opened.now.with_timezone(&opened.site.timezone).date_naive();
         ledger.prune(today).map_err(ledger_failure)?;
-        if let Err(error) = ledger.back_up(&opened.layout.private(), opened.now) {
-            shell.complain(&format!("there is no new backup of the ledger: {error}"));
-        }
+        mailing::keep(shell, opened, ledger, opened.now);
     }
     Ok(report)
 }

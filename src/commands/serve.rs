@@ -299,8 +299,12 @@ fn look_after(shell: &Shell, opened: &Opened, inbox: &Receiver<News>, over: &Ato
         }
         if backup.is_some_and(|due| is_over || due.left().is_none()) {
             backup = None;
-            if let Err(error) = back_up(shell, opened) {
-                shell.complain(&format!("there is no new backup of the ledger: {error:#}"));
+            match mailing::ledger(opened) {
+                Ok(ledger) => {
+                    let now = shell.now.instant(opened.site.timezone);
+                    mailing::keep(shell, opened, &ledger, now);
+                }
+                Err(failure) => shell.complain(&failure.to_string()),
             }
         }
     }
@@ -324,11 +328,4 @@ fn send(
         confirmations::round(shell, opened, ledger, postponed, (now, is_over))?;
     }
     Ok(())
-}
-
-/// Whoever restores a ledger must not bring back those who left.
-fn back_up(shell: &Shell, opened: &Opened) -> anyhow::Result<()> {
-    let now = shell.now.instant(opened.site.timezone);
-    let ledger = mailing::ledger(opened)?;
-    ledger.back_up(&opened.layout.private(), now).map_err(|error| anyhow!(error))
 }

@@ -30,7 +30,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     } else {
         format!("{who} had already been unsubscribed")
     };
-    mailing::keep(shell, &opened, &ledger);
+    mailing::keep(shell, &opened, &ledger, opened.now);
     shell.say(&line);
     Ok(Outcome::Done)
 }

@@ -211,7 +211,8 @@ pub fn key(email: &str) -> String {
     }
 }
 
-const KEYS: &[&str] = &[
+/// The keys of an entry, which are the columns of a table.
+pub const KEYS: &[&str] = &[
     "email",
     "name",
     "language",

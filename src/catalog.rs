@@ -34,9 +34,7 @@ const MAX_VALUE: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Nobody wrote one for the language.
-    #[error(
-        "there is no catalog for the language `{0}`: write `templates/{0}.ftl`, or use `fr` or `en`"
-    )]
+    #[error("there is no catalog for the language `{0}`")]
     Missing(String),
     /// It is not in Fluent's format.
     #[error("`templates/{language}.ftl`, line {line}: {message}")]

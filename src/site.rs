@@ -13,8 +13,9 @@ use url::Url;
 use crate::cache::Key;
 
 mod settings;
+mod values;
 
-pub use settings::KEYS;
+pub use settings::{KEYS, problem_with};
 
 /// Where the settings stand, from the site's folder.
 pub const SETTINGS: &str = "content/site.yaml";
@@ -150,7 +151,7 @@ pub struct Reminders {
     /// How many days before the closing, for recipients who do not say otherwise.
     pub lead_days: Vec<u16>,
     /// Not earlier in the day than this, in the site's zone.
-    #[serde(deserialize_with = "settings::time_of_day")]
+    #[serde(deserialize_with = "values::time_of_day")]
     pub send_after: NaiveTime,
     /// Whether the people who own a posting are reminded, too.
     pub owners: bool,
@@ -184,8 +185,10 @@ pub enum InDoubt {
 #[serde(default)]
 pub struct Mail {
     /// The sender: `Name <address>`.
+    #[serde(deserialize_with = "values::mailbox")]
     pub from: Option<Mailbox>,
     /// Where answers go.
+    #[serde(deserialize_with = "values::mailbox")]
     pub reply_to: Option<Mailbox>,
     /// The list's id (RFC 2919); the host of the site's address by default.
     pub list_id: Option<String>,
@@ -330,6 +333,7 @@ pub struct Unsubscribe {
     /// An address to write to.
     pub mailto: Option<String>,
     /// A page that can be opened and posted to (RFC 8058).
+    #[serde(deserialize_with = "values::web_address")]
     pub url: Option<Url>,
 }
 
@@ -338,6 +342,7 @@ pub struct Unsubscribe {
 #[serde(default)]
 pub struct Subscribe {
     /// The page with the form, which `crieur serve` shows.
+    #[serde(deserialize_with = "values::web_address")]
     pub url: Option<Url>,
 }
 

@@ -148,6 +148,61 @@ fn settings_are_refused_with_line_and_suggestion() {
 }
 
 #[test]
+fn what_is_wrong_with_a_setting_is_said_in_plain_words() {
+    let mut said = String::new();
+    for setting in [
+        "mail: { smtp: { port: abc } }",
+        "mail: { smtp: { port: 70000 } }",
+        "mail: { from: nobody }",
+        "mail: { dkim: { domain: a.example.org } }",
+        "hub: hub",
+        "unsubscribe: { url: 'mailto:a@example.org' }",
+        "feeds: { by: [team, domains] }",
+        "feeds: { by: team }",
+        "reminders: { lead_days: 3 }",
+        "reminders: { lead_days: [7, -2] }",
+        "reminders: { send_after: 8 }",
+        "reminders: { owners: perhaps }",
+        "reminders: soon",
+        "author: { email: a@example.org }",
+        "author: { name: A, name: B }",
+        "title: B",
+        "description: [a]",
+        "recipients: [a]",
+        "language: 3",
+        "ids: { since: 21 }",
+        "ids: { since: [2021] }",
+        "stale_after_days: -1",
+        "ledger: [a]",
+        "ledger: { url: 'postgres://a@db.example.org/a', password_env: A, password_file: b }",
+    ] {
+        let site = Site::new();
+        let settings = format!("title: A\nurl: https://a.example.org/\n{setting}\n");
+        site.write("content/site.yaml", settings);
+        said += &site.run(&["check"]).exits(78).stdout;
+    }
+    for word in ["u16", "u32", "struct", "variant", "expected", "untagged", "integer"] {
+        assert!(!said.contains(word), "{word}: {said}");
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_template_that_cannot_be_read_is_shown_where_it_breaks() {
+    for (file, text, place) in [
+        ("posting.html", "<p>\n  {% if x y %}\n</p>\n", "templates/posting.html:2:3"),
+        ("posting.html", "<p>\n{% if x %}\n\n", "templates/posting.html:2:1"),
+        ("part.html", "{{ a b }}\n", "templates/part.html:1:1"),
+        ("fr.ftl", "a = b\n\nc = {\n", "templates/fr.ftl:3:1"),
+    ] {
+        let site = two();
+        site.write(&format!("templates/{file}"), text);
+        let found = site.run(&["check"]).exits(78).stdout;
+        assert!(found.contains(place), "{found}");
+    }
+}
+
+#[test]
 fn the_contracts_example_is_accepted() {
     let site = Site::new();
     site.write(

@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use serde_json::json;
 
 use crate::cache::{self, Key};
-use crate::catalog::Catalog;
+use crate::catalog::{self, Catalog};
 use crate::cli::{Cli, Color, Command, Global, LogFormat};
 use crate::clock::Now;
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally};
@@ -20,7 +20,7 @@ use crate::posting::files::Files;
 use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Known, Loaded};
 use crate::posting::moment::rfc3339;
-use crate::site::{Layout, POSTINGS, SETTINGS, Site};
+use crate::site::{self, Layout, POSTINGS, SETTINGS, Site};
 use crate::templates::Templates;
 
 mod build;
@@ -313,22 +313,47 @@ fn open(layout: &Layout) -> std::result::Result<Opened, Unopened> {
     })?;
     let site = Site::parse(&text).map_err(Unopened::Problems)?;
     let own = own_templates(layout).map_err(Unopened::Missing)?;
-    let refused = |path: String, message: String| {
-        Unopened::Problems(vec![
-            Diagnostic::new(Severity::Error, Code::Template, path, message)
-                .help("correct it, or delete it to use the one that comes with crieur"),
-        ])
-    };
     let language = format!("{}.ftl", site.language.language.as_str());
-    let catalog = Catalog::new(&site.language, own.get(&language).map(String::as_str))
-        .map_err(|error| refused(format!("templates/{language}"), error.to_string()))?;
+    let catalog = Catalog::new(&site.language, own.get(&language).map(String::as_str));
+    let catalog = catalog.map_err(|error| match error {
+        catalog::Error::Missing(_) => {
+            let help = format!("write `templates/{language}`, or use `fr` or `en`");
+            let problem = site::problem_with(&text, "language", error.to_string());
+            Unopened::Problems(vec![problem.help(help)])
+        }
+        catalog::Error::Syntax { line, message, .. } => {
+            unusable(&own, &language, Some(line), message)
+        }
+    })?;
     let catalog = Arc::new(catalog);
     let templates = Templates::new(&own, catalog.clone())
-        .map_err(|error| refused(format!("templates/{}", error.name), error.to_string()))?;
+        .map_err(|error| unusable(&own, &error.name, error.line, error.message))?;
     let parts = own.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
     let key = Key::join([cache::program().bytes(), text.as_bytes()].into_iter().chain(parts));
     let now = DateTime::UNIX_EPOCH;
     Ok(Opened { key, layout: layout.clone(), site, catalog, templates, own, now })
+}
+
+/// A file in the site's `templates/` that cannot be used, with the line where that shows.
+fn unusable(
+    own: &BTreeMap<String, String>,
+    name: &str,
+    line: Option<usize>,
+    message: String,
+) -> Unopened {
+    let problem =
+        Diagnostic::new(Severity::Error, Code::Template, format!("templates/{name}"), message)
+            .help("correct it, or delete it to use the one that comes with crieur");
+    let lines = own.get(name).map_or("", String::as_str).lines();
+    // What is missing at the end is found behind the last line.
+    let found = lines.enumerate().take(line.unwrap_or(0)).last();
+    Unopened::Problems(vec![match found {
+        Some((at, line)) => {
+            let start = line.len() - line.trim_start().len();
+            problem.at_line(at + 1, line, &(start..line.trim_end().len().max(start)))
+        }
+        None => problem,
+    }])
 }
 
 /// The files in the site's `templates/`, by name.

@@ -1,8 +1,8 @@
 //! Reading `site.yaml`: what stands there, what is missing, and what is wrong with it.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
-use chrono::NaiveTime;
 use chrono_tz::Tz;
 use serde::Deserialize;
 use unic_langid::LanguageIdentifier;
@@ -10,11 +10,17 @@ use url::Url;
 
 use super::{
     Author, Feeds, Ids, LedgerPlace, LedgerServer, Mail, Reminders, SETTINGS, Security, Site,
-    Subscribe, Unsubscribe, first_day,
+    Subscribe, Unsubscribe, first_day, values,
 };
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::text;
 use crate::yaml::{self, Node};
+
+/// What is wrong with the value of a setting, which only shows when it is used.
+pub fn problem_with(text: &str, path: &str, message: String) -> Diagnostic {
+    let text = text.trim_start_matches('\u{FEFF}');
+    refusal(&Source::new(SETTINGS, text), yaml::parse(text).ok().flatten().as_ref(), path, message)
+}
 
 impl Site {
     /// Reads the settings from their text.
@@ -35,8 +41,7 @@ impl Site {
         };
         let mut problems = Vec::new();
         let settings = read_settings(text, &source, tree.as_ref(), &mut problems);
-        let site =
-            settings.and_then(|settings| settings.checked(&source, tree.as_ref(), &mut problems));
+        let site = settings.map(|settings| settings.checked(&source, tree.as_ref(), &mut problems));
         match site {
             Some(site) if problems.is_empty() => Ok(site),
             _ => Err(problems),
@@ -48,12 +53,13 @@ impl Site {
 #[derive(Debug, Deserialize)]
 struct Settings {
     title: String,
+    #[serde(deserialize_with = "values::web_address")]
     url: Url,
     #[serde(default)]
     description: Option<String>,
-    #[serde(default = "french")]
-    language: LanguageTag,
-    #[serde(default = "paris", deserialize_with = "zone")]
+    #[serde(default = "french", deserialize_with = "values::language")]
+    language: LanguageIdentifier,
+    #[serde(default = "paris", deserialize_with = "values::zone")]
     timezone: Tz,
     #[serde(default)]
     author: Option<Author>,
@@ -73,7 +79,7 @@ struct Settings {
     recipients: Option<PathBuf>,
     #[serde(default)]
     stale_after_days: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "values::web_address")]
     hub: Option<Url>,
     #[serde(default)]
     country: Option<String>,
@@ -83,7 +89,10 @@ struct Settings {
 
 /// A word for a file, an address for a server, or the latter with what it needs.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "neither a word, nor an address, nor keys that belong here; write `sqlite`, or `{ url: …, password_file: … }`"
+)]
 enum LedgerSettings {
     Word(String),
     Server(LedgerServer),
@@ -113,6 +122,13 @@ impl LedgerSettings {
             ),
             Some(_) => {}
         }
+        if server.password_env.is_some() && server.password_file.is_some() {
+            refuse(
+                "ledger",
+                "`ledger`: there are two passwords".to_owned(),
+                "keep one of `password_env` and `password_file`",
+            );
+        }
         LedgerPlace::Server(server)
     }
 }
@@ -121,58 +137,16 @@ impl LedgerSettings {
 #[serde(default)]
 struct IdSettings {
     authority: Option<String>,
-    since: Option<Since>,
+    #[serde(deserialize_with = "values::date")]
+    since: Option<String>,
 }
 
-/// A year is a number in YAML, a day is a text.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Since {
-    Year(u16),
-    Text(String),
-}
-
-#[derive(Debug)]
-struct LanguageTag(LanguageIdentifier);
-
-impl<'de> Deserialize<'de> for LanguageTag {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let known =
-            text.parse::<LanguageIdentifier>().ok().filter(|l| l.language.as_str() != "und");
-        let message = || format!("`{text}` is no language tag; write a tag like `fr` or `en`");
-        known.map(Self).ok_or_else(|| serde::de::Error::custom(message()))
-    }
-}
-
-fn french() -> LanguageTag {
-    LanguageTag(unic_langid::langid!("fr"))
+fn french() -> LanguageIdentifier {
+    unic_langid::langid!("fr")
 }
 
 fn paris() -> Tz {
     Tz::Europe__Paris
-}
-
-fn zone<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| {
-        let near = nearest(&text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
-        let hint = near.map_or("write a name like `Europe/Paris`".to_owned(), |near| {
-            format!("did you mean `{near}`?")
-        });
-        serde::de::Error::custom(format!("`{text}` is no time zone; {hint}"))
-    })
-}
-
-pub(super) fn time_of_day<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<NaiveTime, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    NaiveTime::parse_from_str(&text, "%H:%M").map_err(|_| {
-        serde::de::Error::custom(format!(
-            "`{text}` is no time of day; write hours and minutes, like \"08:00\""
-        ))
-    })
 }
 
 /// Every key, by the mapping that it stands in, to suggest one and to refuse the rest.
@@ -234,11 +208,10 @@ fn problem(code: Code, message: impl Into<String>) -> Diagnostic {
 /// Where a path through the document stands: the value, or as much of the way as there is.
 fn locate<'a>(tree: Option<&'a Node>, path: &str) -> Option<&'a Node> {
     let mut node = tree?;
-    for step in path.split('.').filter(|step| !step.is_empty()) {
-        let step = step.trim_start_matches('[').trim_end_matches(']');
-        let next = match step.parse::<usize>() {
-            Ok(index) => node.item(index),
-            Err(_) => node.entry(step).map(|(_, value)| value),
+    for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
+        let next = match step.strip_suffix(']').and_then(|index| index.parse().ok()) {
+            Some(index) => node.item(index),
+            None => node.entry(step).map(|(_, value)| value),
         };
         match next {
             Some(next) => node = next,
@@ -278,6 +251,33 @@ fn unknown_keys(source: &Source, tree: &Node, problems: &mut Vec<Diagnostic>) {
     }
 }
 
+/// A key that stands twice in one group: nobody can tell which one is meant.
+fn repeated_keys(source: &Source, node: &Node, problems: &mut Vec<Diagnostic>) {
+    match &node.value {
+        yaml::Value::Scalar { .. } => {}
+        yaml::Value::Sequence(items) => {
+            for item in items {
+                repeated_keys(source, item, problems);
+            }
+        }
+        yaml::Value::Mapping(entries) => {
+            let mut seen = HashSet::new();
+            for (key, value) in entries {
+                if let Some(name) = key.as_text()
+                    && !seen.insert(name)
+                {
+                    let message = format!("`{name}` stands here a second time");
+                    let repeated = problem(Code::DuplicateKey, message).help("keep one of them");
+                    // The value may be a secret: only the key is shown.
+                    let (line, column) = (line_of(source, key.span.start), 0..name.len());
+                    problems.push(repeated.at_line(line, name, &column));
+                }
+                repeated_keys(source, value, problems);
+            }
+        }
+    }
+}
+
 /// What is wrong with the value of a key.
 fn refusal(source: &Source, tree: Option<&Node>, path: &str, message: String) -> Diagnostic {
     let span = locate(tree, path).map_or(0..0, |node| node.span.clone());
@@ -303,6 +303,11 @@ fn read_settings(
 ) -> Option<Settings> {
     if let Some(tree) = tree {
         unknown_keys(source, tree, problems);
+        let before = problems.len();
+        repeated_keys(source, tree, problems);
+        if problems.len() > before {
+            return None;
+        }
     }
     // A key without a value is not there.
     let value: serde_yaml::Value = match serde_yaml::from_str(text) {
@@ -320,21 +325,9 @@ fn read_settings(
         Ok(settings) => Some(settings),
         Err(error) => {
             let path = error.path().to_string();
-            let span = locate(tree, &path).map_or(0..0, |node| node.span.clone());
             let inner = error.into_inner().to_string();
-            let inner = inner.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
-            let (message, help) = match inner.strip_prefix("missing field ") {
-                Some(field) => {
-                    let field = field.trim_matches('`');
-                    (format!("`{field}` is missing"), format!("add a line `{field}: …`"))
-                }
-                None if path == "." => {
-                    (inner.to_owned(), "write one `key: value` on each line".to_owned())
-                }
-                None => (format!("`{path}`: {inner}"), "correct the value".to_owned()),
-            };
-            let span = if span.len() > 200 { 0..0 } else { span };
-            problems.push(problem(Code::InvalidValue, message).at(source, &span).help(help));
+            let (message, help) = values::explained(&path, inner.trim_end());
+            problems.push(refusal(source, tree, &path, message).help(help));
             None
         }
     }
@@ -370,12 +363,7 @@ impl IdSettings {
                 "write a domain in lower case, like `jobs.example.org` (RFC 4151)",
             );
         }
-        let since = match self.since {
-            None => "2021".to_owned(),
-            Some(Since::Year(year)) => format!("{year:04}"),
-            Some(Since::Text(text)) => text,
-        };
-        let ids = Ids { authority, since };
+        let ids = Ids { authority, since: self.since.unwrap_or_else(|| "2021".to_owned()) };
         if first_day(&ids.since).is_none() {
             refuse(
                 "ids.since",
@@ -461,12 +449,7 @@ impl Mail {
 }
 
 impl Settings {
-    fn checked(
-        self,
-        source: &Source,
-        tree: Option<&Node>,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Option<Site> {
+    fn checked(self, source: &Source, tree: Option<&Node>, problems: &mut Vec<Diagnostic>) -> Site {
         let mut refuse = |path: &str, message: String, help: &str| {
             problems.push(refusal(source, tree, path, message).help(help));
         };
@@ -477,16 +460,8 @@ impl Settings {
             let path = format!("{}/", url.path());
             url.set_path(&path);
         }
-        let Some(host) =
-            url.host_str().map(str::to_owned).filter(|_| matches!(url.scheme(), "http" | "https"))
-        else {
-            refuse(
-                "url",
-                "`url` is not an address of the web".to_owned(),
-                "write the address where out/ is served, like `https://jobs.example.org/`",
-            );
-            return None;
-        };
+        // An address of the web has one: it was read as such.
+        let host = url.host_str().unwrap_or_default().to_owned();
         let line = |text: &str| text::one_line(&text::without_markup(text));
         let title = line(&self.title);
         if title.is_empty() {
@@ -521,19 +496,6 @@ impl Settings {
             refuse(path, message.to_owned(), help);
         }
         let ledger = self.ledger.map(|ledger| ledger.checked(&mut refuse)).unwrap_or_default();
-        for (path, address) in [
-            ("unsubscribe.url", &self.unsubscribe.url),
-            ("subscribe.url", &self.subscribe.url),
-            ("hub", &self.hub),
-        ] {
-            if address.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
-                refuse(
-                    path,
-                    format!("`{path}` is not an address of the web"),
-                    "write an address that begins with `https://`",
-                );
-            }
-        }
         let country = self.country.or_else(|| country_of(self.timezone).map(str::to_owned));
         if let Some(country) = &country
             && !(country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase()))
@@ -544,12 +506,12 @@ impl Settings {
                 "write two capital letters, like `FR`",
             );
         }
-        Some(Site {
+        Site {
             country,
             title,
             description: self.description.map(|text| line(&text)).filter(|text| !text.is_empty()),
             url,
-            language: self.language.0,
+            language: self.language,
             timezone: self.timezone,
             author: self
                 .author
@@ -565,7 +527,7 @@ impl Settings {
             stale_after_days: self.stale_after_days,
             hub: self.hub,
             ledger,
-        })
+        }
     }
 }
 

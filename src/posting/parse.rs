@@ -15,7 +15,7 @@ use super::vocabulary::{self, Field, Known};
 use super::{Contact, Posting, Status, decode, markdown};
 use crate::cache::Key;
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
-use crate::site::Site;
+use crate::site::{POSTINGS, Site};
 use crate::text;
 use crate::yaml::{Node, Value};
 
@@ -777,12 +777,18 @@ impl Reader<'_> {
     }
 }
 
-/// The name of the file without folders and `.md`.
+/// The name of the file without folders and `.md`. A file called `index` that has a folder of its own
+/// goes by the folder's name, as in Hugo's page bundles.
 fn stem(path: &str) -> &str {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    match name.rsplit_once('.') {
+    let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let stem = match name.rsplit_once('.') {
         Some((stem, extension)) if super::files::is_markdown(extension) => stem,
         _ => name,
+    };
+    let folder = folders.strip_prefix(POSTINGS).and_then(|below| below.rsplit('/').next());
+    match folder {
+        Some(folder) if stem == "index" && !folder.is_empty() => folder,
+        _ => stem,
     }
 }
 
@@ -805,6 +811,21 @@ pub(crate) mod tests {
 
     fn site() -> Site {
         Site::parse("title: T\nurl: https://jobs.example.org/\nlanguage: en\n").unwrap()
+    }
+
+    #[test]
+    fn a_posting_goes_by_the_name_of_its_file_or_of_the_folder_that_is_its_own() {
+        for (path, slug) in [
+            ("content/postings/Chargé de déploiement.md", "charge-de-deploiement"),
+            ("content/postings/2021/a.b.markdown", "a.b"),
+            ("content/postings/tide-tables/index.md", "tide-tables"),
+            ("content/postings/2021/tide-tables/index.markdown", "tide-tables"),
+            ("content/postings/index.md", "index"),
+            ("content/postings/2021/index-of-tides.md", "index-of-tides"),
+        ] {
+            let posting = read(&site(), path, b"---\ntitle: T\n---\n").posting.unwrap();
+            assert_eq!(posting.slug, slug, "{path}");
+        }
     }
 
     #[test]

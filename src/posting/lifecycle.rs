@@ -223,6 +223,14 @@ mod tests {
     }
 
     #[test]
+    fn it_opens_when_its_first_day_begins_where_the_site_is() {
+        let posting = posting("opens: 2021-09-03");
+        let paris = rules(Europe::Paris);
+        assert_eq!(state(&posting, at("2021-09-02T21:59:59Z"), &paris), State::Upcoming);
+        assert_eq!(state(&posting, at("2021-09-02T22:00:00Z"), &paris), State::Open);
+    }
+
+    #[test]
     fn without_a_closing_date_it_may_close_by_itself() {
         let rules = Rules { stale_after_days: Some(90), ..rules(Europe::Paris) };
         let dated = posting("opens: 2021-01-01");

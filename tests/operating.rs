@@ -1,0 +1,122 @@
+//! What the page on operating promises, where no other test says it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+#[path = "common/smtp.rs"]
+mod smtp;
+
+use common::{SETTINGS, Site};
+use smtp::{Act, Options, Server, Step};
+
+/// One posting, which closes on the 30th of September, and one reader, who hears of it each day before.
+fn site() -> Site {
+    let site = Site::new();
+    let days = "reminders: { lead_days: [14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] }\n";
+    site.write("content/site.yaml", format!("{SETTINGS}{days}"));
+    site.write("content/recipients.yaml", "- email: a@example.org\n");
+    site.posting("a.md", "title: A\ncloses: 2021-09-30");
+    site
+}
+
+fn on(day: u32) -> String {
+    format!("--now=2021-09-{day:02}T10:00:00+02:00")
+}
+
+#[test]
+fn a_quiet_success_says_nothing_and_what_is_wrong_is_said() {
+    let site = site();
+    for _ in 0..2 {
+        let run = site.run(&[&on(20), "--quiet", "run"]).exits(0);
+        assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", ""));
+    }
+    site.posting("b.md", "title: B\ncloses: 2021-02-30");
+    let run = site.run(&[&on(20), "--quiet", "run"]).exits(1);
+    assert!(run.stderr.contains("content/postings/b.md:3:9"), "{}", run.stderr);
+}
+
+#[test]
+fn a_build_that_fails_keeps_nobody_from_being_reminded() {
+    let site = site();
+    site.write("out", "a file in the folder's place");
+    let run = site.run(&[&on(20), "run"]).exits(78);
+    assert!(run.stderr.contains("cannot write `./out`"), "{}", run.stderr);
+    assert_eq!(site.files(".crieur/outbox").len(), 1);
+}
+
+#[test]
+fn the_newest_five_backups_are_kept() {
+    let site = site();
+    for day in 17..=24 {
+        site.run(&[&on(day), "remind"]).exits(0);
+        // A run without anything to send makes none.
+        site.run(&[&on(day), "remind"]).exits(0);
+    }
+    let mut kept = site.files(".crieur/backups");
+    kept.retain(|name, _| name.ends_with(".sqlite3"));
+    let days: Vec<String> = (20..=24).map(|day| format!("ledger-2021-09-{day}.sqlite3")).collect();
+    assert_eq!(kept.into_keys().collect::<Vec<_>>(), days);
+}
+
+#[test]
+fn a_site_that_is_moved_goes_on_where_it_was() {
+    let site = site();
+    site.run(&[&on(20), "run"]).exits(0);
+    site.run(&[&on(20), "unsubscribe", "b@example.org"]).exits(0);
+    let moved = Site::copy(site.root());
+    moved.run(&[&on(20), "ledger", "check"]).exits(0);
+    let run = moved.run(&[&on(20), "run"]).exits(0);
+    assert!(run.stderr.contains("nothing changed"), "{}", run.stderr);
+    assert!(run.stderr.contains("no digest is due"), "{}", run.stderr);
+    moved.write("content/recipients.yaml", "- email: a@example.org\n- email: b@example.org\n");
+    let next = moved.run(&[&on(21), "remind", "--dry-run"]).exits(0);
+    assert!(next.stdout.contains("a@example.org"), "{}", next.stdout);
+    assert!(!next.stdout.contains("b@example.org"), "{}", next.stdout);
+    // What else stood in the ledger did, too: the keys of the links in mails, above all.
+    let links = |site: &Site| {
+        site.run(&[&on(21), "--quiet", "preview"]).exits(0);
+        site.files(".crieur/preview")
+    };
+    assert_eq!(links(&moved), links(&site));
+}
+
+#[test]
+fn what_was_sent_is_forgotten_after_400_days() {
+    let site = site();
+    let sent = |site: &Site| -> Vec<String> {
+        let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+        let mut days = ledger.prepare("SELECT day FROM digests ORDER BY day").unwrap();
+        let days = days.query_map([], |row| row.get(0)).unwrap();
+        days.map(Result::unwrap).collect()
+    };
+    site.run(&[&on(20), "remind"]).exits(0);
+    site.run(&[&on(22), "remind"]).exits(0);
+    // 400 days after the second.
+    site.posting("b.md", "title: B\ncloses: 2022-10-30");
+    site.run(&["--now=2022-10-27T10:00:00+02:00", "remind"]).exits(0);
+    assert_eq!(sent(&site), ["2021-09-22", "2022-10-27"]);
+}
+
+#[test]
+fn after_ten_doubts_a_person_has_to_look() {
+    let breaks = |at: &Step<'_>| (at.name == "dot").then_some(Act::AcceptAndDrop);
+    let server = Server::start(Options::new(breaks));
+    let site = site();
+    let port = server.port;
+    let mail = format!(
+        "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 1, retry_after: [] }} }}"
+    );
+    let settings = site.read("content/site.yaml");
+    let from = "mail: { from: \"Offres <offres@example.org>\"";
+    site.write(
+        "content/site.yaml",
+        settings.replace(&format!("{from} }}"), &format!("{from}, {mail}")),
+    );
+    for _ in 0..10 {
+        site.run(&[&on(20), "remind"]).exits(75);
+    }
+    let held = site.run(&[&on(20), "remind"]).exits(1);
+    assert!(held.stderr.contains("is held"), "{}", held.stderr);
+    assert_eq!(server.accepted().len(), 10);
+    site.run(&[&on(20), "ledger", "settle", "--arrived"]).exits(0);
+    assert_eq!(site.run(&[&on(20), "remind"]).exits(0).stderr, "no digest is due\n");
+}

@@ -10,17 +10,24 @@
 //! afterwards: one that would be made from the same and looks the same is not made again.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File, Metadata, TryLockError};
-use std::io::{self, BufReader, Write};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use crate::cache::{self, Key};
 use crate::feeds::Frame;
+
+mod assembly;
+mod folder;
+
+pub use assembly::{Assembly, Parts};
+
+use assembly::{Assembled, Place};
+use folder::{Folder, Found, MANIFEST, Stamp, lock};
 
 /// Whether a file can stand at a path beside all others: neither is it one of them, nor does it lie
 /// below one, nor one below it.
@@ -30,14 +37,6 @@ pub fn has_room(paths: &BTreeSet<String>, path: &str) -> bool {
     let mut above = path.match_indices('/').map(|(at, _)| &path[..at]);
     !is_folder && !paths.contains(path) && !above.any(|folder| paths.contains(folder))
 }
-
-/// The list of our files, in the output folder: a path a line, after a line that says so.
-const MANIFEST: &str = ".published";
-/// How the list begins. A file of that name without it is somebody else's.
-const SIGNATURE: &str = "# The files that crieur wrote here, and may change and remove.";
-/// How temporary files begin. They stand beside the file that they will become, because a folder
-/// may be another file system.
-const TEMPORARY: &str = ".crieur-";
 
 /// What publishing changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,40 +74,11 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |error| Error::Io { path: path.to_owned(), error }
 }
 
-/// How a file looked when it was written. Whoever changes it changes this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp([i64; 6]);
-
-impl Stamp {
-    #[cfg(unix)]
-    fn of(file: &Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let (size, inode) = (file.size().cast_signed(), file.ino().cast_signed());
-        Self([size, inode, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
-    }
-
-    #[cfg(not(unix))]
-    fn of(file: &Metadata) -> Self {
-        let since = |time: io::Result<std::time::SystemTime>| {
-            let time = time.ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-            time.map_or(0, |time| time.as_nanos() as i64)
-        };
-        Self([file.len() as i64, since(file.modified()), since(file.created()), 0, 0, 0])
-    }
-}
-
 /// A file that was published: what it was made from, and how it looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Made {
     key: Key,
     stamp: Stamp,
-}
-
-/// Where a part stands in an assembled file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
-    from: u64,
-    length: u64,
 }
 
 /// What the last build did.
@@ -126,138 +96,6 @@ impl Record {
     }
 }
 
-/// An assembled file whose parts can be read again.
-pub struct Parts {
-    file: File,
-    places: HashMap<Key, Place>,
-}
-
-impl Parts {
-    /// Whether a part of this key stands in it.
-    pub fn has(&self, key: Key) -> bool {
-        self.places.contains_key(&key)
-    }
-
-    fn place(&self, key: Key) -> io::Result<Place> {
-        let missing = || io::Error::new(io::ErrorKind::NotFound, "a part that was written is gone");
-        self.places.get(&key).copied().ok_or_else(missing)
-    }
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, from)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<()> {
-    let read = std::os::windows::fs::FileExt::seek_read(file, buffer, from)?;
-    if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
-/// A file that is put together from parts, beside its place.
-pub struct Assembly {
-    path: String,
-    key: Key,
-    frame: Frame,
-    file: NamedTempFile,
-    /// What is not in the file yet: the beginning of this, so much.
-    rest: Box<[u8]>,
-    filled: usize,
-    /// How long all of it is.
-    at: u64,
-    places: Vec<(Key, Place)>,
-}
-
-/// How much of an assembled file is read and written at once, in bytes.
-const PIECE: usize = 1 << 16;
-
-impl Assembly {
-    /// Adds a part.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn add(&mut self, key: Key, part: &[u8]) -> io::Result<()> {
-        let before = self.before();
-        self.note(key, before, part.len() as u64);
-        self.write(before.as_bytes())?;
-        self.write(part)
-    }
-
-    /// Adds parts of another assembled file, in the same format.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn copy(&mut self, keys: &[Key], from: &Parts) -> io::Result<()> {
-        let mut keys = keys.iter().map(|key| Ok((*key, from.place(*key)?))).peekable();
-        while let Some(next) = keys.next() {
-            let (key, mut run) = next?;
-            let before = self.before();
-            self.note(key, before, run.length);
-            self.write(before.as_bytes())?;
-            // Parts that follow each other there, too, are copied with what is between them.
-            let between = self.frame.separator;
-            loop {
-                let end = run.from + run.length + between.len() as u64;
-                let follows = |next: &io::Result<(Key, Place)>| {
-                    next.as_ref().is_ok_and(|(_, next)| next.from == end)
-                };
-                let Some(Ok((key, next))) = keys.next_if(follows) else { break };
-                self.note(key, between, next.length);
-                run.length = next.from + next.length - run.from;
-            }
-            self.read(&from.file, run)?;
-        }
-        Ok(())
-    }
-
-    /// What stands before the next part.
-    fn before(&self) -> &'static str {
-        if self.places.is_empty() { self.frame.open } else { self.frame.separator }
-    }
-
-    /// Notes where a part will stand.
-    fn note(&mut self, key: Key, before: &str, length: u64) {
-        let place = Place { from: self.at + before.len() as u64, length };
-        self.at = place.from + place.length;
-        self.places.push((key, place));
-    }
-
-    fn read(&mut self, file: &File, place: Place) -> io::Result<()> {
-        let (mut from, end) = (place.from, place.from + place.length);
-        while from < end {
-            if self.filled == self.rest.len() {
-                self.flush()?;
-            }
-            let free = self.rest.get_mut(self.filled..).unwrap_or_default();
-            let length = usize::try_from(end - from).unwrap_or(PIECE).min(free.len());
-            read_at(file, free.get_mut(..length).unwrap_or_default(), from)?;
-            from += length as u64;
-            self.filled += length;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.filled + bytes.len() > self.rest.len() {
-            self.flush()?;
-        }
-        match self.rest.get_mut(self.filled..self.filled + bytes.len()) {
-            Some(free) => {
-                free.copy_from_slice(bytes);
-                self.filled += bytes.len();
-                Ok(())
-            }
-            None => self.file.write_all(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let filled = std::mem::take(&mut self.filled);
-        self.file.write_all(self.rest.get(..filled).unwrap_or_default())
-    }
-}
-
 /// Whether the folder holds all that the last build left there, and as it left it.
 ///
 /// # Errors
@@ -272,16 +110,6 @@ pub fn is_as_left(out: &Path, last: &Record) -> Result<bool, Error> {
     let folder = Folder { out };
     Ok(last.files.contains_key(MANIFEST)
         && last.files.par_iter().all(|(path, made)| folder.looks(path, made)))
-}
-
-/// The folder itself is the lock: nothing in it is touched for it.
-fn lock(out: &Path) -> Result<File, Error> {
-    let lock = File::open(out).map_err(failed(out))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked(out.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(out)(error)),
-    }
 }
 
 /// A build at work in the output folder.
@@ -375,10 +203,10 @@ impl<'a> Publication<'a> {
     /// The parts of an assembled file of the last build, if it is still as that left it.
     pub fn parts(&self, path: &str) -> Option<Parts> {
         let made = self.last.files.get(path)?;
-        let places = self.last.parts.get(path)?.iter().copied().collect();
+        let places = self.last.parts.get(path)?.iter().copied();
         let file = File::open(self.folder.out.join(path)).ok()?;
         let same = Stamp::of(&file.metadata().ok()?) == made.stamp;
-        same.then_some(Parts { file, places })
+        same.then(|| Parts::new(file, places))
     }
 
     /// Makes a file hold these bytes.
@@ -466,19 +294,7 @@ impl<'a> Publication<'a> {
     pub fn assemble(&self, path: &str, key: Key, frame: Frame) -> Result<Assembly, Error> {
         self.announce()?;
         let file = self.folder.temporary(path)?;
-        let mut assembly = Assembly {
-            path: path.to_owned(),
-            key,
-            at: frame.head.len() as u64,
-            frame,
-            file,
-            rest: vec![0; PIECE].into_boxed_slice(),
-            filled: 0,
-            places: Vec::new(),
-        };
-        let head = std::mem::take(&mut assembly.frame.head);
-        assembly.write(head.as_bytes()).map_err(failed(&self.folder.out.join(path)))?;
-        Ok(assembly)
+        Assembly::begin(path, key, frame, file).map_err(failed(&self.folder.out.join(path)))
     }
 
     /// Puts an assembled file in its place. `lasting` when others are made from its parts, now or
@@ -486,25 +302,18 @@ impl<'a> Publication<'a> {
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn finish_assembly(&self, mut assembly: Assembly, lasting: bool) -> Result<Parts, Error> {
-        let target = self.folder.out.join(&assembly.path);
-        let close = if assembly.places.is_empty() { "" } else { assembly.frame.close };
-        let tail = std::mem::take(&mut assembly.frame.tail);
-        assembly
-            .write(close.as_bytes())
-            .and_then(|()| assembly.write(tail.as_bytes()))
-            .and_then(|()| assembly.flush())
-            .map_err(failed(&target))?;
-        let Assembly { path, key, file, places, .. } = assembly;
+    pub fn finish_assembly(&self, assembly: Assembly, lasting: bool) -> Result<Parts, Error> {
+        let target = self.folder.out.join(assembly.path());
+        let Assembled { path, key, file, places } = assembly.end().map_err(failed(&target))?;
         let reader = file.reopen().map_err(failed(&target))?;
         let length = reader.metadata().map_err(failed(&target))?.len();
-        let same = |target: &Path| is_same(target, &reader).unwrap_or(false);
+        let same = |target: &Path| folder::is_same(target, &reader).unwrap_or(false);
         let found = self.folder.compare(&path, length, self.is_ours(&path), same);
         self.settle(&path, key, found, |folder, replace| folder.put(&path, file, replace))?;
         if lasting {
             self.progress().parts.insert(path, places.clone());
         }
-        Ok(Parts { file: reader, places: places.into_iter().collect() })
+        Ok(Parts::new(reader, places))
     }
 
     /// Removes what is ours and not to be published any more. Returns what is to be remembered of
@@ -559,189 +368,9 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// Whether two files hold the same, from beginning to end.
-fn is_same(path: &Path, other: &File) -> io::Result<bool> {
-    let mut one = BufReader::with_capacity(PIECE, File::open(path)?);
-    let mut from = 0;
-    let mut theirs = Vec::new();
-    loop {
-        let piece = io::BufRead::fill_buf(&mut one)?;
-        let length = piece.len();
-        if length == 0 {
-            return Ok(true);
-        }
-        theirs.resize(length, 0);
-        read_at(other, &mut theirs, from)?;
-        if piece != theirs {
-            return Ok(false);
-        }
-        from += length as u64;
-        io::BufRead::consume(&mut one, length);
-    }
-}
-
-/// What stands where a file is to be written.
-enum Found {
-    /// The same bytes.
-    Same(Metadata),
-    /// Nothing, or a file of ours.
-    Ours,
-    /// Something else, and what.
-    Foreign(&'static str),
-}
-
-struct Folder<'a> {
-    out: &'a Path,
-}
-
-impl Folder<'_> {
-    /// The paths of our files. Without a list, files that are as they should be are recognised as
-    /// ours, and others are left alone.
-    fn manifest(&self) -> Result<BTreeSet<String>, Error> {
-        let path = self.out.join(MANIFEST);
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return Err(Error::NoManifest(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-            Err(error) => return Err(failed(&path)(error)),
-        }
-        let bytes = fs::read(&path).map_err(failed(&path))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let Some(list) = text.strip_prefix(SIGNATURE) else { return Err(Error::NoManifest(path)) };
-        // Whoever writes the list must not be able to make us remove files elsewhere.
-        Ok(list.lines().filter(|path| is_inside(path)).map(str::to_owned).collect())
-    }
-
-    /// Writes the list of our files, unless it is there.
-    fn write_manifest(&self, files: BTreeSet<&String>) -> Result<Metadata, Error> {
-        let path = self.out.join(MANIFEST);
-        let mut text = format!("{SIGNATURE}\n");
-        for file in files {
-            text.push_str(file);
-            text.push('\n');
-        }
-        if !fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
-            let mut file = self.temporary(MANIFEST)?;
-            file.write_all(text.as_bytes()).map_err(failed(&path))?;
-            self.put(MANIFEST, file, true)?;
-        }
-        fs::symlink_metadata(&path).map_err(failed(&path))
-    }
-
-    /// Whether a file looks as it did when it was made.
-    fn looks(&self, path: &str, made: &Made) -> bool {
-        fs::symlink_metadata(self.out.join(path))
-            .is_ok_and(|file| file.is_file() && Stamp::of(&file) == made.stamp)
-    }
-
-    fn compare(&self, path: &str, length: u64, ours: bool, same: impl Fn(&Path) -> bool) -> Found {
-        let target = self.out.join(path);
-        match fs::symlink_metadata(&target) {
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                Found::Foreign("a file stands where its folder would be")
-            }
-            Err(_) => Found::Ours,
-            Ok(metadata) if metadata.is_dir() => Found::Foreign("there is a folder of that name"),
-            Ok(metadata) if metadata.is_file() => {
-                match (metadata.len() == length && same(&target), ours) {
-                    (true, _) => Found::Same(metadata),
-                    (false, true) => Found::Ours,
-                    (false, false) => Found::Foreign("crieur did not write it"),
-                }
-            }
-            Ok(_) if ours => Found::Ours,
-            Ok(_) => Found::Foreign("crieur did not write it"),
-        }
-    }
-
-    /// A new file beside the place of another.
-    fn temporary(&self, path: &str) -> Result<NamedTempFile, Error> {
-        let target = self.out.join(path);
-        let parent = target.parent().unwrap_or(self.out);
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(TEMPORARY).suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As any program would create it: the umask decides, and web servers can read it.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let file = match builder.tempfile_in(parent) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(parent).map_err(failed(parent))?;
-                builder.tempfile_in(parent)
-            }
-            made => made,
-        };
-        file.map_err(failed(&target))
-    }
-
-    /// Moves a new file to its place at once. `None` when something is there that may not be
-    /// replaced.
-    fn put(
-        &self,
-        path: &str,
-        file: NamedTempFile,
-        replace: bool,
-    ) -> Result<Option<Metadata>, Error> {
-        let target = self.out.join(path);
-        let moved = if replace { file.persist(&target) } else { file.persist_noclobber(&target) };
-        match moved {
-            Ok(file) => file.metadata().map(Some).map_err(failed(&target)),
-            Err(error) if !replace && error.error.kind() == io::ErrorKind::AlreadyExists => {
-                Ok(None)
-            }
-            Err(error) => Err(failed(&target)(error.error)),
-        }
-    }
-
-    /// Removes a file of ours and the folders that it leaves empty. `false` when it was gone.
-    fn remove(&self, path: &str) -> Result<bool, Error> {
-        let target = self.out.join(path);
-        match fs::symlink_metadata(&target) {
-            Ok(metadata) if !metadata.is_dir() => {
-                fs::remove_file(&target).map_err(failed(&target))?;
-            }
-            _ => return Ok(false),
-        }
-        let mut folder = target.parent();
-        while let Some(empty) = folder.filter(|folder| *folder != self.out) {
-            if fs::remove_dir(empty).is_err() {
-                break;
-            }
-            folder = empty.parent();
-        }
-        Ok(true)
-    }
-
-    /// Removes what a killed build left half-written, from the folders that we write to.
-    fn sweep<'p>(&self, paths: impl Iterator<Item = &'p String>) -> Result<(), Error> {
-        let folders: BTreeSet<PathBuf> = paths
-            .filter_map(|path| self.out.join(path).parent().map(Path::to_owned))
-            .chain([self.out.to_owned()])
-            .collect();
-        for folder in folders {
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            for entry in entries.flatten() {
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
-                if name.starts_with(TEMPORARY) && name.ends_with(".tmp") {
-                    fs::remove_file(entry.path()).map_err(failed(&entry.path()))?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether a path stays inside of the folder that it is relative to.
-fn is_inside(path: &str) -> bool {
-    let sound = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':']);
-    path.split('/').all(sound)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::folder::SIGNATURE;
     use super::*;
     use proptest::prelude::*;
 

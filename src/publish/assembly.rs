@@ -1,0 +1,199 @@
+//! Files that are assembled from parts: feeds, and the calendar. Parts are written once and copied from
+//! then on.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::cache::Key;
+use crate::feeds::Frame;
+
+/// Where a part stands in an assembled file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    from: u64,
+    length: u64,
+}
+
+/// An assembled file whose parts can be read again.
+pub struct Parts {
+    file: File,
+    places: HashMap<Key, Place>,
+}
+
+impl Parts {
+    pub(super) fn new(file: File, places: impl IntoIterator<Item = (Key, Place)>) -> Self {
+        Self { file, places: places.into_iter().collect() }
+    }
+
+    /// Whether a part of this key stands in it.
+    pub fn has(&self, key: Key) -> bool {
+        self.places.contains_key(&key)
+    }
+
+    fn place(&self, key: Key) -> io::Result<Place> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "a part that was written is gone");
+        self.places.get(&key).copied().ok_or_else(missing)
+    }
+}
+
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, from)
+}
+
+#[cfg(windows)]
+pub(super) fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<()> {
+    let read = std::os::windows::fs::FileExt::seek_read(file, buffer, from)?;
+    if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// A file that is put together from parts, beside its place.
+pub struct Assembly {
+    path: String,
+    key: Key,
+    frame: Frame,
+    file: NamedTempFile,
+    /// What is not in the file yet: the beginning of this, so much.
+    rest: Box<[u8]>,
+    filled: usize,
+    /// How long all of it is.
+    at: u64,
+    places: Vec<(Key, Place)>,
+}
+
+/// How much of an assembled file is read and written at once, in bytes.
+pub(super) const PIECE: usize = 1 << 16;
+
+/// What an assembled file is, when all of it is written.
+pub(super) struct Assembled {
+    pub(super) path: String,
+    pub(super) key: Key,
+    pub(super) file: NamedTempFile,
+    pub(super) places: Vec<(Key, Place)>,
+}
+
+impl Assembly {
+    pub(super) fn begin(
+        path: &str,
+        key: Key,
+        frame: Frame,
+        file: NamedTempFile,
+    ) -> io::Result<Self> {
+        let mut assembly = Self {
+            path: path.to_owned(),
+            key,
+            at: frame.head.len() as u64,
+            frame,
+            file,
+            rest: vec![0; PIECE].into_boxed_slice(),
+            filled: 0,
+            places: Vec::new(),
+        };
+        let head = std::mem::take(&mut assembly.frame.head);
+        assembly.write(head.as_bytes())?;
+        Ok(assembly)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Writes what stands after the last part.
+    pub(super) fn end(mut self) -> io::Result<Assembled> {
+        let close = if self.places.is_empty() { "" } else { self.frame.close };
+        let tail = std::mem::take(&mut self.frame.tail);
+        self.write(close.as_bytes())?;
+        self.write(tail.as_bytes())?;
+        self.flush()?;
+        let Self { path, key, file, places, .. } = self;
+        Ok(Assembled { path, key, file, places })
+    }
+
+    /// Adds a part.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn add(&mut self, key: Key, part: &[u8]) -> io::Result<()> {
+        let before = self.before();
+        self.note(key, before, part.len() as u64);
+        self.write(before.as_bytes())?;
+        self.write(part)
+    }
+
+    /// Adds parts of another assembled file, in the same format.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn copy(&mut self, keys: &[Key], from: &Parts) -> io::Result<()> {
+        let mut keys = keys.iter().map(|key| Ok((*key, from.place(*key)?))).peekable();
+        while let Some(next) = keys.next() {
+            let (key, mut run) = next?;
+            let before = self.before();
+            self.note(key, before, run.length);
+            self.write(before.as_bytes())?;
+            // Parts that follow each other there, too, are copied with what is between them.
+            let between = self.frame.separator;
+            loop {
+                let end = run.from + run.length + between.len() as u64;
+                let follows = |next: &io::Result<(Key, Place)>| {
+                    next.as_ref().is_ok_and(|(_, next)| next.from == end)
+                };
+                let Some(Ok((key, next))) = keys.next_if(follows) else { break };
+                self.note(key, between, next.length);
+                run.length = next.from + next.length - run.from;
+            }
+            self.read(&from.file, run)?;
+        }
+        Ok(())
+    }
+
+    /// What stands before the next part.
+    fn before(&self) -> &'static str {
+        if self.places.is_empty() { self.frame.open } else { self.frame.separator }
+    }
+
+    /// Notes where a part will stand.
+    fn note(&mut self, key: Key, before: &str, length: u64) {
+        let place = Place { from: self.at + before.len() as u64, length };
+        self.at = place.from + place.length;
+        self.places.push((key, place));
+    }
+
+    fn read(&mut self, file: &File, place: Place) -> io::Result<()> {
+        let (mut from, end) = (place.from, place.from + place.length);
+        while from < end {
+            if self.filled == self.rest.len() {
+                self.flush()?;
+            }
+            let free = self.rest.get_mut(self.filled..).unwrap_or_default();
+            let length = usize::try_from(end - from).unwrap_or(PIECE).min(free.len());
+            read_at(file, free.get_mut(..length).unwrap_or_default(), from)?;
+            from += length as u64;
+            self.filled += length;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.filled + bytes.len() > self.rest.len() {
+            self.flush()?;
+        }
+        match self.rest.get_mut(self.filled..self.filled + bytes.len()) {
+            Some(free) => {
+                free.copy_from_slice(bytes);
+                self.filled += bytes.len();
+                Ok(())
+            }
+            None => self.file.write_all(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let filled = std::mem::take(&mut self.filled);
+        self.file.write_all(self.rest.get(..filled).unwrap_or_default())
+    }
+}

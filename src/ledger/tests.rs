@@ -157,6 +157,8 @@ fn what_was_being_sent_is_in_doubt_with_its_bytes() {
         assert_eq!(ledger.doubt_interrupted().unwrap(), 1);
         let doubtful = ledger.doubtful().unwrap();
         assert_eq!(doubtful.len(), 1);
+        assert_eq!((doubtful[0].doubts, doubtful[0].held), (1, false));
+        assert_eq!(ledger.unsent().unwrap().in_doubt, 1);
         assert_eq!(doubtful[0].message, b"text");
         assert_eq!(*doubtful[0].entries[0], said());
         // What nobody needs any more is gone.
@@ -431,6 +433,39 @@ fn a_ledger_lasts_and_is_private() {
             let expected = if entry.file_type().is_dir() { 0o700 } else { 0o600 };
             assert_eq!(mode, expected, "{}", entry.path().display());
         }
+    }
+}
+
+#[test]
+fn a_ledger_has_a_secret_of_its_own_and_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = Ledger::open(folder.path()).unwrap().secret().unwrap();
+    assert_eq!(file(folder.path()), folder.path().join("ledger.sqlite3"));
+    assert!(file(folder.path()).is_file());
+    assert!(secret.len() >= 32);
+    assert_eq!(Ledger::open(folder.path()).unwrap().secret().unwrap(), secret);
+    assert_ne!(Ledger::in_memory().unwrap().secret().unwrap(), secret);
+}
+
+#[test]
+fn what_passes_by_itself_is_told_from_what_somebody_has_to_mend() {
+    let io = |kind: io::ErrorKind| Error::Io(kind.into());
+    for error in [
+        io(io::ErrorKind::PermissionDenied),
+        io(io::ErrorKind::StorageFull),
+        Error::Database(rusqlite::Error::QueryReturnedNoRows),
+    ] {
+        assert!(error.is_temporary(), "{error}");
+    }
+    for error in [
+        io(io::ErrorKind::IsADirectory),
+        io(io::ErrorKind::NotADirectory),
+        Error::Damaged("no header".to_owned()),
+        Error::Missing,
+        Error::Elsewhere,
+        Error::TooNew { found: 99, known: 1 },
+    ] {
+        assert!(!error.is_temporary(), "{error}");
     }
 }
 

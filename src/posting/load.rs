@@ -70,7 +70,7 @@ impl Known {
 pub fn load(layout: &Layout, site: &Site, files: Files, mut known: Known) -> Loaded {
     let read: Vec<Read> =
         files.found.into_par_iter().map(|found| understand(site, found, &known)).collect();
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded { postings: Vec::with_capacity(read.len()), ..Loaded::default() };
     let paths: Vec<Arc<str>> = read.iter().map(|read| read.path.clone()).collect();
     let mut has_learned = false;
     for Read { path, parsed, learned } in read {

@@ -120,7 +120,7 @@ fn publish(postings: &[Posting], own: &BTreeMap<String, String>) {
 
 /// A list of recipients.
 pub fn recipients_yaml(data: &[u8]) {
-    let (list, _) = read_yaml("recipients.yaml", &String::from_utf8_lossy(data));
+    let (list, _) = read_yaml("recipients.yaml", data);
     check(&list);
 }
 

@@ -14,9 +14,9 @@ use crate::posting::moment::YEARS;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     head: Head,
-    /// Of every file that ever was there, in seconds since 1970. A commit that was made with a
-    /// clock far off may be followed by one that seems to be older: the latest counts.
-    times: HashMap<String, i64>,
+    /// The first and the last change of every file that ever was there, in seconds since 1970. A
+    /// commit that was made with a clock far off may be followed by one that seems to be older.
+    times: HashMap<String, (i64, i64)>,
     /// The files that are there in the commit.
     present: HashSet<String>,
     /// Whether the clone is shallow and some files' last change lies before its beginning.
@@ -50,8 +50,15 @@ impl History {
     /// When a file last changed. `None` for one that is not committed, or whose last change a
     /// shallow clone does not show.
     pub fn last_change(&self, path: &str) -> Option<DateTime<Utc>> {
-        let time = self.present.get(path).and_then(|path| self.times.get(path))?;
-        DateTime::from_timestamp(*time, 0)
+        let (_, last) = self.present.get(path).and_then(|path| self.times.get(path))?;
+        DateTime::from_timestamp(*last, 0)
+    }
+
+    /// When a file first came. `None` for one that is not committed, and in a shallow clone, which
+    /// does not tell.
+    pub fn first_change(&self, path: &str) -> Option<DateTime<Utc>> {
+        let (first, _) = self.present.get(path).and_then(|path| self.times.get(path))?;
+        self.head.boundary.is_empty().then(|| DateTime::from_timestamp(*first, 0)).flatten()
     }
 
     /// Up to where it is known.
@@ -172,7 +179,7 @@ impl Walk<'_> {
         &self,
         commit: gix::ObjectId,
         head: Head,
-        mut times: HashMap<String, i64>,
+        mut times: HashMap<String, (i64, i64)>,
         known: Option<gix::ObjectId>,
     ) -> Result<History, Error> {
         let commits =
@@ -190,7 +197,10 @@ impl Walk<'_> {
                 continue;
             }
             for path in self.changed_by(commit.id, &commit.parent_ids)? {
-                times.entry(path).and_modify(|last| *last = time.max(*last)).or_insert(time);
+                let widen = |(first, last): &mut (i64, i64)| {
+                    (*first, *last) = (time.min(*first), time.max(*last));
+                };
+                times.entry(path).and_modify(widen).or_insert((time, time));
             }
         }
         let present: HashSet<String> =

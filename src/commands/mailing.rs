@@ -60,7 +60,7 @@ impl List {
             }
             let mut content = Vec::new();
             file.read_to_end(&mut content)?;
-            let (list, problems) = read_yaml(shown, &String::from_utf8_lossy(&content));
+            let (list, problems) = read_yaml(shown, &content);
             Ok(Rows::Read(list.into_iter(), problems))
         };
         let rows = read().map_err(|error| unreadable(shown, error))?;

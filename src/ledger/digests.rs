@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::database::{Database, Row, Transaction, json, values};
 use super::{Error, Ledger, Result, messages};
 use crate::reminders::{Entry, Past};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 
 /// How many contents are known by heart.
 const MAX_CONTENTS: usize = 10_000;
@@ -187,6 +187,9 @@ impl Until<'_> {
     fn remember(self, row: &Row<'_>, past: &mut Past) -> Result<Option<i64>> {
         let (day, state) = (row.text(0)?, row.text(1)?);
         let may_have_arrived = matches!(state, "sending" | "sent" | "in_doubt" | "held");
+        if day < self.days && matches!(state, "planned" | "deferred" | "abandoned") {
+            past.add_owed(row.get(0)?);
+        }
         if day < self.days && (may_have_arrived || state == "refused") {
             past.add_day(row.get(0)?);
         }
@@ -404,12 +407,33 @@ impl Ledger {
                 return Ok(None);
             }
         }
+        // That there was something to say on a day of this week counts in the next plans.
+        let week_ago = day.checked_sub_days(Days::new(7)).unwrap_or(day);
+        let statement = unless_held!(
+            self.database,
+            "UPDATE digests SET state = 'abandoned', message_id = NULL, reason = NULL
+             WHERE state IN ('planned', 'deferred') AND day < ?2 AND day > ?3",
+            "?1"
+        );
+        if transaction.execute(statement, values![&self.sender, day, week_ago])? > 0 {
+            for table in ["messages", "addressees"] {
+                transaction.batch(&format!(
+                    "DELETE FROM {table} WHERE digest IN
+                         (SELECT id FROM digests WHERE state = 'abandoned')"
+                ))?;
+            }
+        }
         let statement = unless_held!(
             self.database,
             "DELETE FROM digests WHERE state IN ('planned', 'deferred')",
             "?1"
         );
         transaction.execute(statement, values![&self.sender])?;
+        transaction.execute(
+            "DELETE FROM digests
+             WHERE state = 'abandoned' AND message_id IS NULL AND day <= ?1",
+            values![week_ago],
+        )?;
         let known = &self.contents;
         let (contents, sender) = (HashMap::new(), self.sender.as_str());
         Ok(Some(Planning { transaction, known, contents, now, day, sender, count: 0 }))

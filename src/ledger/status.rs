@@ -162,7 +162,9 @@ impl Ledger {
         let troubles = self.database.rows(
             "SELECT recipient, day, state, attempts, reason FROM digests
              WHERE state IN ('in_doubt', 'held')
-                 OR (state IN ('deferred', 'refused', 'abandoned') AND day > ?2)
+                 OR (state IN ('deferred', 'refused') AND day > ?2)
+                 -- What never left was planned anew, and troubles nobody.
+                 OR (state = 'abandoned' AND message_id IS NOT NULL AND day > ?2)
              ORDER BY day DESC, id LIMIT ?1",
             values![MAX, recent],
             |row| {

@@ -176,6 +176,36 @@ fn count(ledger: &Ledger, table: &str) -> u32 {
 }
 
 #[test]
+fn what_nobody_took_is_owed_for_a_week() {
+    for mut ledger in ledgers() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let (first, second) = (day(DAY), day("2021-09-02"));
+        let owed = |ledger: &Ledger, name: &str, today: NaiveDate| {
+            ledger.past(name, today).unwrap().is_owed(first, today)
+        };
+        let digests = [digest("planned", DAY), digest("deferred", DAY), digest("sent", DAY)];
+        let ids = plan(&mut ledger, &digests, NOW).unwrap();
+        let mark = Mark::Deferred("away".to_owned());
+        ledger.mark(&[(ids[1], sending()), (ids[2], sending())], NOW).unwrap();
+        ledger.mark(&[(ids[1], mark), (ids[2], Mark::Sent)], NOW).unwrap();
+        // Before the next plan and after it, however often it is made.
+        for _ in 0..3 {
+            assert!(owed(&ledger, "planned", second) && owed(&ledger, "deferred", second));
+            assert!(!owed(&ledger, "sent", second) && !owed(&ledger, "planned", first));
+            plan(&mut ledger, &[digest("planned", "2021-09-02")], NOW).unwrap();
+        }
+        assert_eq!(ledger.unsent().unwrap().waiting, 1);
+        assert_eq!((count(&ledger, "addressees"), count(&ledger, "messages")), (1, 0));
+        assert!(ledger.status(second).unwrap().troubles.is_empty());
+        for (today, is_owed) in [("2021-09-07", true), ("2021-09-08", false)] {
+            ledger.plan(day(today), NOW).unwrap().unwrap().commit().unwrap();
+            assert_eq!(owed(&ledger, "deferred", day(today)), is_owed, "{today}");
+        }
+        assert_eq!(told(&ledger, "deferred"), 0);
+    }
+}
+
+#[test]
 fn what_messages_have_in_common_is_written_once() {
     for mut ledger in ledgers() {
         let names = ["a", "b", "c"];
@@ -815,7 +845,8 @@ fn machines_share_the_digests_of_a_server() {
     // A new plan of another day leaves alone what is held.
     let tomorrow = day.succ_opt().unwrap();
     second.plan(tomorrow, NOW).unwrap().unwrap().commit().unwrap();
-    assert_eq!(count(&second, "digests"), 3);
+    let held = "SELECT count(*) FROM digests WHERE state <> 'abandoned'";
+    assert_eq!(second.database.value::<u32>(held, &[]).unwrap(), 3);
     drop(heart);
     assert_eq!(second.doubt_interrupted().unwrap(), 1);
     let after: Vec<Waiting> = second.waiting(day, None, 9).unwrap();

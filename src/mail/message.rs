@@ -31,8 +31,6 @@ use crate::view::page_path;
 
 /// How large a message may be, in bytes: some readers cut mails at 100 KB.
 const MAX_SIZE: usize = 90_000;
-/// How many postings a digest shows at most; the rest is a link.
-const MAX_ITEMS: usize = 60;
 /// How much of a title or a name a digest shows, in characters.
 const MAX_TEXT: usize = 120;
 
@@ -449,13 +447,14 @@ impl<'a> Composer<'a> {
         catalog: &Catalog,
         templates: &Templates,
     ) -> Result<Composed, Error> {
-        let mut shown = digest.items.len().min(MAX_ITEMS);
+        let mut shown = digest.items.len();
         loop {
             let composed = self.compose_first(shown, digest, catalog, templates)?;
             if composed.bytes.len() <= MAX_SIZE || shown <= 1 {
                 return Ok(composed);
             }
-            shown /= 2;
+            // About as many as there is room for.
+            shown = (shown * MAX_SIZE / composed.bytes.len()).clamp(1, shown - 1);
         }
     }
 

@@ -26,7 +26,7 @@ pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) 
         return Some(printable(source, diagnostics));
     }
     if bytes.contains(&0) {
-        let help = "a posting is a text file; move this one out of the folder";
+        let help = "only text files are read here; move this one somewhere else";
         let message = "the file is not a text";
         let source = Source::new(path.clone(), "");
         diagnostics.push(

@@ -113,6 +113,12 @@ pub fn days_left(posting: &Posting, now: DateTime<Utc>, zone: Tz) -> Option<i64>
 /// for one that has not been open yet.
 pub fn left(posting: &Posting, now: DateTime<Utc>, rules: &Rules) -> Option<DateTime<Utc>> {
     let closing = closing(posting, rules).filter(|closing| *closing <= now);
+    // What closes before it opens is never open.
+    if let (Some(opens), Some(closing)) = (posting.opens, closing)
+        && closing <= opens.start(rules.zone)
+    {
+        return None;
+    }
     match state(posting, now, rules) {
         _ if !was_shown(posting, now, rules.zone) => None,
         State::Open | State::Upcoming => None,

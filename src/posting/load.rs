@@ -190,7 +190,9 @@ fn date(loaded: &mut Loaded, folder: &Path, before: Option<History>) -> Option<H
     }
     for posting in &mut loaded.postings {
         let below = posting.source.path.strip_prefix(POSTINGS).unwrap_or(&posting.source.path);
-        posting.committed = history.last_change(below.trim_start_matches('/'));
+        let below = below.trim_start_matches('/');
+        posting.committed = history.last_change(below);
+        posting.added = history.first_change(below);
     }
     Some(history)
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-mod decode;
+pub(crate) mod decode;
 pub mod files;
 pub mod front_matter;
 pub mod lifecycle;
@@ -90,6 +90,8 @@ pub struct Posting {
     pub updated: Option<Moment>,
     /// When its file last changed, according to git.
     pub committed: Option<DateTime<Utc>>,
+    /// When its file first came, according to git.
+    pub added: Option<DateTime<Utc>>,
     /// The day that its file's name begins with.
     pub named_day: Option<NaiveDate>,
     /// Keys that mean nothing to crieur, for templates.
@@ -135,6 +137,11 @@ impl Posting {
         self.opens.or(self.named_day.map(Moment::Day)).map(|moment| moment.start(zone))
     }
 
+    /// When it came to be open, as far as anybody can tell: its publication, or else its file's coming.
+    pub fn came(&self, zone: chrono_tz::Tz) -> Option<DateTime<Utc>> {
+        self.published(zone).or(self.added)
+    }
+
     /// When it last changed: what its author says, or else git, or else when it was published.
     /// Never the time of a build. Where nothing is known, the beginning of the `since` year.
     pub fn updated(&self, zone: chrono_tz::Tz, since: NaiveDate) -> DateTime<Utc> {
@@ -146,17 +153,22 @@ impl Posting {
     }
 
     /// Leaves out what has not happened yet: that is nobody's last change, and no day of publication.
-    /// Returns when some of it will have, if there is any.
+    /// A day in the file's name that was to come when the file last changed is none for good, so that
+    /// nothing changes when it comes. Returns when some of the rest will have happened, if there is any.
     pub fn forget_what_is_to_come(
         &mut self,
         now: DateTime<Utc>,
         zone: chrono_tz::Tz,
     ) -> Option<DateTime<Utc>> {
+        let start = |day: &NaiveDate| Moment::Day(*day).start(zone);
+        let committed = self.committed;
+        self.named_day =
+            self.named_day.filter(|day| committed.is_none_or(|committed| start(day) <= committed));
         let day = self.named_day.map(Moment::Day);
         let to_come = [self.updated, day].into_iter().flatten().map(|moment| moment.start(zone));
         let first = to_come.filter(|start| *start > now).min();
         self.updated = self.updated.filter(|at| at.start(zone) <= now);
-        self.named_day = self.named_day.filter(|day| Moment::Day(*day).start(zone) <= now);
+        self.named_day = self.named_day.filter(|day| start(day) <= now);
         first
     }
 

@@ -31,6 +31,8 @@ pub struct Sent {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
     days: BTreeSet<NaiveDate>,
+    /// The days of digests that were planned, and that nobody took.
+    owed: BTreeSet<NaiveDate>,
     /// By posting, and of each in the order in which they were sent.
     entries: Vec<Arc<Entry>>,
 }
@@ -38,7 +40,8 @@ pub struct Past {
 impl Sent {
     /// What one recipient got.
     pub fn of(&self, recipient: &str) -> &Past {
-        static NOTHING: Past = Past { days: BTreeSet::new(), entries: Vec::new() };
+        static NOTHING: Past =
+            Past { days: BTreeSet::new(), owed: BTreeSet::new(), entries: Vec::new() };
         self.recipients.get(recipient).unwrap_or(&NOTHING)
     }
 
@@ -52,6 +55,16 @@ impl Past {
     /// Adds the day of a digest.
     pub fn add_day(&mut self, day: NaiveDate) {
         self.days.insert(day);
+    }
+
+    /// Adds the day of a digest that was planned, and that nobody took.
+    pub fn add_owed(&mut self, day: NaiveDate) {
+        self.owed.insert(day);
+    }
+
+    /// Whether a digest of one of these days, the last of which is not among them, was never taken.
+    pub fn is_owed(&self, from: NaiveDate, until: NaiveDate) -> bool {
+        from < until && self.owed.range(from..until).next().is_some()
     }
 
     /// Adds what stood in a digest; later ones are added later.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, Utc, Weekday};
 
 use super::history::{Entry, Past, Sent};
 use super::recipients::{self, Recipient};
@@ -216,7 +216,7 @@ impl<'a> Today<'a> {
                 closes: posting.closes.map(|closes| closes.to_string()),
                 ends: posting.closes.map(|closes| closes.end(rules.zone)),
                 opened: posting
-                    .published(rules.zone)
+                    .came(rules.zone)
                     .map(|opened| opened.with_timezone(&rules.zone).date_naive()),
                 owners: posting
                     .contacts
@@ -290,9 +290,9 @@ impl<'a> Today<'a> {
         })
     }
 
-    /// For how many days a posting has been published.
+    /// For how many days a posting has been open.
     fn open_since(&self, posting: &Posting) -> Option<i64> {
-        let opened = posting.published(self.rules.zone)?;
+        let opened = posting.came(self.rules.zone)?;
         Some((self.day - opened.with_timezone(&self.rules.zone).date_naive()).num_days())
     }
 
@@ -349,7 +349,7 @@ impl<'a> Today<'a> {
         entries.iter().filter(speaks_of_open).all(|entry| {
             self.places.get(entry.posting.as_str()).is_some_and(|place| {
                 let candidate = &self.candidates[*place];
-                candidate.state == State::Open && candidate.closes == entry.closes
+                candidate.state == State::Open && self.closes_as(candidate, entry)
             })
         })
     }
@@ -385,7 +385,8 @@ impl<'a> Today<'a> {
             return Err(NotDue::NoClosingDate);
         };
         let stage = self.stage(reader, ends, days_left).ok_or(NotDue::TooEarly)?;
-        let smallest = smallest_stage(reader.past, candidate, |entry| entry.section != "owner");
+        let smallest =
+            self.smallest_stage(reader.past, candidate, |entry| entry.section != "owner");
         match smallest {
             Some(before) if before <= stage => Err(NotDue::AlreadySent(before)),
             _ => Ok(stage),
@@ -404,11 +405,21 @@ impl<'a> Today<'a> {
         let cannot_wait = ends <= reader.next;
         match recipient.weekly {
             None => lead.or_else(|| leads.iter().copied().max().filter(|_| cannot_wait)),
-            Some(weekday) if self.day.weekday() == weekday => {
+            Some(weekday) if self.is_weekly_day(weekday, reader.past) => {
                 lead.into_iter().chain(cannot_wait.then_some(WEEK)).min()
             }
             Some(_) => cannot_wait.then_some(WEEK),
         }
+    }
+
+    /// Whether today's is the digest of the week for somebody who gets one: it is their day, or it was,
+    /// and what was planned on it or since was never taken.
+    fn is_weekly_day(&self, weekday: Weekday, past: &Past) -> bool {
+        let back = u64::from(self.day.weekday().days_since(weekday));
+        let last = self.day.checked_sub_days(Days::new(back)).unwrap_or(self.day);
+        last == self.day
+            || (past.is_owed(last, self.day)
+                && past.last_day(self.day).is_none_or(|sent| sent < last))
     }
 
     /// When a recipient's next digest after today's can come.
@@ -432,8 +443,7 @@ impl<'a> Today<'a> {
         if is_over || !recipient.subscribed {
             return None;
         }
-        let zone = self.rules.zone;
-        let told_end = told.closes.as_deref().and_then(moment).map(|closes| closes.end(zone));
+        let told_end = self.end(told);
         // Nobody waits for a posting whose end they have seen.
         if told_end.is_some_and(|end| end <= self.now) {
             return None;
@@ -441,12 +451,13 @@ impl<'a> Today<'a> {
         let change = match candidate.state {
             State::Filled => Change::Filled,
             State::Withdrawn => Change::Withdrawn,
-            State::Closed if candidate.closes != told.closes => Change::Closed,
-            State::Open if candidate.closes != told.closes => Change::Moved,
+            State::Closed if !self.closes_as(candidate, told) => Change::Closed,
+            State::Open if !self.closes_as(candidate, told) => Change::Moved,
             _ => return None,
         };
-        let can_wait = recipient.weekly.is_some_and(|weekday| self.day.weekday() != weekday)
-            && told_end.into_iter().chain(candidate.ends).all(|end| end > reader.next);
+        let can_wait =
+            recipient.weekly.is_some_and(|weekday| !self.is_weekly_day(weekday, reader.past))
+                && told_end.into_iter().chain(candidate.ends).all(|end| end > reader.next);
         (!can_wait).then_some(change)
     }
 
@@ -456,13 +467,41 @@ impl<'a> Today<'a> {
         if !recipient.new {
             return false;
         }
-        let last = reader.past.last_day(self.day).unwrap_or(self.day);
+        let last = reader.past.last_day(self.day).unwrap_or_else(|| {
+            // A first digest says what the one before it would have said.
+            let week = recipient.weekly.map_or(0, |_| WEEK.into());
+            self.day.checked_sub_days(Days::new(week)).unwrap_or(self.day)
+        });
         let since = last.checked_sub_days(Days::new(NEWS)).unwrap_or(last);
-        recipient.weekly.is_none_or(|weekday| weekday == self.day.weekday())
+        recipient.weekly.is_none_or(|weekday| self.is_weekly_day(weekday, reader.past))
             && candidate.state == State::Open
             && recipient.wants(candidate)
             && reader.past.about(&candidate.posting.id).all(|entry| entry.section == "owner")
             && candidate.opened.is_some_and(|opened| opened > since && opened <= self.day)
+    }
+
+    /// The smallest stage that was sent for a posting with its present closing date.
+    fn smallest_stage(
+        &self,
+        past: &Past,
+        candidate: &Candidate<'_>,
+        counts: impl Fn(&Entry) -> bool,
+    ) -> Option<u16> {
+        let sent = past.about(&candidate.posting.id);
+        sent.filter(|entry| counts(entry) && self.closes_as(candidate, entry))
+            .filter_map(|entry| entry.stage)
+            .min()
+    }
+
+    /// Whether a posting closes when its reader was told, in whatever way that was written.
+    fn closes_as(&self, candidate: &Candidate<'_>, told: &Entry) -> bool {
+        candidate.closes == told.closes
+            || candidate.ends.is_some_and(|ends| Some(ends) == self.end(told))
+    }
+
+    /// When a posting closes, as its reader was told.
+    fn end(&self, told: &Entry) -> Option<DateTime<Utc>> {
+        told.closes.as_deref().and_then(moment).map(|closes| closes.end(self.rules.zone))
     }
 
     /// What the owner of a posting is told about it.
@@ -479,7 +518,7 @@ impl<'a> Today<'a> {
         let told = |duty: Duty| {
             let what = Section::Owner(duty).what();
             past.about(&posting.id)
-                .any(|entry| entry.what.as_deref() == what && entry.closes == candidate.closes)
+                .any(|entry| entry.what.as_deref() == what && self.closes_as(candidate, entry))
         };
         match (candidate.state, candidate.days_left) {
             (State::Open, Some(days_left)) => {
@@ -487,7 +526,8 @@ impl<'a> Today<'a> {
                 let longest = self.site.reminders.lead_days.iter().copied().max()?;
                 let stage =
                     [0, longest].into_iter().find(|stage| i64::from(*stage) >= days_left)?;
-                let smallest = smallest_stage(past, candidate, |entry| entry.section == "owner");
+                let smallest =
+                    self.smallest_stage(past, candidate, |entry| entry.section == "owner");
                 smallest.is_none_or(|before| before > stage).then_some((Duty::Closes, Some(stage)))
             }
             (State::Closed, Some(_)) => {
@@ -502,18 +542,6 @@ impl<'a> Today<'a> {
             _ => None,
         }
     }
-}
-
-/// The smallest stage that was sent for a posting with its present closing date.
-fn smallest_stage(
-    past: &Past,
-    candidate: &Candidate<'_>,
-    counts: impl Fn(&Entry) -> bool,
-) -> Option<u16> {
-    let sent = past.about(&candidate.posting.id);
-    sent.filter(|entry| counts(entry) && entry.closes == candidate.closes)
-        .filter_map(|entry| entry.stage)
-        .min()
 }
 
 /// A closing date as it is remembered.

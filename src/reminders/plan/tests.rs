@@ -88,6 +88,71 @@ fn interests_narrow() {
 }
 
 #[test]
+fn a_closing_date_written_otherwise_is_no_change() {
+    for (before, after) in [
+        ("2021-09-09T18:00:00+02:00", "2021-09-09T16:00:00Z"),
+        ("2021-09-10T00:00:00+02:00", "2021-09-09"),
+        ("2021-09-09", "2021-09-10T00:00:00+02:00"),
+    ] {
+        let (before, after) = (format!("closes: {before}"), format!("closes: {after}"));
+        let story = [("2021-01-01", before.as_str()), ("2021-09-03", after.as_str())];
+        let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-02", 4));
+        assert_eq!(log, ["2021-09-02 closing 7"], "{before} {after}");
+    }
+}
+
+#[test]
+fn a_weekly_digest_that_nobody_took_is_made_up_for() {
+    let weekly = Recipient { weekly: Some(Weekday::Wed), new: true, ..somebody() };
+    let site = site("");
+    let said = |past: &Past, day: &str| -> Vec<String> {
+        let yamls = [
+            "id: urn:x-a:1\nopens: 2021-08-01\ncloses: 2021-09-08",
+            "id: urn:x-a:2\nopens: 2021-08-31\ncloses: 2021-10-30",
+        ];
+        let postings: Vec<Posting> = yamls.iter().map(|yaml| posting(yaml)).collect();
+        let today = Today::new(&site, &postings, at(&format!("{day}T08:00:00Z")));
+        let digest = today.due(&weekly, past);
+        let items = digest.iter().flat_map(|digest| &digest.items);
+        items.map(|item| item.section.as_str().to_owned()).collect()
+    };
+    // 2021-09-01 is a Wednesday.
+    let owed = |days: &[&str]| {
+        let mut past = Past::default();
+        for day in days {
+            past.add_owed(day.parse().unwrap());
+        }
+        past
+    };
+    assert_eq!(said(&Past::default(), "2021-09-01"), ["closing", "new"]);
+    assert_eq!(said(&Past::default(), "2021-09-02"), [""; 0]);
+    assert_eq!(said(&owed(&["2021-09-01"]), "2021-09-02"), ["closing", "new"]);
+    assert_eq!(said(&owed(&["2021-09-01", "2021-09-02"]), "2021-09-03"), ["closing", "new"]);
+    assert_eq!(said(&owed(&["2021-08-31"]), "2021-09-02"), [""; 0]);
+    // The next day of theirs is theirs again; what opened meanwhile is still news.
+    assert_eq!(said(&Past::default(), "2021-09-08"), ["closing", "new"]);
+    let mut sent = owed(&["2021-09-01"]);
+    sent.add_day("2021-09-02".parse().unwrap());
+    assert_eq!(said(&sent, "2021-09-03"), [""; 0]);
+}
+
+#[test]
+fn what_has_no_opening_date_is_news_when_its_file_comes() {
+    let site = site("");
+    let curious = Recipient { new: true, ..somebody() };
+    let mut posting = posting("closes: 2021-12-01");
+    for (added, expected) in
+        [(None, 0), (Some("2021-09-01T20:00:00Z"), 1), (Some("2021-01-01T20:00:00Z"), 0)]
+    {
+        posting.added = added.map(at);
+        let postings = [posting.clone()];
+        let today = Today::new(&site, &postings, at("2021-09-02T08:00:00Z"));
+        let digests = today.digests(std::slice::from_ref(&curious), &Sent::default());
+        assert_eq!(digests.len(), expected, "{added:?}");
+    }
+}
+
+#[test]
 fn a_weekly_digest_has_what_closes_before_the_next() {
     let weekly = Recipient { weekly: Some(Weekday::Mon), lead_days: Some(vec![1]), ..somebody() };
     // 2021-09-06 is a Monday.
@@ -413,7 +478,7 @@ proptest! {
                 let largest = i64::from(*recipient.lead_days.as_ref().unwrap_or(&leads).iter().max().unwrap());
                 let is_near = recipient.weekly.is_none_or(|weekday| weekday == today.day.weekday()) && days_left <= largest;
                 if is_near || closes.end(site.timezone) <= today.next_digest(&recipient) {
-                    let told = smallest_stage(sent.of(&key), candidate, |entry| entry.section != "owner");
+                    let told = today.smallest_stage(sent.of(&key), candidate, |entry| entry.section != "owner");
                     prop_assert!(told.is_some(), "{} closes {closes} and nobody was told by {now}", candidate.posting.slug);
                 }
             }

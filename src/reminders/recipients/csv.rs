@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use super::{Entry, KEYS, Recipient, Remark, key, suggestion};
+use super::{Entry, KEYS, Recipient, Remark, key, split, suggestion};
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::text;
 
@@ -18,9 +18,6 @@ use crate::text;
 const MAX_PROBLEMS: usize = 100;
 /// How long a line may be, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
-
-/// The keys whose cells hold several values.
-const LISTS: &[&str] = &["domains", "teams", "contracts", "lead_days"];
 
 /// Reads the list as a whole.
 ///
@@ -308,13 +305,7 @@ fn entry(columns: &[Option<&'static str>], cells: &[String]) -> Entry {
     let mut entry = Entry { span: place(first), ..Entry::default() };
     for (number, (column, cell)) in columns.iter().zip(cells).enumerate() {
         let Some(key) = column.filter(|_| !cell.is_empty()) else { continue };
-        let separator = if cell.contains(';') { ';' } else { ',' };
-        let values = if LISTS.contains(&key) {
-            cell.split(separator).map(str::to_owned).collect()
-        } else {
-            vec![cell.clone()]
-        };
-        entry.values.insert(key, (values, place(number)));
+        entry.values.insert(key, (split(key, cell), place(number)));
     }
     entry
 }

@@ -23,6 +23,19 @@ const MAX_NAME: usize = 80;
 /// How many days before a closing somebody can ask to be told.
 const MAX_LEAD: u16 = 365;
 
+/// The keys that have several values.
+const LISTS: [&str; 4] = ["domains", "teams", "contracts", "lead_days"];
+
+/// The values in a text that stands where a list can: between semicolons, or else between commas.
+fn split(key: &str, text: &str) -> Vec<String> {
+    let separator = if text.contains(';') { ';' } else { ',' };
+    if LISTS.contains(&key) {
+        text.split(separator).map(str::to_owned).collect()
+    } else {
+        vec![text.to_owned()]
+    }
+}
+
 /// How somebody came to be on the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {

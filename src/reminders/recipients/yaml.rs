@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 
-use super::{Entry, KEYS, Recipient, Remark, suggestion};
-use crate::diagnostics::{Code, Diagnostic, Severity, Source};
+use super::{Entry, KEYS, Recipient, Remark, split, suggestion};
+use crate::diagnostics::{Code, Diagnostic, Severity};
+use crate::posting::decode::decode;
 use crate::yaml::{self, Node, Value};
 
 /// Reads the list. A problem with one entry is one for that entry alone.
-pub fn read(path: &str, content: &str) -> (Vec<Recipient>, Vec<Diagnostic>) {
-    let content = content.trim_start_matches('\u{FEFF}');
-    let source = Source::new(path, content);
+pub fn read(path: &str, bytes: &[u8]) -> (Vec<Recipient>, Vec<Diagnostic>) {
     let mut problems = Vec::new();
+    // A byte-order mark is what spreadsheets and editors write, and harms nobody.
+    let bytes = bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes);
+    let Some(source) = decode(&path.into(), bytes, &mut problems) else {
+        return (Vec::new(), problems);
+    };
+    let content = &*source.text;
     let mut recipients: Vec<Recipient> = Vec::new();
     let error = |message: String| {
         Diagnostic::new(Severity::Error, Code::InvalidRecipient, path, message)
@@ -174,7 +179,7 @@ fn entry(item: &Node) -> Result<Entry, Remark> {
         let Some(name) = KEYS.iter().find(|name| key.as_text() == Some(name)) else { continue };
         let texts = match &value.value {
             _ if value.is_null() => continue,
-            Value::Scalar { text, .. } => vec![text.clone()],
+            Value::Scalar { text, .. } => split(name, text),
             Value::Sequence(items) => items
                 .iter()
                 .map(|item| item.as_text().map(str::to_owned))
@@ -197,7 +202,7 @@ mod tests {
     use chrono::Weekday;
 
     fn emails(content: &str) -> (Vec<String>, Vec<String>) {
-        let (recipients, problems) = read("content/recipients.yaml", content);
+        let (recipients, problems) = read("content/recipients.yaml", content.as_bytes());
         (
             recipients.into_iter().map(|r| r.email).collect(),
             problems.iter().map(|p| format!("{}:{} {}", p.code, p.line(), p.message)).collect(),
@@ -220,7 +225,7 @@ mod tests {
     fn nobody_is_lost_for_a_wish_that_cannot_be_read() {
         let (recipients, problems) = read(
             "r.yaml",
-            "- email: a@example.org\n  lead_days: soon\n  junior: perhaps\n  language: '?'\n  weekday: someday\n  cadence: hourly\n",
+            "- email: a@example.org\n  lead_days: soon\n  junior: perhaps\n  language: '?'\n  weekday: someday\n  cadence: hourly\n".as_bytes(),
         );
         assert_eq!(recipients, [Recipient::new("a@example.org")]);
         assert_eq!(problems.len(), 5);
@@ -231,13 +236,35 @@ mod tests {
     fn wishes_are_read() {
         let (recipients, problems) = read(
             "r.yaml",
-            "- { email: a@example.org, domains: [Développement, 2021], lead_days: [5, 1], cadence: weekly, weekday: mardi, new: yes }\n",
+            "- { email: a@example.org, domains: [Développement, 2021], lead_days: [5, 1], cadence: weekly, weekday: mardi, new: yes }\n".as_bytes(),
         );
         assert!(problems.is_empty(), "{problems:#?}");
         assert_eq!(recipients[0].domains, ["developpement", "2021"]);
         assert_eq!(recipients[0].lead_days.as_deref(), Some(&[5, 1][..]));
         assert_eq!(recipients[0].weekly, Some(Weekday::Tue));
         assert!(recipients[0].new);
+    }
+
+    #[test]
+    fn one_text_holds_several_values_as_a_cell_does() {
+        let list = "- { email: a@example.org, domains: \"Design, Dév\", lead_days: \"5;1\", name: \"A, B\" }\n";
+        let (recipients, problems) = read("r.yaml", list.as_bytes());
+        assert!(problems.is_empty(), "{problems:#?}");
+        assert_eq!(recipients[0].domains, ["design", "dev"]);
+        assert_eq!(recipients[0].lead_days.as_deref(), Some(&[5, 1][..]));
+        assert_eq!(recipients[0].name.as_deref(), Some("A, B"));
+    }
+
+    #[test]
+    fn a_list_in_latin_1_loses_nobody_and_says_so() {
+        let list = b"- email: a@example.org\n  name: Chlo\xe9\n  domains: [D\xe9veloppement]\n";
+        let (recipients, problems) = read("r.yaml", list);
+        assert_eq!(recipients[0].name.as_deref(), Some("Chloé"));
+        assert_eq!(recipients[0].domains, ["developpement"]);
+        assert_eq!(problems.len(), 1);
+        assert_eq!((problems[0].code, problems[0].line()), (Code::Encoding, 2));
+        let (recipients, problems) = read("r.yaml", "\u{FEFF}- a@example.org\n".as_bytes());
+        assert_eq!((recipients.len(), problems.len()), (1, 0));
     }
 
     #[test]

@@ -121,7 +121,10 @@ fn component(
             event.status(EventStatus::Confirmed);
             let summary = event.get_summary().unwrap_or_default().to_owned();
             for lead in &site.reminders.lead_days {
-                let mut alarm = Alarm::display(&summary, trigger(closes, *lead, site));
+                let trigger = trigger(closes, *lead, site);
+                let mut alarm = Alarm::display(&summary, trigger);
+                // The library counts seconds, and days are not all of one length.
+                alarm.append_property(Property::new("TRIGGER", nominal(trigger)));
                 // Without these the library takes a random number and the time of the build.
                 alarm.timestamp(updated).uid(&format!("{}#{lead}", posting.id));
                 event.alarm(alarm);
@@ -151,6 +154,24 @@ fn trigger(closes: Moment, lead: u16, site: &Site) -> TimeDelta {
         Moment::Day(_) => days + (site.reminders.send_after - NaiveTime::MIN),
         Moment::Instant(_) => days,
     }
+}
+
+/// A time span in days and hours as clocks show them (RFC 5545, section 3.3.6).
+fn nominal(span: TimeDelta) -> String {
+    let (sign, length) = if span < TimeDelta::zero() { ("-", -span) } else { ("", span) };
+    let parts = [
+        (length.num_days(), 'D'),
+        (length.num_hours() % 24, 'H'),
+        (length.num_minutes() % 60, 'M'),
+    ];
+    let mut text = format!("{sign}P");
+    for (number, unit) in parts.into_iter().filter(|(number, _)| *number != 0) {
+        if unit != 'D' && !text.contains('T') {
+            text.push('T');
+        }
+        text.push_str(&format!("{number}{unit}"));
+    }
+    if text.ends_with('P') { "PT0S".to_owned() } else { text }
 }
 
 /// What stands around the events of a calendar, by the name of its file in `out/`.
@@ -189,6 +210,17 @@ mod tests {
         text.parse().unwrap()
     }
 
+    #[test]
+    fn spans_are_days_and_hours() {
+        let hours = |hours| nominal(TimeDelta::hours(hours));
+        assert_eq!(
+            [hours(-160), hours(8), hours(-24), hours(0)],
+            ["-P6DT16H", "PT8H", "-P1D", "PT0S"]
+        );
+        assert_eq!(nominal(TimeDelta::minutes(-30)), "-PT30M");
+        assert_eq!(nominal(TimeDelta::minutes(24 * 60 + 450)), "P1DT7H30M");
+    }
+
     fn text(yaml: &str, now: &str) -> Option<String> {
         let site = site();
         let catalog = Catalog::new(&site.language, None).unwrap();
@@ -209,7 +241,7 @@ mod tests {
             "DTEND;VALUE=DATE:20210904",
             "STATUS:CONFIRMED",
             // Seven days before midnight, less eight hours: at eight of the day.
-            "TRIGGER:-PT576000S",
+            "TRIGGER:-P6DT16H",
         ] {
             assert!(text.contains(&format!("{line}\r\n")), "{line}:\n{text}");
         }

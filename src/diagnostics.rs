@@ -95,6 +95,8 @@ pub enum Code {
     DuplicateId,
     /// A link without an address.
     EmptyLink,
+    /// HTML that begins and never ends, and hides what follows.
+    UnclosedHtml,
     /// An entry of the mailing list that cannot be used.
     InvalidRecipient,
     /// One address twice in the mailing list.
@@ -147,6 +149,7 @@ impl Code {
             Self::Contradiction => "contradiction",
             Self::DuplicateId => "duplicate-id",
             Self::EmptyLink => "empty-link",
+            Self::UnclosedHtml => "unclosed-html",
             Self::InvalidRecipient => "invalid-recipient",
             Self::DuplicateRecipient => "duplicate-recipient",
             Self::PublicList => "public-list",

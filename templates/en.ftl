@@ -140,7 +140,7 @@ no-closing-date = No closing date
 change-moved = Now closes on { $date }
 change-endless = No longer has a closing date
 change-closed = Closed earlier than announced, on { $date }
-owner-still-open = Closed on { $date }, but its file still says that it is open: write “open: false”, or move the date.
+owner-still-open = Closed on { $date }, but its file still says that it is open: write “{ $line }”, or move the date.
 owner-endless = Open for { $days } days without a closing date: add one, or close the posting.
 digest-more = { $count ->
     [one] And one more posting:

@@ -144,7 +144,7 @@ no-closing-date = Sans date de clôture
 change-moved = Ferme désormais le { $date }
 change-endless = N’a plus de date de clôture
 change-closed = S’est fermée plus tôt qu’annoncé, le { $date }
-owner-still-open = Fermée le { $date }, mais son fichier la dit toujours ouverte : écrivez « open: false » ou repoussez la date.
+owner-still-open = Fermée le { $date }, mais son fichier la dit toujours ouverte : écrivez « { $line } » ou repoussez la date.
 owner-endless = Ouverte depuis { $days } jours sans date de clôture : ajoutez-en une, ou fermez l’offre.
 digest-more = { $count ->
     [one] Et une autre offre :

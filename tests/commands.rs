@@ -118,6 +118,34 @@ fn explain_says_why() {
 }
 
 #[test]
+fn explain_says_when_it_will_be_and_what_closes_what_has_no_date() {
+    let site = Site::new();
+    let settings = site.read("content/site.yaml");
+    site.write(
+        "content/site.yaml",
+        format!("{settings}stale_after_days: 90\nreminders: {{ owners: true }}\n"),
+    );
+    site.write(
+        "content/recipients.yaml",
+        "- { email: w@example.org, weekday: Wed }\n- { email: n@example.org, new: true }\n",
+    );
+    site.posting("a.md", "title: A\nopens: 2021-01-01\ncloses: 2021-09-12\ncontact: o@example.org");
+    site.posting("b.md", "title: B\nopens: 2021-08-30");
+    // A Friday.
+    let explain = |posting: &str, to: &str| {
+        let arguments = ["--now=2021-09-03", "explain", posting, "--recipient", to];
+        site.run(&arguments).exits(0).stdout
+    };
+    assert!(explain("a", "w@example.org").contains("not yet: the recipient's digest comes on Wed"));
+    let owner = explain("a", "o@example.org");
+    assert!(owner.contains("no: they are not on the mailing list"), "{owner}");
+    site.run(&["--now=2021-09-03", "remind"]).exits(0);
+    let told = explain("b", "n@example.org");
+    assert!(told.contains("no: it was announced when it opened"), "{told}");
+    assert!(told.contains("`stale_after_days` does, after 2021-11-28"), "{told}");
+}
+
+#[test]
 fn settings_are_refused_with_line_and_suggestion() {
     for (name, settings) in [
         (

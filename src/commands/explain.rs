@@ -1,6 +1,7 @@
 //! `crieur explain`: why a posting is, or is not, published or in a digest.
 
 use anyhow::anyhow;
+use chrono::{Datelike, TimeDelta, Weekday};
 
 use super::mailing::{self, ledger_failure};
 use super::{Failure, Outcome, Result, Shell, list, print};
@@ -118,7 +119,14 @@ fn reason(posting: &Posting, state: State, rules: &lifecycle::Rules) -> String {
         ),
         State::Upcoming => format!("it opens later{}", line(Field::Opens)),
         State::Open if posting.closes.is_some() => "its closing date has not passed".to_owned(),
-        State::Open => "nothing closes it".to_owned(),
+        State::Open => match lifecycle::closing(posting, rules) {
+            Some(closing) => {
+                let last =
+                    (closing - TimeDelta::seconds(1)).with_timezone(&rules.zone).date_naive();
+                format!("nothing closes it before `stale_after_days` does, after {last}")
+            }
+            None => "nothing closes it".to_owned(),
+        },
     }
 }
 
@@ -155,16 +163,39 @@ fn digest(
             days_in_words(stage.into())
         ),
         (_, Err(NotDue::NotOpen(state))) => format!("no: it is {}", state.as_str()),
-        (_, Err(NotDue::NotWanted)) => "no: it is not among the recipient's interests".to_owned(),
-        (_, Err(NotDue::NoClosingDate)) => "no: it has no closing date".to_owned(),
-        (_, Err(NotDue::TooEarly)) => {
-            "not yet: it closes later than the first reminder is due".to_owned()
+        (_, Err(NotDue::NotWanted)) if !recipient.subscribed => {
+            "no: they are not on the mailing list, and only told of what postings of theirs ask for"
+                .to_owned()
         }
+        (_, Err(NotDue::NotWanted)) => "no: it is not among the recipient's interests".to_owned(),
+        (_, Err(NotDue::NoClosingDate)) if past.about(&posting.id).any(|e| e.section == "new") => {
+            "no: it was announced when it opened, and has no closing date".to_owned()
+        }
+        (_, Err(NotDue::NoClosingDate)) => "no: it has no closing date".to_owned(),
+        (_, Err(NotDue::TooEarly)) => match recipient.weekly {
+            Some(weekday) if weekday != day.weekday() => {
+                format!("not yet: the recipient's digest comes on {}", weekday_in_words(weekday))
+            }
+            _ => "not yet: it closes later than the first reminder is due".to_owned(),
+        },
         (_, Err(NotDue::AlreadySent(stage))) => {
             format!("no: the reminder for {} was sent", days_in_words(stage.into()))
         }
     };
     Ok(format!("in a digest to {email}: {answer}"))
+}
+
+/// The name of a day of the week.
+fn weekday_in_words(weekday: Weekday) -> &'static str {
+    match weekday {
+        Weekday::Mon => "Mondays",
+        Weekday::Tue => "Tuesdays",
+        Weekday::Wed => "Wednesdays",
+        Weekday::Thu => "Thursdays",
+        Weekday::Fri => "Fridays",
+        Weekday::Sat => "Saturdays",
+        Weekday::Sun => "Sundays",
+    }
 }
 
 /// A number of days that lie ahead.

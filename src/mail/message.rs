@@ -21,6 +21,7 @@ use super::dkim::{self, Signer};
 use super::unsubscribe::{Ways, return_path};
 use crate::cache::Key;
 use crate::catalog::Catalog;
+use crate::posting::Status;
 use crate::reminders::recipients::key;
 use crate::reminders::{Change, Digest, Duty, Item, Recipient, Section};
 use crate::site::Site;
@@ -684,8 +685,13 @@ fn sections(site: &Site, items: &[Item<'_>], catalog: &Catalog) -> Vec<SectionCo
 fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext {
     let posting = item.posting;
     let deadline = posting.closes.map(|closes| catalog.deadline(closes, site.timezone));
+    // What an author who says otherwise has to write.
+    let line = match posting.status {
+        Some(Status::Open) => "status: closed",
+        _ => "open: false",
+    };
     let dated = |name: &str| match &deadline {
-        Some(date) => catalog.with(name, [("date", date.as_str().into())]),
+        Some(date) => catalog.with(name, [("date", date.as_str().into()), ("line", line.into())]),
         None => catalog.word("no-closing-date"),
     };
     let notice = match item.section {
@@ -707,11 +713,16 @@ fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext 
             | Section::Owner(Duty::StillOpen)
     );
     let days = item.days_left.filter(|_| !is_over);
+    // A draft has no page.
+    let url = match posting.status {
+        Some(Status::Draft) => site.url.clone(),
+        _ => site.address(&page_path(&posting.slug)),
+    };
     ItemContext {
         title: short(&posting.title),
         role: posting.role.as_deref().filter(|role| *role != posting.title).map(short),
         employer: posting.employer().map(short),
-        url: site.address(&page_path(&posting.slug)).into(),
+        url: url.into(),
         notice,
         relative: days.map(|days| catalog.with("closes-in", [("days", days.into())])),
     }

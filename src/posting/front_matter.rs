@@ -242,6 +242,7 @@ fn entries(
     let mut repaired: Vec<(Node, Node)> = Vec::new();
     untab(&mut yaml, offset, warnings);
     unbind(&mut yaml, offset, warnings);
+    uncram(&mut yaml, offset, warnings, &mut repaired);
     let root = loop {
         match yaml::parse(&yaml) {
             Ok(root) => break root,
@@ -251,7 +252,7 @@ fn entries(
                     .then(|| line_to_repair(&yaml, at))
                     .flatten();
                 let Some(line) = line else {
-                    return Err(unreadable(&error, offset));
+                    return Err(unreadable(&yaml, &error, offset));
                 };
                 let (key, value, message) = repair(&yaml, line, offset);
                 let help = "put the value in double quotes";
@@ -266,12 +267,19 @@ fn entries(
         // What is left of a mapping whose lines were all repaired.
         Some(node) if node.is_null() && node.as_text().is_some() => Vec::new(),
         Some(Node { value: Value::Mapping(entries), .. }) => entries,
-        Some(node) => {
+        Some(_) => {
+            let strange = |line: &Line| {
+                let text = line.text(&yaml);
+                !line.is_blank(&yaml)
+                    && !text.starts_with([' ', '#'])
+                    && key_and_value(text).is_none()
+            };
+            let line = lines(&yaml).find(strange).map_or(0..yaml.len(), Line::span);
             return Err(Problem::new(
                 Code::YamlSyntax,
-                node.span.start + offset..node.span.end + offset,
+                line.start + offset..line.end + offset,
                 "the front matter is not made of `key: value` lines",
-                SHAPE,
+                "write `key: value`, with a space after the colon, on each line",
             ));
         }
     };
@@ -319,6 +327,45 @@ fn unbind(yaml: &mut String, offset: usize, warnings: &mut Vec<Problem>) {
         let message = "a no-break space after the colon was read as a space";
         warnings.push(Problem::new(Code::YamlRepaired, span, message, "write a plain space"));
         yaml.replace_range(at..at + 2, "  ");
+    }
+}
+
+/// Without a space after it, a colon separates nothing in YAML. A line that begins with a key that is
+/// known is taken as it is meant.
+fn uncram(
+    yaml: &mut String,
+    offset: usize,
+    warnings: &mut Vec<Problem>,
+    repaired: &mut Vec<(Node, Node)>,
+) {
+    let crammed: Vec<Line> = lines(yaml)
+        .filter(|line| {
+            let text = line.text(yaml);
+            text.split_once(':').is_some_and(|(key, value)| {
+                vocabulary::lookup(key).is_some()
+                    && !value.starts_with([' ', '\t', '/', ':'])
+                    && !value.is_empty()
+            })
+        })
+        .take(MAX_REPAIRS)
+        .collect();
+    for line in crammed {
+        let content = line.text(yaml);
+        let colon = content.find(':').unwrap_or_default();
+        let name = content[..colon].to_owned();
+        let value = plain(&content[colon + 1..]);
+        let place = line.start + offset;
+        let span = place..place + colon + 1;
+        let message = format!("`{name}:` was read as if there was a space after it");
+        let help = format!("write `{name}: …`, with a space");
+        warnings.push(Problem::new(Code::YamlRepaired, span, message, help));
+        let node = |span: Range<usize>, text: String| Node {
+            span,
+            value: Value::Scalar { text, quoted: true },
+        };
+        let value_span = place + colon + 1..line.end + offset;
+        repaired.push((node(place..place + colon, name), node(value_span, value)));
+        *yaml = blanked(yaml, line);
     }
 }
 
@@ -379,14 +426,7 @@ fn repair(yaml: &str, line: Line, offset: usize) -> (Node, Node, String) {
     let (key, value) = key_and_value(content).unwrap_or((0..0, 0..content.len()));
     let name = content[key.clone()].to_owned();
     let written = &content[value.clone()];
-    // A quote that is never closed, or closed too early, is no part of the text.
-    let unquoted = match written.chars().next() {
-        Some(quote @ ('"' | '\'')) => {
-            let inner = &written[1..];
-            inner.strip_suffix(quote).unwrap_or(inner).replace("\\\"", "\"").replace("''", "'")
-        }
-        _ => written.split(" #").next().unwrap_or_default().trim_end().to_owned(),
-    };
+    let unquoted = plain(written);
     let base = line.start + offset;
     let node = |span: Range<usize>, text: String| Node {
         span: span.start + base..span.end + base,
@@ -396,7 +436,39 @@ fn repair(yaml: &str, line: Line, offset: usize) -> (Node, Node, String) {
     (node(key, name), node(value, unquoted), message)
 }
 
-fn unreadable(error: &yaml::SyntaxError, offset: usize) -> Problem {
+/// What a value says that is no YAML, or stands where YAML sees none.
+fn plain(written: &str) -> String {
+    // A quote that is never closed is no part of the text; one around its first words is.
+    match written.chars().next() {
+        Some(quote @ ('"' | '\'')) if !closes_early(written, quote) => {
+            let inner = &written[1..];
+            inner.strip_suffix(quote).unwrap_or(inner).replace("\\\"", "\"").replace("''", "'")
+        }
+        _ => written.split(" #").next().unwrap_or_default().trim_end().to_owned(),
+    }
+}
+
+/// Whether the quote that a text begins with is closed within it: `"Beta" team`, `"Beta" and "Gamma"`.
+fn closes_early(text: &str, quote: char) -> bool {
+    let Some((inner, after)) = text[1..].split_once(quote) else { return false };
+    let follows_a_word = inner.chars().next_back().is_some_and(|c| !c.is_whitespace() && c != '\\');
+    let ends_a_word = after.starts_with(|c: char| !c.is_alphanumeric() && c != quote);
+    // Of a text that does not end with a quote, it cannot be the quote of the whole.
+    follows_a_word && (ends_a_word || !(after.is_empty() || text.ends_with(quote)))
+}
+
+fn unreadable(yaml: &str, error: &yaml::SyntaxError, offset: usize) -> Problem {
+    let is_item = |line: &Line| {
+        let item = line.text(yaml).trim_start().strip_prefix('-');
+        item.is_some_and(|item| !item.starts_with([' ', '\t', '-']) && !item.trim().is_empty())
+    };
+    if !error.limit
+        && let Some(line) = lines_before(yaml, error.span.start).take(SUSPECTS).find(is_item)
+    {
+        let message = "this item of a list has no space after its hyphen";
+        let span = line.start + offset..line.end + offset;
+        return Problem::new(Code::YamlSyntax, span, message, "write `- ` before each item");
+    }
     let span = error.span.start + offset..error.span.end.max(error.span.start + 1) + offset;
     if error.limit {
         let help = "write each value out, as a text or a short list";
@@ -481,7 +553,15 @@ mod tests {
     fn what_yaml_refuses_is_read_line_by_line() {
         for (yaml, expected) in [
             ("title: Poste : dev\nopen: true", "title=Poste : dev, open=true | yaml-repaired"),
-            ("title: \"Poste\" dev\nopen: true", "title=Poste\" dev, open=true | yaml-repaired"),
+            ("title: \"Poste\" dev\nopen: true", "title=\"Poste\" dev, open=true | yaml-repaired"),
+            (
+                "title: \"A\" et \"B\"\nopen: true",
+                "title=\"A\" et \"B\", open=true | yaml-repaired",
+            ),
+            ("title: \"a \"b\" c\"\nopen: true", "title=a \"b\" c, open=true | yaml-repaired"),
+            ("title: \"Ops\"s\nopen: true", "title=\"Ops\"s, open=true | yaml-repaired"),
+            ("title: a\ncloses:2021-09-20", "title=a, closes=2021-09-20 | yaml-repaired"),
+            ("title:A : b\nurl://x: y", "title=A : b, url://x=y | yaml-repaired"),
             ("title: \"Poste\nopen: true", "title=Poste, open=true | yaml-repaired"),
             ("title: 'l'été'\nopen: true", "title=l'été, open=true | yaml-repaired"),
             ("title: @home\nopen: true", "title=@home, open=true | yaml-repaired"),
@@ -505,8 +585,10 @@ mod tests {
 
     #[test]
     fn what_no_line_explains_is_an_error() {
-        assert_eq!(keys("---\njust words\nand more\n---\n"), "! yaml-syntax at 4..23");
-        assert_eq!(keys("---\n- a\n- b\n---\n"), "! yaml-syntax at 4..12");
+        assert_eq!(keys("---\njust words\nand more\n---\n"), "! yaml-syntax at 4..14");
+        assert_eq!(keys("---\n- a\n- b\n---\n"), "! yaml-syntax at 4..7");
+        let list = "---\ntitle: a\ndomains:\n  - A\n  -B\ncloses: 2021-09-20\n---\n";
+        assert_eq!(keys(list), "! yaml-syntax at 28..32");
     }
 
     proptest! {

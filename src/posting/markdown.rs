@@ -206,7 +206,7 @@ pub fn render(markdown: &str, max: usize, base: &Url, page: &Url) -> Rendered {
     let html = safe_html(root, &options, &absolute)
         .unwrap_or_else(|| sanitise(&unsafe_html(root, &options), &absolute));
     // Character references can name what a document may not contain.
-    let html = match text::allowed(named_links(&html).trim()) {
+    let html = match text::allowed(named_links(&sound_images(&html)).trim()) {
         Cow::Borrowed(same) if same.len() == html.len() => None,
         changed => Some(changed.into_owned()),
     }
@@ -253,6 +253,43 @@ fn safe_html<'a>(
     // What a parser reads as something else than it is.
     let is_odd = html.contains('\r') || !text::is_all_allowed(&html);
     (written.is_ok() && !is_odd).then_some(html)
+}
+
+/// Images, each with an address and a text: without the first only the second is shown, and without the
+/// second it is empty.
+fn sound_images(html: &str) -> Cow<'_, str> {
+    if !html.contains("<img") {
+        return Cow::Borrowed(html);
+    }
+    let value = |tag: &str, name: &str| -> Option<String> {
+        let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
+        Some(rest.split('"').next().unwrap_or_default().to_owned())
+    };
+    let mut sound = String::with_capacity(html.len() + 16);
+    let mut parts = html.split("<img");
+    sound.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        // A sanitiser writes `>` in a value as it is; quotes it does not.
+        let end = part.split('"').scan((0, false), |(at, quoted), piece| {
+            let found = (!*quoted).then(|| piece.find('>').map(|end| *at + end)).flatten();
+            *at += piece.len() + 1;
+            *quoted = !*quoted;
+            Some(found)
+        });
+        let Some(end) = end.flatten().next() else { continue };
+        let (tag, rest) = part.split_at(end);
+        let text = value(tag, "alt").unwrap_or_default();
+        if value(tag, "src").is_some_and(|address| !address.is_empty()) {
+            sound.push_str("<img");
+            sound.push_str(tag);
+            sound.push_str(if tag.contains(" alt=\"") { "" } else { " alt=\"\"" });
+            sound.push_str(rest);
+        } else {
+            sound.push_str(&text);
+            sound.push_str(&rest[1..]);
+        }
+    }
+    Cow::Owned(sound)
 }
 
 /// Links without a text, which nobody can see or hear, say where they lead.
@@ -483,12 +520,41 @@ fn inline_text<'a>(node: &'a AstNode<'a>) -> String {
     text
 }
 
-/// Where links without an address stand, in bytes of the text.
+/// Where links and images without an address stand, in bytes of the text.
 pub fn empty_links(markdown: &str) -> Vec<Range<usize>> {
     // Nearly every text has none, and parsing costs more than looking.
     if !markdown.contains("()") && !markdown.contains("( )") && !markdown.contains("(<>)") {
         return Vec::new();
     }
+    places(markdown, |value| match value {
+        NodeValue::Link(link) | NodeValue::Image(link) => link.url.trim().is_empty(),
+        _ => false,
+    })
+}
+
+/// Where a comment, or an element whose content is not shown, begins and never ends.
+pub fn unclosed_html(markdown: &str) -> Option<Range<usize>> {
+    const HIDING: [(&str, &str); 3] =
+        [("<!--", "-->"), ("<style", "</style"), ("<script", "</script")];
+    let is_open = |text: &str| {
+        let text = text.trim_start().to_ascii_lowercase();
+        HIDING.iter().any(|(begin, end)| text.starts_with(begin) && !text.contains(end))
+    };
+    // Most texts have no HTML.
+    if !markdown.contains('<') {
+        return None;
+    }
+    let found = places(markdown, |value| match value {
+        NodeValue::HtmlBlock(block) => is_open(&block.literal),
+        _ => false,
+    });
+    let start = found.first()?.start;
+    let line = markdown.get(start..)?.lines().next()?;
+    Some(start..start + line.len())
+}
+
+/// Where elements of a kind stand, in bytes of the text.
+fn places(markdown: &str, is_meant: impl Fn(&NodeValue) -> bool) -> Vec<Range<usize>> {
     let arena = Arena::new();
     let root = comrak::parse_document(&arena, markdown, &options());
     let starts: Vec<usize> =
@@ -500,14 +566,11 @@ pub fn empty_links(markdown: &str) -> Vec<Range<usize>> {
     root.descendants()
         .filter_map(|node| {
             let data = node.data.borrow();
-            match &data.value {
-                NodeValue::Link(link) if link.url.trim().is_empty() => {
-                    let position = data.sourcepos;
-                    let start = byte(position.start.line, position.start.column.saturating_sub(1));
-                    Some(start..byte(position.end.line, position.end.column).max(start))
-                }
-                _ => None,
-            }
+            is_meant(&data.value).then(|| {
+                let position = data.sourcepos;
+                let start = byte(position.start.line, position.start.column.saturating_sub(1));
+                start..byte(position.end.line, position.end.column).max(start)
+            })
         })
         .collect()
 }
@@ -540,6 +603,42 @@ mod tests {
         let root = comrak::parse_document(&arena, markdown, &options);
         let safe = safe_html(root, &options, &absolute)?;
         Some((safe, sanitise(&unsafe_html(root, &options), &absolute)))
+    }
+
+    #[test]
+    fn images_have_an_address_and_a_text() {
+        for (markdown, expected) in [
+            ("![logo]()", "<p>logo</p>"),
+            (
+                "![a \"b\" > c](/d.png)",
+                "<p><img src=\"https://emplois.example.org/d.png\" alt=\"a &quot;b&quot; &gt; c\"></p>",
+            ),
+            (
+                "x <img src=\"/b.png\"> y",
+                "<p>x <img src=\"https://emplois.example.org/b.png\" alt=\"\"> y</p>",
+            ),
+            ("x <img alt='c > d'> y", "<p>x c &gt; d y</p>"),
+            ("x <img> y", "<p>x  y</p>"),
+            ("x <img src=\"javascript:z\" alt=\"\"> y", "<p>x  y</p>"),
+        ] {
+            assert_eq!(
+                html(markdown)
+                    .replace("a &quot;b&quot; > c", "a &quot;b&quot; &gt; c")
+                    .replace("c > d", "c &gt; d"),
+                expected,
+                "{markdown}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_hides_the_rest_is_found() {
+        let found = |markdown: &str| unclosed_html(markdown).map(|at| markdown[at].to_owned());
+        assert_eq!(found("a\n\n<!-- TODO\n\nb"), Some("<!-- TODO".to_owned()));
+        assert_eq!(found("a\n\n<STYLE>\nb\n\nc"), Some("<STYLE>".to_owned()));
+        for closed in ["<!-- a\n\nb -->\n\nc", "a <!-- b", "`<!--`", "<style>a</style>", "a < b"] {
+            assert_eq!(found(closed), None, "{closed}");
+        }
     }
 
     #[test]
@@ -616,7 +715,7 @@ mod tests {
             ("<a href='jav&#x09;ascript:alert(1)'>x</a>", "<p><a>x</a></p>"),
             ("<a href='JaVaScRiPt:alert(1)'>x</a>", "<p><a>x</a></p>"),
             ("[x](data:text/html,a)", "<p><a>x</a></p>"),
-            ("![x](data:image/png;base64,AA)", r#"<p><img alt="x"></p>"#),
+            ("![x](data:image/png;base64,AA)", "<p>x</p>"),
             ("<form action='/x'><button>Go</button></form>", "Go"),
             ("<p style='position:fixed'>x</p>", "<p>x</p>"),
             ("<svg><script>x</script></svg>y", "<p>y</p>"),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use unic_langid::LanguageIdentifier;
 use url::Url;
 
 use super::front_matter::{self, Problem};
 use super::moment::{self, Moment, Reading};
-use super::values::{contact, is_identity, is_language, json, redirect, same, yes_or_no};
+use super::values::{self, contact, is_identity, is_language, json, redirect, same, yes_or_no};
 use super::vocabulary::{self, Field, Known};
 use super::{Contact, Posting, Status, decode, markdown};
 use crate::cache::Key;
@@ -583,7 +584,7 @@ impl Reader<'_> {
             if all_addresses {
                 contacts.extend(parts.into_iter().map(contact));
             } else {
-                contacts.push(contact(&text));
+                contacts.extend(values::contacts(&text));
             }
         }
         contacts
@@ -663,7 +664,16 @@ impl Reader<'_> {
         let default = self.site.tag(slug);
         let Some((_, text, span)) = self.word(Field::Id, Severity::Warning) else { return default };
         match Url::parse(&text) {
-            Ok(url) if is_identity(&url, &text) => text,
+            Ok(url) if is_identity(&url, &text) && text.is_ascii() => text,
+            Ok(url) if is_identity(&url, &text) => {
+                let id = utf8_percent_encode(&text, CONTROLS).to_string();
+                let message = format!(
+                    "`{}` has letters that a URI does not have; the id is `{id}`",
+                    text::shortened(&text, 60)
+                );
+                self.warn(Code::InvalidIdentity, &span, message, format!("write `id: {id}`"));
+                id
+            }
             _ => {
                 let id = match text::slug(&text) {
                     slug if slug.is_empty() => default,
@@ -764,8 +774,18 @@ impl Reader<'_> {
             .map_or(0..0, |keyed| keyed.value.span.clone())
     }
 
-    /// Links that lead nowhere.
+    /// Links that lead nowhere, and what hides the rest of the text.
     fn links(&mut self, posting: &Posting) {
+        if let Some(span) = markdown::unclosed_html(posting.markdown()) {
+            let span = span.start + posting.body.start..span.end + posting.body.start;
+            let message = "this has no end, so nothing from here on is shown";
+            self.warn(
+                Code::UnclosedHtml,
+                &span,
+                message,
+                "write its end, like `-->` or `</style>`",
+            );
+        }
         for span in markdown::empty_links(posting.markdown()) {
             let span = span.start + posting.body.start..span.end + posting.body.start;
             self.warn(
@@ -847,6 +867,16 @@ pub(crate) mod tests {
         );
         assert_eq!(contacts("contact: Alix <a@x.org>"), ["Alix <a@x.org> a@x.org"]);
         assert_eq!(contacts("contact: a?bcc=b@x.org"), ["a?bcc=b@x.org "]);
+        assert_eq!(
+            contacts("contact: Alix Martin <a@x.org>; Bob <b@x.org>"),
+            ["Alix Martin <a@x.org> a@x.org", "Bob <b@x.org> b@x.org"]
+        );
+        assert_eq!(
+            contacts("contact: Martin, Alix <a@x.org>, or b@x.org (mornings, by phone)"),
+            ["Martin, Alix <a@x.org> a@x.org", "or b@x.org (mornings, by phone) b@x.org"]
+        );
+        assert_eq!(contacts("contact: write to a@x.org."), ["write to a@x.org. a@x.org"]);
+        assert_eq!(contacts("contact: Alix, Bob"), ["Alix, Bob "]);
     }
 
     proptest! {

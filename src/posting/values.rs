@@ -64,8 +64,34 @@ pub fn yes_or_no(text: &str) -> Option<bool> {
 pub fn contact(text: &str) -> Contact {
     let inner =
         text.split(['<', '>', ' ', '(', ')']).map(|word| word.trim_start_matches("mailto:"));
+    // A full stop ends the sentence.
+    let inner = inner.map(|word| word.trim_end_matches(['.', ',', ';', ':']));
     let email = inner.filter(|word| text::is_address(word)).map(str::to_owned).next();
     Contact { text: text.to_owned(), email }
+}
+
+/// The contacts on one line, each with one address: a comma or semicolon ends one where another address
+/// is to come.
+pub fn contacts(line: &str) -> Vec<Contact> {
+    let mut contacts: Vec<Contact> = Vec::new();
+    let mut begun = String::new();
+    for piece in line.split_inclusive([',', ';']) {
+        begun.push_str(piece);
+        let text = begun.trim_end_matches([',', ';', ' ']).trim();
+        let found = contact(text);
+        if found.email.is_some() {
+            contacts.push(found);
+            begun.clear();
+        }
+    }
+    // What is left over belongs to the last.
+    let rest = begun.trim();
+    match contacts.last_mut() {
+        _ if rest.is_empty() => {}
+        Some(last) => last.text = format!("{}, {rest}", last.text),
+        None => contacts.push(contact(rest)),
+    }
+    contacts
 }
 
 /// An old address as a path below the site's root: no way upwards, no other site.

@@ -72,7 +72,7 @@ fn the_first_steps_work_as_shown() {
     let mut inside = false;
     for line in block("sh", "crieur init").lines() {
         match line {
-            "cargo install --path ." => {}
+            "cargo install --locked --path ." => {}
             "cd jobs" => inside = true,
             _ => {
                 let mut words = vec!["--now".to_owned(), "2026-09-01".to_owned()];

@@ -122,6 +122,20 @@ fn two_runs_at_once_do_not_send_twice() {
 }
 
 #[test]
+fn a_posting_that_became_a_draft_is_not_linked_to() {
+    let site = site();
+    site.run(&["--now=2021-08-31", "run"]).exits(1);
+    let before = outbox(&site);
+    site.posting("a.md", "title: Développeuse\ncloses: 2021-09-03\nstatus: draft");
+    site.run(&["--now=2021-09-01", "run"]).exits(1);
+    assert!(!site.exists("out/postings/a.html"));
+    let told: Vec<String> = outbox(&site).into_iter().filter(|m| !before.contains(m)).collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("https://jobs.example.org/"), "{}", told[0]);
+    assert!(!told[0].contains("postings/a.html"), "{}", told[0]);
+}
+
+#[test]
 fn without_a_sender_nothing_is_sent() {
     let site = site();
     site.write("content/site.yaml", "title: T\nurl: https://jobs.example.org/\n");

@@ -219,6 +219,33 @@ fn a_server_that_is_away_is_a_reason_to_try_later() {
 }
 
 #[test]
+fn who_gets_one_digest_a_week_does_not_wait_another_for_a_server_that_was_away() {
+    let server = Server::behaving();
+    let site = site(&server, 0, "");
+    let settings = site.read("content/site.yaml");
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    site.write("content/site.yaml", settings.replace(&server.port.to_string(), &away.to_string()));
+    site.write("content/recipients.yaml", "- { email: w@example.org, weekday: Wed, new: true }\n");
+    site.posting("a.md", "title: Nouvelle\nopens: 2021-08-30\ncloses: 2021-12-01");
+    // 2021-09-01 is a Wednesday.
+    for now in [
+        "2021-09-01T08:00:00+02:00",
+        "2021-09-01T20:00:00+02:00",
+        "2021-09-02",
+        "2021-09-02T20:00:00+02:00",
+    ] {
+        site.run(&[&format!("--now={now}"), "run"]).exits(75);
+    }
+    site.write("content/site.yaml", settings);
+    site.run(&["--now=2021-09-03", "run"]).exits(0);
+    let accepted = server.accepted();
+    assert_eq!(accepted.len(), 1);
+    assert!(String::from_utf8_lossy(&accepted[0].message).contains("Nouvelle"));
+    site.run(&["--now=2021-09-04", "run"]).exits(0);
+    assert_eq!(server.accepted().len(), 1);
+}
+
+#[test]
 fn what_a_server_says_gives_no_address_away() {
     for said in ["421 4.7.0 <b@example.org> deferred", "550 5.7.1 b@example.org: no"] {
         let step = if said.starts_with('4') { "rcpt" } else { "mail" };

@@ -66,7 +66,7 @@ pub fn event(
     calendar.push(component(posting, view, entry, site, catalog)?);
     let text = calendar.to_string();
     let (_, event) = text.split_once(HEAD)?;
-    event.strip_suffix(TAIL).map(str::to_owned)
+    event.strip_suffix(TAIL).map(folded)
 }
 
 fn component(
@@ -156,6 +156,24 @@ fn trigger(closes: Moment, lead: u16, site: &Site) -> TimeDelta {
     }
 }
 
+/// The same in lines of at most 75 octets (RFC 5545, section 3.1). The library forgets the space that a
+/// continued line begins with, and the last line of a long text may have one octet too many.
+fn folded(text: &str) -> String {
+    const MAX: usize = 75;
+    let mut folded = String::with_capacity(text.len());
+    for line in text.split_inclusive("\r\n") {
+        let (content, end) = line.strip_suffix("\r\n").map_or((line, ""), |line| (line, "\r\n"));
+        let (short, rest) = content.split_at(content.floor_char_boundary(MAX));
+        folded.push_str(short);
+        if !rest.is_empty() {
+            folded.push_str("\r\n ");
+            folded.push_str(rest);
+        }
+        folded.push_str(end);
+    }
+    folded
+}
+
 /// A time span in days and hours as clocks show them (RFC 5545, section 3.3.6).
 fn nominal(span: TimeDelta) -> String {
     let (sign, length) = if span < TimeDelta::zero() { ("-", -span) } else { ("", span) };
@@ -193,7 +211,7 @@ pub fn frame(site: &Site, catalog: &Catalog, path: &str) -> Frame {
         calendar.append_property(property);
     }
     let text = calendar.to_string();
-    let head = text.strip_suffix(TAIL).unwrap_or(&text).to_owned();
+    let head = folded(text.strip_suffix(TAIL).unwrap_or(&text));
     Frame { head, open: "", separator: "", close: "", tail: TAIL.to_owned() }
 }
 
@@ -208,6 +226,21 @@ mod tests {
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn no_line_is_longer_than_75_octets_whatever_the_length_of_a_text() {
+        let catalog = Catalog::new(&site().language, None).unwrap();
+        for (letter, most) in [("a", 240), ("é", 120), ("€", 80)] {
+            for length in 1..most {
+                let title = letter.repeat(length);
+                let posting = posting(&format!("title: {title}\ncloses: 2021-09-03"));
+                let view = View::new(&posting, &site(), &catalog);
+                let event = event(&posting, &view, Entry::Closes, &site(), &catalog).unwrap();
+                assert!(event.lines().all(|line| line.len() <= 75), "{event}");
+                assert!(event.replace("\r\n ", "").contains(&title), "{event}");
+            }
+        }
     }
 
     #[test]

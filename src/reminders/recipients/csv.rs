@@ -175,7 +175,8 @@ impl<R: BufRead> Lines<R> {
             self.file.skip_until(b'\n')?;
         }
         let text = String::from_utf8(bytes).unwrap_or_else(|error| {
-            encoding_rs::WINDOWS_1252.decode(error.as_bytes()).0.into_owned()
+            let bytes = error.as_bytes();
+            encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0.into_owned()
         });
         let text = text.trim_start_matches('\u{FEFF}').trim_end_matches(['\r', '\n']);
         Ok(Some((self.number, text.to_owned())))
@@ -276,6 +277,12 @@ fn columns(
     cells: &mut Cells,
     problems: &mut Problems,
 ) -> Vec<Option<&'static str>> {
+    if line.contains('\0') {
+        let message = "the mailing list is in UTF-16, which is not read".to_owned();
+        let help = "save it as CSV in UTF-8";
+        problems.add((*number, "", ""), Severity::Error, Code::Encoding, message, help);
+        return Vec::new();
+    }
     let columns: Vec<_> = cells
         .of(line)
         .iter()
@@ -389,6 +396,11 @@ mod tests {
             assert!(good.is_empty());
             assert!(problems.iter().any(|p| p.contains("no column `email`")), "{problems:?}");
         }
+        let wide: Vec<u8> =
+            "\u{FEFF}email\na@example.org\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let (good, problems) = list(&wide);
+        assert!(good.is_empty());
+        assert_eq!(problems, ["encoding:1:1 the mailing list is in UTF-16, which is not read"]);
         let many = format!("email\n{}", "x\n".repeat(1000));
         assert_eq!(list(many.as_bytes()).1.len(), MAX_PROBLEMS + 1);
     }

@@ -292,9 +292,12 @@ impl Entry {
             });
             return None;
         };
+        // Some systems write one letter with two characters.
+        let email = text::composed(email);
         // As it stands: an address without what should not be in it is somebody else's.
         let given = self.values.get("email").map_or(&[][..], |(texts, _)| texts.as_slice());
-        if !text::is_deliverable(&email) || given.len() != 1 || given[0].trim() != email {
+        let as_given = |given: &String| text::composed(given.trim().to_owned()) == email;
+        if !text::is_deliverable(&email) || given.len() != 1 || !given.iter().all(as_given) {
             remark(Remark {
                 severity: Severity::Error,
                 code: Code::InvalidRecipient,

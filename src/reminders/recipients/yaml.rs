@@ -299,6 +299,8 @@ mod tests {
             assert!(good.is_empty() && problems.len() == 1, "{bad}: {good:?}");
         }
         assert_eq!(emails("- a@münchen.example\n- A@xn--mnchen-3ya.example\n").0.len(), 1);
+        // As another system writes the same letter: with two characters.
+        assert_eq!(emails("- a@mu\u{308}nchen.example\n").0, ["a@münchen.example"]);
     }
 
     #[test]

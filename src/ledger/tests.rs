@@ -176,6 +176,37 @@ fn count(ledger: &Ledger, table: &str) -> u32 {
 }
 
 #[test]
+fn each_mark_says_whether_it_was_entered() {
+    for mut ledger in ledgers() {
+        let why = String::new;
+        let marks = [
+            Mark::Sent,
+            Mark::Deferred(why()),
+            Mark::Refused { reason: why(), address: true },
+            Mark::InDoubt(why()),
+            Mark::Held(why()),
+            Mark::Abandoned,
+        ];
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let digests: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
+        let ids = plan(&mut ledger, &digests, NOW).unwrap();
+        for ((id, name), mark) in ids.iter().zip(names).zip(marks) {
+            let expected = mark.state();
+            let keeps = matches!(mark, Mark::InDoubt(_) | Mark::Held(_));
+            assert_eq!(ledger.mark(&[(*id, sending())], NOW).unwrap(), [0; 0]);
+            assert_eq!(count(&ledger, "messages"), 1);
+            assert_eq!(ledger.mark(&[(*id, mark.clone())], NOW).unwrap(), [0; 0]);
+            assert_eq!(state(&ledger, name).as_deref(), Some(expected));
+            // The bytes are kept as long as they may be needed.
+            assert_eq!(count(&ledger, "messages"), u32::from(keeps), "{expected}");
+            ledger.mark(&[(*id, Mark::Abandoned)], NOW).unwrap();
+            assert_eq!(ledger.mark(&[(9999, mark)], NOW).unwrap(), [9999], "{expected}");
+        }
+        assert_eq!(ledger.mark(&[(9999, sending())], NOW).unwrap(), [9999]);
+    }
+}
+
+#[test]
 fn what_nobody_took_is_owed_for_a_week() {
     for mut ledger in ledgers() {
         let day = |text: &str| text.parse::<NaiveDate>().unwrap();

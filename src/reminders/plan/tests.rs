@@ -88,6 +88,28 @@ fn interests_narrow() {
 }
 
 #[test]
+fn an_entry_tells_the_section_that_it_stood_in() {
+    let site = site("");
+    let postings = [posting("opens: 2021-06-01")];
+    let today = Today::new(&site, &postings, at("2021-09-01T08:00:00Z"));
+    let sections = [
+        Section::Closing,
+        Section::New,
+        Section::Changed(Change::Moved),
+        Section::Changed(Change::Closed),
+        Section::Changed(Change::Filled),
+        Section::Changed(Change::Withdrawn),
+        Section::Owner(Duty::Closes),
+        Section::Owner(Duty::StillOpen),
+        Section::Owner(Duty::Endless(92)),
+    ];
+    for section in sections {
+        let item = Item { posting: &postings[0], section, stage: Some(3), days_left: None };
+        assert_eq!(today.items(&[Arc::new(item.entry())]), [item]);
+    }
+}
+
+#[test]
 fn a_closing_date_written_otherwise_is_no_change() {
     for (before, after) in [
         ("2021-09-09T18:00:00+02:00", "2021-09-09T16:00:00Z"),

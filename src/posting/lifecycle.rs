@@ -229,6 +229,13 @@ mod tests {
     }
 
     #[test]
+    fn states_have_the_names_that_programs_read() {
+        let states = [State::Filled, State::Withdrawn, State::Closed, State::Upcoming, State::Open];
+        let names = ["filled", "withdrawn", "closed", "upcoming", "open"];
+        assert_eq!(states.map(State::as_str), names);
+    }
+
+    #[test]
     fn it_opens_when_its_first_day_begins_where_the_site_is() {
         let posting = posting("opens: 2021-09-03");
         let paris = rules(Europe::Paris);

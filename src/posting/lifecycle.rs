@@ -229,6 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn what_closes_before_it_opens_never_left() {
+        let left = |yaml: &str| {
+            left(&posting(yaml), at("2021-09-10T12:00:00Z"), &rules(Europe::Paris)).is_some()
+        };
+        assert!(left("opens: 2021-08-01\ncloses: 2021-09-03"));
+        assert!(left("opens: 2021-09-03\ncloses: 2021-09-03"));
+        assert!(!left("opens: 2021-09-05\ncloses: 2021-09-03"));
+        assert!(!left("opens: 2021-09-04\ncloses: 2021-09-03"));
+    }
+
+    #[test]
     fn states_have_the_names_that_programs_read() {
         let states = [State::Filled, State::Withdrawn, State::Closed, State::Upcoming, State::Open];
         let names = ["filled", "withdrawn", "closed", "upcoming", "open"];

@@ -299,6 +299,11 @@ mod tests {
             messages("closes: 2021-09-03\nopen: true"),
             ["3:7 `open` says yes, but the posting closed on 2021-09-03"]
         );
+        assert_eq!(
+            messages("closes: 2021-09-03\nstatus: open"),
+            ["3:9 `status` says open, but the posting closed on 2021-09-03"]
+        );
+        assert!(messages("closes: 2021-09-03").is_empty());
         assert!(messages("closes: 2021-09-10\nopen: true").is_empty());
         assert!(messages("closes: 2021-09-03\nopen: false").is_empty());
         assert_eq!(messages("updated: 2022-01-01").len(), 1);

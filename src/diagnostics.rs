@@ -172,13 +172,13 @@ pub struct Source {
     /// The path from the site's folder, with forward slashes.
     pub path: Arc<str>,
     /// The text, decoded.
-    pub text: Arc<str>,
+    pub text: Arc<String>,
 }
 
 impl Source {
     /// A source from its path and text.
-    pub fn new(path: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
-        Self { path: path.into(), text: text.into() }
+    pub fn new(path: impl Into<Arc<str>>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), text: Arc::new(text.into()) }
     }
 }
 

@@ -26,7 +26,7 @@ mod folder;
 
 pub use assembly::{Assembly, Parts};
 
-use assembly::{Assembled, Place};
+use assembly::{Assembled, Buffer, Place};
 use folder::{Folder, Found, MANIFEST, Stamp, lock};
 
 /// Whether a file can stand at a path beside all others: neither is it one of them, nor does it lie
@@ -124,6 +124,8 @@ pub struct Publication<'a> {
     /// The files of the last build, where the record does not tell.
     before: BTreeSet<String>,
     progress: Mutex<Progress>,
+    /// The buffers of files that were assembled.
+    spare: Mutex<Vec<Buffer>>,
     /// Nobody else writes to the folder while this is open.
     _lock: File,
 }
@@ -164,6 +166,7 @@ impl<'a> Publication<'a> {
             is_new,
             before,
             progress: Mutex::default(),
+            spare: Mutex::default(),
             _lock: lock,
         };
         if !is_last {
@@ -175,6 +178,10 @@ impl<'a> Publication<'a> {
     fn progress(&self) -> MutexGuard<'_, Progress> {
         // Nothing in it is ever half changed.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Buffer>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_ours(&self, path: &str) -> bool {
@@ -294,7 +301,8 @@ impl<'a> Publication<'a> {
     pub fn assemble(&self, path: &str, key: Key, frame: Frame) -> Result<Assembly, Error> {
         self.announce()?;
         let file = self.folder.temporary(path)?;
-        Assembly::begin(path, key, frame, file).map_err(failed(&self.folder.out.join(path)))
+        let spare = self.spare().pop();
+        Assembly::begin(path, key, frame, file, spare).map_err(failed(&self.folder.out.join(path)))
     }
 
     /// Puts an assembled file in its place. `lasting` when others are made from its parts, now or
@@ -304,7 +312,9 @@ impl<'a> Publication<'a> {
     /// When the file system refuses.
     pub fn finish_assembly(&self, assembly: Assembly, lasting: bool) -> Result<Parts, Error> {
         let target = self.folder.out.join(assembly.path());
-        let Assembled { path, key, file, places } = assembly.end().map_err(failed(&target))?;
+        let Assembled { path, key, file, places, spare } =
+            assembly.end().map_err(failed(&target))?;
+        self.spare().push(spare);
         let reader = file.reopen().map_err(failed(&target))?;
         let length = reader.metadata().map_err(failed(&target))?.len();
         let same = |target: &Path| folder::is_same(target, &reader).unwrap_or(false);

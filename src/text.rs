@@ -76,45 +76,54 @@ pub fn composed(text: String) -> String {
 }
 
 /// What is written instead of ASCII characters that cannot stand for themselves.
-pub type References = [Option<&'static str>; 128];
-
-/// The table of some characters.
-pub const fn references<const N: usize>(of: [(u8, &'static str); N]) -> References {
-    let mut references = [None; 128];
-    let mut at = 0;
-    while at < N {
-        let (byte, reference) = of[at];
-        references[byte as usize] = Some(reference);
-        at += 1;
-    }
-    references
+pub struct References {
+    /// Which bytes are replaced: small enough to be looked up for every byte of a text.
+    is_replaced: [bool; 256],
+    by: [&'static str; 256],
 }
+
+impl References {
+    /// The table of some characters.
+    pub const fn new<const N: usize>(of: [(u8, &'static str); N]) -> Self {
+        Self { is_replaced: [false; 256], by: [""; 256] }.and(of)
+    }
+
+    /// The table with some characters more.
+    pub const fn and<const N: usize>(mut self, of: [(u8, &'static str); N]) -> Self {
+        let mut at = 0;
+        while at < N {
+            let (byte, reference) = of[at];
+            assert!(byte.is_ascii(), "a part of a character cannot be replaced");
+            self.is_replaced[byte as usize] = true;
+            self.by[byte as usize] = reference;
+            at += 1;
+        }
+        self
+    }
+}
+
+/// How JSON writes the characters that it cannot write as they are.
+const IN_JSON: [(u8, &str); 5] =
+    [(b'"', "\\\""), (b'\\', "\\\\"), (b'\n', "\\n"), (b'\r', "\\r"), (b'\t', "\\t")];
 
 /// How JSON writes the characters of a text that a document may contain (RFC 8259 section 7), as
 /// `serde_json` does.
-pub static JSON: References =
-    references([(b'"', "\\\""), (b'\\', "\\\\"), (b'\n', "\\n"), (b'\r', "\\r"), (b'\t', "\\t")]);
+pub static JSON: References = References::new(IN_JSON);
 
 /// The same in a `script` element, which nothing in it may end.
-pub static JSON_IN_SCRIPT: References = {
-    let mut references = JSON;
-    references[b'<' as usize] = Some("\\u003c");
-    references[b'>' as usize] = Some("\\u003e");
-    references
-};
+pub static JSON_IN_SCRIPT: References =
+    References::new(IN_JSON).and([(b'<', "\\u003c"), (b'>', "\\u003e")]);
 
 /// The text with some ASCII characters replaced.
 pub fn escaped(text: &str, references: &References) -> String {
     let mut escaped = String::with_capacity(text.len() + text.len() / 4);
-    let mut from = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if let Some(Some(reference)) = references.get(usize::from(byte)) {
-            escaped.push_str(&text[from..at]);
-            escaped.push_str(reference);
-            from = at + 1;
-        }
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|b| references.is_replaced[usize::from(b)]) {
+        escaped.push_str(&rest[..at]);
+        escaped.push_str(references.by[usize::from(rest.as_bytes()[at])]);
+        rest = &rest[at + 1..];
     }
-    escaped.push_str(&text[from..]);
+    escaped.push_str(rest);
     escaped
 }
 
@@ -338,7 +347,7 @@ pub fn headings_below_title(html: &str) -> String {
     // The levels, as they were written, that the present place is below.
     let mut above: Vec<u8> = Vec::new();
     let mut rest = html;
-    while let Some(at) = rest.find('<') {
+    while let Some(at) = memchr::memchr(b'<', rest.as_bytes()) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         let (closes, name) = match rest.strip_prefix("</") {

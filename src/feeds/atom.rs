@@ -41,7 +41,7 @@ const ENTRY: (&str, &str) = ("<entry>", "</entry>");
 const SEPARATOR: &str = "\n  ";
 
 /// How the library writes characters in a text.
-static REFERENCES: text::References = text::references([
+static REFERENCES: text::References = text::References::new([
     (b'<', "&lt;"),
     (b'>', "&gt;"),
     (b'&', "&amp;"),

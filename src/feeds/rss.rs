@@ -1,5 +1,6 @@
 //! RSS 2.0 with the profile of the RSS Advisory Board, closing dates as `dcterms:valid`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rss::extension::atom::{AtomExtension, Link};
@@ -34,7 +35,11 @@ pub fn part(of: &Entry, site: &Site) -> Result<String, String> {
     let alone = rss::Channel { items: vec![item(of, site)], ..rss::Channel::default() };
     let part = super::cut(&write(&alone)?, ITEM)?;
     // The end of a section of CDATA cannot stand in one.
-    let content = of.content.replace("]]>", "]]]]><![CDATA[>");
+    let content = if memchr::memmem::find(of.content.as_bytes(), b"]]>").is_some() {
+        Cow::Owned(of.content.replace("]]>", "]]]]><![CDATA[>"))
+    } else {
+        Cow::Borrowed(&*of.content)
+    };
     Ok(text::filled(&part, ("<![CDATA[", text::STAND_IN, "]]>"), &content))
 }
 

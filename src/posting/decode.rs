@@ -5,11 +5,23 @@ use std::sync::Arc;
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, plural};
 use crate::text;
 
+/// A file's text.
+pub struct Decoded {
+    /// The text.
+    pub source: Source,
+    /// Whether it is the file's bytes, with nothing decoded or replaced.
+    pub is_verbatim: bool,
+}
+
 /// The file's text. Whatever encoding it is in, the text that comes out has only characters that
 /// a document may contain; those that it may not are replaced, byte for byte, by spaces.
-pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) -> Option<Source> {
-    if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(bytes) {
-        let (text, _, _) = encoding.decode(bytes);
+pub fn decode(
+    path: &Arc<str>,
+    bytes: Vec<u8>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Decoded> {
+    if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(&bytes) {
+        let (text, _, _) = encoding.decode(&bytes);
         let source = Source::new(path.clone(), text.into_owned());
         let message = if encoding == encoding_rs::UTF_8 {
             "the file begins with a byte-order mark".to_owned()
@@ -23,7 +35,8 @@ pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) 
                 .at(&source, &(0..0))
                 .help("save the file as UTF-8, without a byte-order mark"),
         );
-        return Some(printable(source, diagnostics));
+        let source = printable(&source, diagnostics).unwrap_or(source);
+        return Some(Decoded { source, is_verbatim: false });
     }
     if bytes.contains(&0) {
         let help = "only text files are read here; move this one somewhere else";
@@ -36,9 +49,17 @@ pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) 
         );
         return None;
     }
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return Some(printable(Source::new(path.clone(), text), diagnostics));
-    }
+    // Nearly every file is what it should be, and its bytes become the text.
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => {
+            let source = Source::new(path.clone(), text);
+            return Some(match printable(&source, diagnostics) {
+                None => Decoded { source, is_verbatim: true },
+                Some(source) => Decoded { source, is_verbatim: false },
+            });
+        }
+        Err(error) => error.into_bytes(),
+    };
     let mut text = String::with_capacity(bytes.len());
     let mut first_bad = None;
     for chunk in bytes.utf8_chunks() {
@@ -61,23 +82,27 @@ pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) 
                 .help("save the file as UTF-8"),
         );
     }
-    Some(printable(source, diagnostics))
+    let source = printable(&source, diagnostics).unwrap_or(source);
+    Some(Decoded { source, is_verbatim: false })
 }
 
 /// The text of a file that was decoded before, `verbatim` when nothing in it had to be changed.
-pub fn again(path: &Arc<str>, bytes: &[u8], verbatim: bool) -> Option<Source> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if verbatim => Some(Source::new(path.clone(), text)),
-        _ => decode(path, bytes, &mut Vec::new()),
-    }
+pub fn again(path: &Arc<str>, bytes: Vec<u8>, verbatim: bool) -> Option<Source> {
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) if verbatim => return Some(Source::new(path.clone(), text)),
+        Ok(text) => text.into_bytes(),
+        Err(error) => error.into_bytes(),
+    };
+    decode(path, bytes, &mut Vec::new()).map(|decoded| decoded.source)
 }
 
-fn printable(source: Source, diagnostics: &mut Vec<Diagnostic>) -> Source {
+/// The text with what does not belong in one replaced; nothing where there is no such thing.
+fn printable(source: &Source, diagnostics: &mut Vec<Diagnostic>) -> Option<Source> {
     if text::is_all_allowed(&source.text) {
-        return source;
+        return None;
     }
     let mut bad = source.text.char_indices().filter(|(_, c)| !text::is_allowed(*c)).peekable();
-    let Some(&(at, first)) = bad.peek() else { return source };
+    let &(at, first) = bad.peek()?;
     let count = bad.count();
     let message = format!(
         "{} {} not belong in a text; the first is U+{:04X}",
@@ -87,7 +112,7 @@ fn printable(source: Source, diagnostics: &mut Vec<Diagnostic>) -> Source {
     );
     diagnostics.push(
         Diagnostic::new(Severity::Warning, Code::ControlCharacter, source.path.clone(), message)
-            .at(&source, &(at..at + first.len_utf8()))
+            .at(source, &(at..at + first.len_utf8()))
             .help("delete it; it was read as a space"),
     );
     let text: String = source
@@ -98,5 +123,5 @@ fn printable(source: Source, diagnostics: &mut Vec<Diagnostic>) -> Source {
             std::iter::repeat_n(c, times)
         })
         .collect();
-    Source::new(source.path, text)
+    Some(Source::new(source.path.clone(), text))
 }

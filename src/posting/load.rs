@@ -59,10 +59,9 @@ impl Known {
         self.settings == settings
     }
 
-    fn parsed(&self, path: &Arc<str>, key: Key, bytes: &[u8]) -> Option<Parsed> {
-        let file = self.files.get(&**path).filter(|file| file.key == key)?;
-        let parsed: Parsed = postcard::from_bytes(&file.parsed).ok()?;
-        Some(parsed.again(path, bytes))
+    fn parsed(&self, path: &str, key: Key) -> Option<Parsed> {
+        let file = self.files.get(path).filter(|file| file.key == key)?;
+        postcard::from_bytes(&file.parsed).ok()
     }
 }
 
@@ -110,10 +109,10 @@ fn understand(site: &Site, Found { path, contents }: Found, known: &Known) -> Re
             return Read { path, parsed, learned: None };
         }
     };
-    let (mut parsed, learned) = if let Some(parsed) = known.parsed(&path, key, &bytes) {
-        (parsed, None)
+    let (mut parsed, learned) = if let Some(parsed) = known.parsed(&path, key) {
+        (parsed.again(&path, bytes), None)
     } else {
-        let parsed = parse::parse(site, &path, &bytes, key);
+        let parsed = parse::parse(site, &path, bytes, key);
         let kept = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
         (parsed, kept)
     };

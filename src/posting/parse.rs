@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use unic_langid::LanguageIdentifier;
 use url::Url;
 
+use super::decode::{self, Decoded};
 use super::front_matter::{self, Problem};
 use super::moment::{self, Moment, Reading};
 use super::values::{self, contact, is_identity, is_language, json, redirect, same, yes_or_no};
 use super::vocabulary::{self, Field, Known};
-use super::{Contact, Posting, Status, decode, markdown};
+use super::{Contact, Posting, Status, markdown};
 use crate::cache::Key;
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::site::{POSTINGS, Site};
@@ -32,7 +33,7 @@ pub struct Parsed {
 impl Parsed {
     /// What was found out before about a file with the same bytes.
     #[must_use]
-    pub fn again(mut self, path: &Arc<str>, bytes: &[u8]) -> Self {
+    pub fn again(mut self, path: &Arc<str>, bytes: Vec<u8>) -> Self {
         if let Some(posting) = &mut self.posting
             && let Some(source) = decode::again(path, bytes, posting.is_verbatim)
         {
@@ -44,13 +45,13 @@ impl Parsed {
 
 /// Reads one file. `path` is the file's path from the site's folder, with forward slashes, and `key`
 /// that of its bytes.
-pub fn parse(site: &Site, path: &str, bytes: &[u8], key: Key) -> Parsed {
+pub fn parse(site: &Site, path: &str, bytes: Vec<u8>, key: Key) -> Parsed {
     let path: Arc<str> = path.into();
     let mut diagnostics = Vec::new();
-    let Some(source) = decode::decode(&path, bytes, &mut diagnostics) else {
+    let Some(Decoded { source, is_verbatim }) = decode::decode(&path, bytes, &mut diagnostics)
+    else {
         return Parsed { posting: None, diagnostics };
     };
-    let is_verbatim = source.text.as_bytes() == bytes;
     let matter = match front_matter::read(&source.text) {
         Ok(matter) => matter,
         Err(problem) => {
@@ -819,7 +820,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     fn read(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
-        parse(site, path, bytes, Key::of(bytes))
+        parse(site, path, bytes.to_vec(), Key::of(bytes))
     }
 
     /// A posting for other modules' tests, from the lines of its front matter.

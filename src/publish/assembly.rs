@@ -58,7 +58,7 @@ pub struct Assembly {
     frame: Frame,
     file: NamedTempFile,
     /// What is not in the file yet: the beginning of this, so much.
-    rest: Box<[u8]>,
+    rest: Buffer,
     filled: usize,
     /// How long all of it is.
     at: u64,
@@ -68,12 +68,17 @@ pub struct Assembly {
 /// How much of an assembled file is read and written at once, in bytes.
 pub(super) const PIECE: usize = 1 << 16;
 
+/// What is about to be written to an assembled file.
+pub(super) type Buffer = Box<[u8]>;
+
 /// What an assembled file is, when all of it is written.
 pub(super) struct Assembled {
     pub(super) path: String,
     pub(super) key: Key,
     pub(super) file: NamedTempFile,
     pub(super) places: Vec<(Key, Place)>,
+    /// To be used again.
+    pub(super) spare: Buffer,
 }
 
 impl Assembly {
@@ -82,6 +87,7 @@ impl Assembly {
         key: Key,
         frame: Frame,
         file: NamedTempFile,
+        spare: Option<Buffer>,
     ) -> io::Result<Self> {
         let mut assembly = Self {
             path: path.to_owned(),
@@ -89,7 +95,7 @@ impl Assembly {
             at: frame.head.len() as u64,
             frame,
             file,
-            rest: vec![0; PIECE].into_boxed_slice(),
+            rest: spare.unwrap_or_else(|| vec![0; PIECE].into_boxed_slice()),
             filled: 0,
             places: Vec::new(),
         };
@@ -109,8 +115,8 @@ impl Assembly {
         self.write(close.as_bytes())?;
         self.write(tail.as_bytes())?;
         self.flush()?;
-        let Self { path, key, file, places, .. } = self;
-        Ok(Assembled { path, key, file, places })
+        let Self { path, key, file, places, rest: spare, .. } = self;
+        Ok(Assembled { path, key, file, places, spare })
     }
 
     /// Adds a part.

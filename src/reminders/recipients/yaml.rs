@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Entry, KEYS, Recipient, Remark, split, suggestion};
 use crate::diagnostics::{Code, Diagnostic, Severity};
-use crate::posting::decode::decode;
+use crate::posting::decode::{Decoded, decode};
 use crate::yaml::{self, Node, Value};
 
 /// Reads the list. A problem with one entry is one for that entry alone.
@@ -12,7 +12,7 @@ pub fn read(path: &str, bytes: &[u8]) -> (Vec<Recipient>, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     // A byte-order mark is what spreadsheets and editors write, and harms nobody.
     let bytes = bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes);
-    let Some(source) = decode(&path.into(), bytes, &mut problems) else {
+    let Some(Decoded { source, .. }) = decode(&path.into(), bytes.to_vec(), &mut problems) else {
         return (Vec::new(), problems);
     };
     let content = &*source.text;

@@ -84,11 +84,19 @@ pub struct References {
 
 impl References {
     /// The table of some characters.
+    ///
+    /// # Panics
+    /// Where one is not ASCII: when the program is compiled.
+    #[must_use]
     pub const fn new<const N: usize>(of: [(u8, &'static str); N]) -> Self {
         Self { is_replaced: [false; 256], by: [""; 256] }.and(of)
     }
 
     /// The table with some characters more.
+    ///
+    /// # Panics
+    /// Where one is not ASCII: when the program is compiled.
+    #[must_use]
     pub const fn and<const N: usize>(mut self, of: [(u8, &'static str); N]) -> Self {
         let mut at = 0;
         while at < N {

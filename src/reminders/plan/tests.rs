@@ -507,3 +507,98 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_closes_stands_before_what_changed_what_is_owned_and_what_is_new() {
+    let site = site("reminders: {owners: true}\n");
+    let yamls = [
+        "id: urn:x-a:1\nopens: 2021-08-30\ncloses: 2021-12-30",
+        "id: urn:x-a:2\nopens: 2020-01-01\ncontact: a@example.org",
+        "id: urn:x-a:3\nopens: 2021-08-01\ncloses: 2021-11-30",
+        "id: urn:x-a:4\nopens: 2021-08-01\ncloses: 2021-09-07",
+        "id: urn:x-a:5\nopens: 2021-08-01\ncloses: 2021-09-05",
+    ];
+    let postings: Vec<Posting> = yamls.iter().map(|yaml| posting(yaml)).collect();
+    let reader = Recipient { new: true, ..somebody() };
+    let mut past = Past::default();
+    let told = Section::Closing.as_str().to_owned();
+    past.add(Entry {
+        posting: "urn:x-a:3".to_owned(),
+        section: told,
+        what: None,
+        closes: Some("2021-10-30".to_owned()),
+        stage: Some(7),
+    });
+    let today = Today::new(&site, &postings, at("2021-09-01T08:00:00Z"));
+    let digest = today.due(&reader, &past).unwrap();
+    let said = digest.items.iter().map(|item| (item.section.as_str(), item.posting.id.as_str()));
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        [
+            ("closing", "urn:x-a:5"),
+            ("closing", "urn:x-a:4"),
+            ("changed", "urn:x-a:3"),
+            ("owner", "urn:x-a:2"),
+            ("new", "urn:x-a:1"),
+        ]
+    );
+}
+
+#[test]
+fn the_day_is_that_of_the_sites_zone() {
+    let site = site("timezone: Europe/Paris\n");
+    let day = |now| Today::new(&site, &[], at(now)).day().to_string();
+    assert_eq!(day("2021-08-31T21:59:59Z"), "2021-08-31");
+    assert_eq!(day("2021-08-31T22:00:00Z"), "2021-09-01");
+}
+
+#[test]
+fn a_digest_of_this_morning_is_dropped_when_it_is_not_true_any_more() {
+    let site = site("");
+    let now = at("2021-09-01T08:00:00Z");
+    let entry = |section: Section, stage| {
+        Arc::new(Entry {
+            posting: "urn:x-a:1".to_owned(),
+            section: section.as_str().to_owned(),
+            what: section.what().map(str::to_owned),
+            closes: Some("2021-09-03".to_owned()),
+            stage,
+        })
+    };
+    let says = |yaml: &str, entry: &Arc<Entry>| {
+        let postings = [posting(&format!("id: urn:x-a:1\nopens: 2021-08-01\n{yaml}"))];
+        Today::new(&site, &postings, now).still_says(std::slice::from_ref(entry))
+    };
+    let of_what_is_open = [
+        entry(Section::Closing, Some(3)),
+        entry(Section::Closing, None),
+        entry(Section::New, None),
+        entry(Section::Changed(Change::Moved), None),
+        entry(Section::Owner(Duty::Closes), Some(7)),
+    ];
+    for entry in &of_what_is_open {
+        assert!(says("closes: 2021-09-03", entry), "{entry:?}");
+        assert!(!says("closes: 2021-09-03\nfilled: true", entry), "{entry:?}");
+        assert!(!says("closes: 2021-09-04", entry), "{entry:?}");
+        assert!(!Today::new(&site, &[], now).still_says(std::slice::from_ref(entry)), "{entry:?}");
+    }
+    for over in [Section::Changed(Change::Filled), Section::Owner(Duty::StillOpen)] {
+        let entry = entry(over, None);
+        assert!(says("closes: 2021-09-03\nfilled: true", &entry), "{entry:?}");
+    }
+}
+
+#[test]
+fn explaining_says_what_a_digest_would() {
+    let site = site("");
+    let postings = [posting("id: urn:x-a:1\ncloses: 2021-09-03"), posting("id: urn:x-a:2")];
+    let today = Today::new(&site, &postings, at("2021-09-01T08:00:00Z"));
+    let mut past = Past::default();
+    let why = |posting: &Posting, past: &Past| today.explain(posting, &somebody(), past);
+    assert_eq!(why(&postings[0], &past), Ok(3));
+    assert_eq!(why(&postings[1], &past), Err(NotDue::NoClosingDate));
+    assert_eq!(why(&posting("id: urn:x-a:3"), &past), Err(NotDue::NotWanted));
+    let digest = today.due(&somebody(), &past).map(|digest| digest.items[0].entry());
+    past.add(digest.unwrap());
+    assert_eq!(why(&postings[0], &past), Err(NotDue::AlreadySent(3)));
+}

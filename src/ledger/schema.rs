@@ -161,6 +161,38 @@ pub(super) const MIGRATIONS: &[&str] = &[
     CREATE TABLE senders (id TEXT PRIMARY KEY, alive_until INTEGER NOT NULL) STRICT;
     ALTER TABLE digests ADD COLUMN sender TEXT;
     ",
+    // SQLite makes a table of a list of values, each time that it looks whether one is among them: that
+    // cost more than the rest of a change of state. Numbers that were given are not given again.
+    "
+    CREATE TABLE new_digests (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        recipient TEXT NOT NULL,
+        day TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state = 'planned' OR state = 'sending' OR state = 'sent'
+            OR state = 'deferred' OR state = 'refused' OR state = 'in_doubt' OR state = 'held'
+            OR state = 'abandoned'),
+        message_id TEXT,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        doubts INTEGER NOT NULL DEFAULT 0,
+        counts INTEGER NOT NULL DEFAULT 0,
+        reason TEXT,
+        planned_at TEXT NOT NULL,
+        settled_at TEXT,
+        content INTEGER,
+        sender TEXT,
+        UNIQUE (recipient, day)
+    ) STRICT;
+    INSERT INTO sqlite_sequence (name, seq)
+        SELECT 'new_digests', seq FROM sqlite_sequence WHERE name = 'digests';
+    INSERT INTO new_digests (id, recipient, day, state, message_id, attempts, doubts, counts,
+            reason, planned_at, settled_at, content, sender)
+        SELECT id, recipient, day, state, message_id, attempts, doubts, counts,
+            reason, planned_at, settled_at, content, sender
+        FROM digests;
+    DROP TABLE digests;
+    ALTER TABLE new_digests RENAME TO digests;
+    CREATE INDEX digests_by_state ON digests (state) WHERE state <> 'sent';
+    ",
 ];
 
 /// The same tables for a server, which knows no earlier version than the fourth.
@@ -255,7 +287,7 @@ const POSTGRES: &str = "
 ";
 
 /// The statements that bring a server's tables from each version to the next.
-const POSTGRES_MIGRATIONS: &[(u32, &str)] = &[(4, POSTGRES)];
+const POSTGRES_MIGRATIONS: &[(u32, &str)] = &[(4, POSTGRES), (5, "")];
 
 /// The version of the ledgers that we write.
 pub(super) fn known_version() -> u32 {

@@ -613,6 +613,38 @@ fn what_was_in_doubt_in_an_earlier_version_is_in_doubt_with_its_bytes() {
 }
 
 #[test]
+fn what_waits_in_the_version_before_waits_in_this_and_no_number_is_given_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let connection = Connection::open(folder.path().join(FILE)).unwrap();
+    connection.execute_batch(&schema::MIGRATIONS[..4].concat()).unwrap();
+    connection.pragma_update(None, "user_version", 4).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA foreign_keys = ON;
+             INSERT INTO secrets VALUES ('addresses', x'01');
+             INSERT INTO digests (id, recipient, day, state, message_id, doubts, planned_at)
+                 VALUES (3, 'a', '2021-09-01', 'in_doubt', '<x@y>', 1, '2021-09-01'),
+                        (12, 'b', '2021-09-01', 'planned', NULL, 0, '2021-09-01');
+             INSERT INTO addressees VALUES (3, 'a@example.org', NULL, NULL, 1);
+             INSERT INTO messages VALUES (3, x'00FF2E', '[]');
+             DELETE FROM digests WHERE id = 12;",
+        )
+        .unwrap();
+    drop(connection);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let doubtful = &ledger.doubtful().unwrap()[0];
+    assert_eq!((doubtful.id, &doubtful.message[..]), (3, &[0x00, 0xFF, 0x2E][..]));
+    let enter = "INSERT INTO digests (recipient, day, state, planned_at)
+         VALUES (?1, '2021-09-02', ?2, '2021-09-02')";
+    ledger.database.execute(enter, values!["b", "planned"]).unwrap();
+    let number: i64 = ledger.database.value("SELECT max(id) FROM digests", &[]).unwrap();
+    assert_eq!(number, 13);
+    assert!(ledger.database.execute(enter, values!["c", "elsewhere"]).is_err());
+    drop(ledger);
+    assert_eq!(check(folder.path()).unwrap(), Some(vec![]));
+}
+
+#[test]
 fn a_ledger_from_the_future_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     Ledger::open(folder.path()).unwrap().database.batch("PRAGMA user_version = 99").unwrap();

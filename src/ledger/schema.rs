@@ -311,20 +311,21 @@ pub(super) fn migrated(mut connection: Connection) -> Result<Connection> {
     }
     // Tables are made anew, and what refers to them must not be lost on the way.
     connection.pragma_update(None, "foreign_keys", "OFF")?;
-    for (number, migration) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
-        // Somebody else may be at it: whoever waited for them finds it done.
+    if found < known {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if version(&transaction)? >= number {
-            continue;
+        // Somebody else may have been at it: whoever waited for them finds it done.
+        let found = version(&transaction)?;
+        if found > known {
+            return Err(Error::TooNew { found, known });
         }
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", number)?;
-        if number == known {
-            transaction.execute(
-                "INSERT OR IGNORE INTO secrets (name, value) VALUES ('addresses', ?1)",
-                [&secret()?[..]],
-            )?;
+        for (_, migration) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+            transaction.execute_batch(migration)?;
         }
+        transaction.pragma_update(None, "user_version", known)?;
+        transaction.execute(
+            "INSERT OR IGNORE INTO secrets (name, value) VALUES ('addresses', ?1)",
+            [&secret()?[..]],
+        )?;
         transaction.commit()?;
     }
     connection.pragma_update(None, "foreign_keys", "ON")?;

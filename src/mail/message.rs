@@ -2,7 +2,6 @@
 //! to the byte whenever it is composed.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -12,8 +11,6 @@ use lettre::message::header::{
     self, ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue, Headers,
 };
 use lettre::message::{Body, Mailbox, Mailboxes, Message, MultiPart, SinglePart};
-use memchr::memmem;
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
@@ -21,22 +18,25 @@ use super::dkim::{self, Signer};
 use super::unsubscribe::{Ways, return_path};
 use crate::cache::Key;
 use crate::catalog::Catalog;
-use crate::posting::Status;
 use crate::reminders::recipients::key;
-use crate::reminders::{Change, Digest, Duty, Item, Recipient, Section};
+use crate::reminders::{Digest, Duty, Item, Recipient, Section};
 use crate::site::Site;
 use crate::templates::{self, Templates};
 use crate::text;
 use crate::tokens::Keys;
-use crate::view::page_path;
+
+mod contents;
+mod letter;
+
+pub use contents::subject;
+pub use letter::Shared;
+
+use contents::{Context, SiteContext, sections};
+pub(super) use letter::encoded;
+use letter::{BOUNDARY, Frame, GAPS, Letter, Own, Text};
 
 /// How large a message may be, in bytes: some readers cut mails at 100 KB.
 const MAX_SIZE: usize = 90_000;
-/// How much of a title or a name a digest shows, in characters.
-const MAX_TEXT: usize = 120;
-
-/// From how many bytes on a part of a message is worth being shared.
-const MIN_SHARED: usize = 256;
 
 /// A complete message.
 pub struct Composed {
@@ -62,15 +62,6 @@ impl Composed {
     pub fn html(&self) -> String {
         self.letter.html.filled(&self.addresses.iter().map(String::as_str).collect::<Vec<_>>())
     }
-}
-
-/// A part of a message that others have in common with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shared {
-    /// Which bytes of the message it is.
-    pub range: Range<usize>,
-    /// Their BLAKE3 hash.
-    pub fingerprint: [u8; 32],
 }
 
 /// Why there is no message.
@@ -103,257 +94,11 @@ pub struct Composer<'a> {
 /// How many letters are kept: a large list has a few hundred combinations of interests.
 const MAX_LETTERS: usize = 1_000;
 
-/// What all recipients of the same postings in the same language are told. Only the address under
-/// which each unsubscribes differs.
-struct Letter {
-    subject: String,
-    plain: Text,
-    html: Text,
-    frame: Frame,
-}
-
-/// What stands around what differs in the messages of a letter, in the order of [`Slot`].
-struct Frame(Vec<Vec<u8>>);
-
-/// What differs, as it stands in a message.
-struct Own<'a> {
-    to: &'a str,
-    message_id: &'a str,
-    unsubscribe: &'a str,
-    boundary: &'a str,
-    /// The addresses for the gaps, encoded for the text and for HTML.
-    addresses: [Vec<Vec<u8>>; 2],
-}
-
-/// Places in a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Slot {
-    To,
-    MessageId,
-    Unsubscribe,
-    Boundary,
-    Plain,
-    Html,
-}
-
-/// What differs, in the order in which it stands in a message.
-const SLOTS: [Slot; 9] = [
-    Slot::To,
-    Slot::MessageId,
-    Slot::Unsubscribe,
-    Slot::Boundary,
-    Slot::Boundary,
-    Slot::Plain,
-    Slot::Boundary,
-    Slot::Html,
-    Slot::Boundary,
-];
-
-/// What stands in a slot while the library puts a message together: as long as the boundaries of
-/// messages, and for everything else what no message contains.
-const BOUNDARY: &str = "=_00000000000000000000000000000000";
-
-impl Slot {
-    fn stand_in(self) -> &'static str {
-        if self == Self::Boundary { BOUNDARY } else { text::STAND_IN }
-    }
-}
-
-impl Frame {
-    /// Takes apart a message that has a stand-in in every slot.
-    fn of(message: &[u8]) -> Result<Self, Error> {
-        let mut rest = message;
-        let mut pieces = Vec::with_capacity(SLOTS.len() + 1);
-        for slot in SLOTS {
-            let stand_in = slot.stand_in().as_bytes();
-            let at = memmem::find(rest, stand_in)
-                .ok_or_else(|| Error::Message(format!("there is no room for {slot:?}")))?;
-            pieces.push(rest[..at].to_vec());
-            rest = &rest[at + stand_in.len()..];
-        }
-        pieces.push(rest.to_vec());
-        Ok(Self(pieces))
-    }
-}
-
-impl Letter {
-    /// The message for one recipient, and what is in those of all.
-    fn message(&self, own: &Own<'_>) -> (Vec<u8>, Vec<Shared>) {
-        let length = |pieces: &[Vec<u8>]| pieces.iter().map(Vec::len).sum::<usize>();
-        let all = [&self.frame.0[..], &self.plain.encoded, &self.html.encoded].map(length);
-        let mut message = Vec::with_capacity(all.iter().sum::<usize>() + 1_000);
-        let mut shared = Vec::new();
-        let mut pieces = self.frame.0.iter();
-        for slot in SLOTS {
-            message.extend(pieces.next().into_iter().flatten());
-            let [plain, html] = &own.addresses;
-            match slot {
-                Slot::To => message.extend_from_slice(own.to.as_bytes()),
-                Slot::MessageId => message.extend_from_slice(own.message_id.as_bytes()),
-                Slot::Unsubscribe => message.extend_from_slice(own.unsubscribe.as_bytes()),
-                Slot::Boundary => message.extend_from_slice(own.boundary.as_bytes()),
-                Slot::Plain => self.plain.write(plain, &mut message, &mut shared),
-                Slot::Html => self.html.write(html, &mut message, &mut shared),
-            }
-        }
-        message.extend(pieces.next().into_iter().flatten());
-        (message, shared)
-    }
-}
-
-/// A text with a gap wherever an address of the recipient's own belongs, and what stands between the
-/// gaps, encoded.
-struct Text {
-    written: Vec<String>,
-    /// Which of the addresses belongs after each of these.
-    gaps: Vec<usize>,
-    encoded: Vec<Vec<u8>>,
-    fingerprints: Vec<[u8; 32]>,
-}
-
-/// What stands for the addresses to unsubscribe and to change what one is told while a text is
-/// rendered: twice two of them, to see that a template writes whatever it is given.
-const GAPS: [[&str; 2]; 2] = [
-    ["https://gap.invalid/?a=0&b=9f3c61d2", "https://gap.invalid/?c=0&d=5be10c37"],
-    ["https://gap.invalid/?a=1&b=77e0b5a4", "https://gap.invalid/?c=1&d=c2498f6e"],
-];
-
-impl Text {
-    /// A text with a gap wherever one of these stands in it.
-    fn new(rendered: &str, stand_ins: &[&str]) -> Result<Self, Error> {
-        let mut written = Vec::new();
-        let mut gaps = Vec::new();
-        let mut rest = rendered;
-        let next = |rest: &str| {
-            let found = stand_ins.iter().enumerate();
-            found.filter_map(|(gap, stand_in)| Some((rest.find(stand_in)?, gap))).min()
-        };
-        while let Some((at, gap)) = next(rest) {
-            written.push(rest[..at].to_owned());
-            gaps.push(gap);
-            rest = &rest[at + stand_ins[gap].len()..];
-        }
-        written.push(rest.to_owned());
-        let encoded: Vec<_> = written.iter().map(|text| encoded(text)).collect::<Result<_, _>>()?;
-        let fingerprints = encoded.iter().map(|part| blake3::hash(part).into()).collect();
-        Ok(Self { written, gaps, encoded, fingerprints })
-    }
-
-    /// The text with these addresses.
-    fn filled(&self, addresses: &[&str]) -> String {
-        let mut filled = String::new();
-        let addresses =
-            self.gaps.iter().map(|gap| addresses.get(*gap).copied().unwrap_or_default());
-        for (part, address) in self.written.iter().zip(addresses.chain([""])) {
-            filled.push_str(part);
-            filled.push_str(address);
-        }
-        filled
-    }
-
-    /// Whether another text differs in its gaps only.
-    fn is_like(&self, other: &Self) -> bool {
-        self.written == other.written && self.gaps == other.gaps
-    }
-
-    /// The same, where nobody else is told it.
-    fn alone(self) -> Self {
-        Self { fingerprints: Vec::new(), ..self }
-    }
-
-    /// Adds the text for the recipient with these addresses, encoded, and which parts of it are in
-    /// the message of everybody who is told this, and worth being kept once.
-    fn write(&self, addresses: &[Vec<u8>], message: &mut Vec<u8>, shared: &mut Vec<Shared>) {
-        for (number, part) in self.encoded.iter().enumerate() {
-            // Wherever an address begins, it has lines of its own: then it is encoded in the same way
-            // for everybody, and what stands around it is encoded once.
-            let gap = number.checked_sub(1).and_then(|before| self.gaps.get(before));
-            let address = gap.and_then(|gap| addresses.get(*gap));
-            if let Some(address) = address.filter(|address| !address.is_empty()) {
-                soft_break(message);
-                message.extend_from_slice(address);
-            }
-            if number > 0 && !part.is_empty() {
-                soft_break(message);
-            }
-            let start = message.len();
-            message.extend_from_slice(part);
-            if let Some(fingerprint) = self.fingerprints.get(number)
-                && part.len() >= MIN_SHARED
-            {
-                shared.push(Shared { range: start..message.len(), fingerprint: *fingerprint });
-            }
-        }
-    }
-}
-
-/// Text in quoted-printable (RFC 2045, section 6.7): lines are short and bytes are ASCII, so that no
-/// server has to change them.
-pub(super) fn encoded(text: &str) -> Result<Vec<u8>, Error> {
-    Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::QuotedPrintable)
-        .map(Body::into_vec)
-        .map_err(|_| Error::Message("the text cannot be encoded".to_owned()))
-}
-
-/// Ends a line of quoted-printable text that goes on in the next one. A line has at most 76
-/// characters, and the sign that it goes on is one of them.
-fn soft_break(text: &mut Vec<u8>) {
-    const MAX_LINE: usize = 76;
-    let start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    if text.len() == start {
-        return;
-    }
-    if text.len() - start >= MAX_LINE {
-        let is_escape = text.len() >= 3 && text.get(text.len() - 3) == Some(&b'=');
-        let last = text.split_off(text.len() - if is_escape { 3 } else { 1 });
-        text.extend_from_slice(b"=\r\n");
-        text.extend_from_slice(&last);
-    }
-    text.extend_from_slice(b"=\r\n");
-}
-
-#[derive(Serialize)]
-struct Context<'a> {
-    language: String,
-    subject: &'a str,
-    site: SiteContext<'a>,
-    sections: Vec<SectionContext>,
-    more: usize,
-    subscribed: bool,
-    unsubscribe: &'a str,
-    preferences: Option<&'a str>,
-}
-
 /// The recipient's own addresses while a digest is rendered, or what stands for them.
 struct Links<'a> {
     unsubscribe: &'a str,
     preferences: Option<&'a str>,
     gaps: Vec<&'a str>,
-}
-
-#[derive(Serialize)]
-struct SiteContext<'a> {
-    title: &'a str,
-    url: &'a str,
-}
-
-#[derive(Serialize)]
-struct SectionContext {
-    name: &'static str,
-    heading: String,
-    items: Vec<ItemContext>,
-}
-
-#[derive(Serialize)]
-struct ItemContext {
-    title: String,
-    role: Option<String>,
-    employer: Option<String>,
-    url: String,
-    /// What there is to know, in a sentence.
-    notice: String,
-    /// The same, relative to today.
-    relative: Option<String>,
 }
 
 impl<'a> Composer<'a> {
@@ -666,72 +411,6 @@ pub fn envelope(site: &Site, keys: &Keys, email: &str) -> Result<(Address, Addre
     Ok((from, parsed(email)?))
 }
 
-/// The sections of the items, in their order.
-fn sections(site: &Site, items: &[Item<'_>], catalog: &Catalog) -> Vec<SectionContext> {
-    let mut sections: Vec<SectionContext> = Vec::new();
-    for item in items {
-        let name = item.section.as_str();
-        if sections.last().is_none_or(|section| section.name != name) {
-            let heading = catalog.word(&format!("digest-{name}"));
-            sections.push(SectionContext { name, heading, items: Vec::new() });
-        }
-        if let Some(section) = sections.last_mut() {
-            section.items.push(item_context(site, item, catalog));
-        }
-    }
-    sections
-}
-
-fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext {
-    let posting = item.posting;
-    let deadline = posting.closes.map(|closes| catalog.deadline(closes, site.timezone));
-    // What an author who says otherwise has to write.
-    let line = match posting.status {
-        Some(Status::Open) => "status: closed",
-        _ => "open: false",
-    };
-    let dated = |name: &str| match &deadline {
-        Some(date) => catalog.with(name, [("date", date.as_str().into()), ("line", line.into())]),
-        None => catalog.word("no-closing-date"),
-    };
-    let notice = match item.section {
-        Section::Closing | Section::New | Section::Owner(Duty::Closes) => dated("closes-on"),
-        Section::Changed(Change::Moved) if deadline.is_none() => catalog.word("change-endless"),
-        Section::Changed(Change::Moved) => dated("change-moved"),
-        Section::Changed(Change::Closed) if deadline.is_none() => catalog.word("state-closed"),
-        Section::Changed(Change::Closed) => dated("change-closed"),
-        Section::Changed(Change::Filled) => catalog.word("state-filled"),
-        Section::Changed(Change::Withdrawn) => catalog.word("state-withdrawn"),
-        Section::Owner(Duty::StillOpen) => dated("owner-still-open"),
-        Section::Owner(Duty::Endless(days)) => {
-            catalog.with("owner-endless", [("days", days.into())])
-        }
-    };
-    let is_over = matches!(
-        item.section,
-        Section::Changed(Change::Closed | Change::Filled | Change::Withdrawn)
-            | Section::Owner(Duty::StillOpen)
-    );
-    let days = item.days_left.filter(|_| !is_over);
-    // A draft has no page.
-    let url = match posting.status {
-        Some(Status::Draft) => site.url.clone(),
-        _ => site.address(&page_path(&posting.slug)),
-    };
-    ItemContext {
-        title: short(&posting.title),
-        role: posting.role.as_deref().filter(|role| *role != posting.title).map(short),
-        employer: posting.employer().map(short),
-        url: url.into(),
-        notice,
-        relative: days.map(|days| catalog.with("closes-in", [("days", days.into())])),
-    }
-}
-
-fn short(text: &str) -> String {
-    text::shortened(text, MAX_TEXT)
-}
-
 /// An address whose domain every server understands (RFC 5891): only the part before the `@` may
 /// need SMTPUTF8.
 pub(super) fn deliverable(address: &Address) -> Result<Address, Error> {
@@ -754,27 +433,6 @@ fn identity(site: &Site, recipient: &Recipient, day: NaiveDate) -> String {
     let text = format!("{}\n{}\n{day}", site.list_id(), recipient.key());
     let hash = Sha256::digest(text.as_bytes());
     hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The subject of a digest: what its first section is about.
-pub fn subject(digest: &Digest<'_>, catalog: &Catalog) -> String {
-    let name = digest.items.first().map_or("closing", |item| item.section.as_str());
-    let items: Vec<_> = digest.items.iter().filter(|item| item.section.as_str() == name).collect();
-    let first = items.first();
-    let days = first.and_then(|item| item.days_left).unwrap_or_default();
-    let soonest = items.iter().filter(|item| item.days_left == Some(days)).count();
-    let what = first.and_then(|item| item.section.what()).unwrap_or_default();
-    catalog.with(
-        &format!("subject-{name}"),
-        [
-            ("count", items.len().into()),
-            ("soonest", days.into()),
-            ("first", soonest.into()),
-            ("days", days.into()),
-            ("what", what.into()),
-            ("title", first.map_or_else(String::new, |item| short(&item.posting.title)).into()),
-        ],
-    )
 }
 
 #[cfg(test)]
@@ -824,26 +482,6 @@ mod tests {
             }
             let common: usize = first.iter().map(|shared| shared.range.len()).sum();
             assert!(common * 2 > messages[0].bytes.len(), "{common}{page}");
-        }
-    }
-
-    proptest::proptest! {
-        /// Whatever stands around an address, it is read back, and no line is too long.
-        #[test]
-        fn a_text_with_gaps_is_read_back(
-            parts in proptest::collection::vec("([ a-z=é€.]|\n|\t){0,200}", 1..4),
-            address in "https://[a-zA-Z0-9é=&?._/-]{0,120}",
-        ) {
-            let [[gap, _], _] = GAPS;
-            let text = Text::new(&parts.join(gap), &[gap]).unwrap();
-            let mut written = Vec::new();
-            text.write(&[super::encoded(&address).unwrap()], &mut written, &mut Vec::new());
-            let encoded = String::from_utf8(written).unwrap();
-            proptest::prop_assert!(encoded.split("\r\n").all(|line| line.len() <= 76), "{encoded}");
-            let mode = quoted_printable::ParseMode::Strict;
-            let read = quoted_printable::decode(&encoded, mode).unwrap();
-            let meant = parts.join(&address).replace('\n', "\r\n");
-            proptest::prop_assert_eq!(String::from_utf8(read).unwrap(), meant);
         }
     }
 }

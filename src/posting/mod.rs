@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub(crate) mod decode;
+mod fields;
 pub mod files;
 pub mod front_matter;
 pub mod lifecycle;

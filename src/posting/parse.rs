@@ -10,16 +10,16 @@ use unic_langid::LanguageIdentifier;
 use url::Url;
 
 use super::decode::{self, Decoded};
+use super::fields::{MAX_LINE, Reader};
 use super::front_matter::{self, Problem};
-use super::moment::{self, Moment, Reading};
-use super::values::{self, contact, is_identity, is_language, json, redirect, same, yes_or_no};
-use super::vocabulary::{self, Field, Known};
+use super::moment;
+use super::values::{self, contact, is_identity, is_language, redirect, yes_or_no};
+use super::vocabulary::Field;
 use super::{Contact, Posting, Status, markdown};
 use crate::cache::Key;
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::site::{POSTINGS, Site};
 use crate::text;
-use crate::yaml::{Node, Value};
 
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,154 +86,8 @@ fn report(source: &Source, severity: Severity, problem: Problem) -> Diagnostic {
         .help(problem.help)
 }
 
-/// How long a line of text may be, in characters. Titles stand in subjects and lists.
-const MAX_LINE: usize = 500;
-/// How many items a list may have. Every value of a facet has feeds of its own.
-const MAX_ITEMS: usize = 50;
-/// How many problems of one file are told.
-const MAX_PROBLEMS: usize = 50;
-
-/// A value with the key that it stands under.
-#[derive(Debug, Clone)]
-struct Keyed {
-    key: Node,
-    value: Node,
-    rank: usize,
-}
-
-impl Keyed {
-    fn name(&self) -> &str {
-        self.key.as_text().unwrap_or_default()
-    }
-}
-
-/// Turns keys and values into fields, collecting what is wrong with them.
-struct Reader<'a> {
-    site: &'a Site,
-    source: &'a Source,
-    file: Key,
-    is_verbatim: bool,
-    diagnostics: Vec<Diagnostic>,
-    values: BTreeMap<Field, Keyed>,
-    extra: BTreeMap<String, serde_json::Value>,
-}
-
+/// What the fields of a file make together.
 impl Reader<'_> {
-    /// Adds a problem; past a limit, only errors. Whoever made a thousand mistakes made one.
-    fn report(
-        &mut self,
-        severity: Severity,
-        code: Code,
-        span: &Range<usize>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        if self.diagnostics.len() >= MAX_PROBLEMS && severity != Severity::Error {
-            return;
-        }
-        self.diagnostics.push(
-            Diagnostic::new(severity, code, self.source.path.clone(), message)
-                .at(self.source, span)
-                .help(help),
-        );
-    }
-
-    fn warn(
-        &mut self,
-        code: Code,
-        span: &Range<usize>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        self.report(Severity::Warning, code, span, message, help);
-    }
-
-    fn error(
-        &mut self,
-        code: Code,
-        span: &Range<usize>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        self.report(Severity::Error, code, span, message, help);
-    }
-
-    /// Gives every value to the field that its key means.
-    fn sort(&mut self, entries: Vec<(Node, Node)>) {
-        let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
-        // The last of several lines with one key is the one that counts, as in most YAML readers.
-        let mut last: BTreeMap<String, usize> = BTreeMap::new();
-        for (at, (key, value)) in entries.iter().enumerate() {
-            if let Some(name) = key.as_text()
-                && (!value.is_null() || !last.contains_key(name))
-            {
-                last.insert(name.to_owned(), at);
-            }
-        }
-        for (at, (key, value)) in entries.into_iter().enumerate() {
-            let Some(name) = key.as_text().map(str::to_owned) else {
-                let help = "write one `key: value` on each line";
-                self.warn(Code::WrongType, &key.span, "a key is not a text; it was ignored", help);
-                continue;
-            };
-            if seen.insert(name.clone(), key.span.clone()).is_some() {
-                let message = format!("`{name}` stands here a second time; the last one counts");
-                self.warn(Code::DuplicateKey, &key.span, message, "keep one of them");
-            }
-            if last.get(&name) != Some(&at) {
-                continue;
-            }
-            self.assign(&name, key, value);
-        }
-    }
-
-    fn assign(&mut self, name: &str, key: Node, value: Node) {
-        let (field, rank) = match vocabulary::lookup(name) {
-            Some(Known::Exactly(field, rank)) => (field, rank),
-            Some(Known::Spelled(field, rank, usual)) => {
-                let message = format!("`{name}` was read as `{usual}`");
-                self.warn(Code::KeySpelling, &key.span, message, format!("write `{usual}`"));
-                (field, rank)
-            }
-            None => {
-                let help = match nearest(name, vocabulary::keys()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "it is kept for templates".to_owned(),
-                };
-                let message = format!("`{}` is not a key that crieur knows", text::one_line(name));
-                self.report(Severity::Note, Code::UnknownKey, &key.span, message, help);
-                self.extra.insert(text::one_line(name), json(&value));
-                return;
-            }
-        };
-        if value.is_null() {
-            let message = format!("`{name}` has no value");
-            self.warn(Code::EmptyValue, &key.span, message, "give it one, or delete the line");
-            return;
-        }
-        let new = Keyed { key, value, rank };
-        let Some(old) = self.values.remove(&field) else {
-            self.values.insert(field, new);
-            return;
-        };
-        let (first, second) = if new.rank < old.rank { (new, old) } else { (old, new) };
-        if !same(&first.value, &second.value) {
-            let message = format!(
-                "`{}` and `{}` mean the same but differ; `{}` counts",
-                first.name(),
-                second.name(),
-                first.name()
-            );
-            self.warn(
-                Code::SameMeaning,
-                &second.key.span.clone(),
-                message,
-                format!("keep only `{}`", first.name()),
-            );
-        }
-        self.values.insert(field, first);
-    }
-
     fn posting(&mut self, body: Range<usize>) -> Option<Posting> {
         if markdown::is_too_deep(&self.source.text[body.clone()]) {
             let message =
@@ -296,184 +150,6 @@ impl Reader<'_> {
         self.contradictions(&posting);
         self.links(&posting);
         Some(posting)
-    }
-
-    fn value(&self, field: Field) -> Option<Keyed> {
-        self.values.get(&field).cloned()
-    }
-
-    /// A single line of text.
-    fn text(&mut self, field: Field) -> Option<String> {
-        let keyed = self.value(field)?;
-        let raw = match &keyed.value.value {
-            Value::Scalar { text, .. } => text.clone(),
-            Value::Sequence(items) => {
-                let texts: Vec<&str> = items.iter().filter_map(Node::as_text).collect();
-                let joined = texts.join(", ");
-                let message = format!("`{}` is a list where one text is expected", keyed.name());
-                let help = format!(
-                    "write it on one line: `{}: {}`",
-                    keyed.name(),
-                    text::one_line(&joined)
-                );
-                self.warn(Code::WrongType, &keyed.value.span, message, help);
-                joined
-            }
-            Value::Mapping(_) => {
-                self.not_a_text(&keyed);
-                return None;
-            }
-        };
-        self.line(&raw, &keyed.value.span)
-    }
-
-    /// Cleans a text, and says so where that changes it visibly.
-    fn line(&mut self, raw: &str, span: &Range<usize>) -> Option<String> {
-        let wrong = |c: &char| !text::is_allowed(*c) || text::turns_direction(*c);
-        if let Some(bad) = raw.chars().find(wrong) {
-            let message =
-                format!("the character U+{:04X} does not belong in a line of text", u32::from(bad));
-            self.warn(Code::ControlCharacter, span, message, "delete it; it was left out");
-        }
-        let mut raw = raw;
-        if let Some((end, _)) = raw.char_indices().nth(MAX_LINE) {
-            let message = format!("longer than {MAX_LINE} characters; the rest was left out");
-            self.warn(Code::InvalidValue, span, message, "shorten it; the text has room for more");
-            raw = &raw[..end];
-        }
-        let plain = text::without_markup(raw);
-        let line = text::one_line(&plain);
-        if plain != raw {
-            let message = format!("HTML in a line of plain text; it was read as “{line}”");
-            self.warn(Code::Markup, span, message, "write it without HTML");
-        }
-        (!line.is_empty()).then_some(line)
-    }
-
-    fn not_a_text(&mut self, keyed: &Keyed) {
-        let message = format!(
-            "`{}` has keys of its own where a text is expected; it was ignored",
-            keyed.name()
-        );
-        let help = format!(
-            "write it on one line, in double quotes if it has a colon: `{}: \"…\"`",
-            keyed.name()
-        );
-        self.warn(Code::WrongType, &keyed.value.span, message, help);
-    }
-
-    /// One text, or a list of texts, without repetitions.
-    fn list(&mut self, field: Field) -> Vec<String> {
-        let Some(keyed) = self.value(field) else { return Vec::new() };
-        let items = match &keyed.value.value {
-            Value::Scalar { .. } => vec![keyed.value.clone()],
-            Value::Sequence(items) => items.clone(),
-            Value::Mapping(_) => {
-                self.not_a_text(&keyed);
-                return Vec::new();
-            }
-        };
-        let mut list = Vec::new();
-        if items.len() > MAX_ITEMS {
-            let message = format!(
-                "`{}` has more than {MAX_ITEMS} items; the rest was left out",
-                keyed.name()
-            );
-            self.warn(Code::InvalidValue, &keyed.value.span, message, "keep those that matter");
-        }
-        for item in items.into_iter().take(MAX_ITEMS) {
-            match item.as_text() {
-                Some(raw) if !item.is_null() => {
-                    if let Some(line) = self.line(raw, &item.span)
-                        && !list.contains(&line)
-                    {
-                        list.push(line);
-                    }
-                }
-                Some(_) => {
-                    let message = format!("`{}` has an empty item", keyed.name());
-                    self.warn(Code::EmptyValue, &item.span, message, "delete it");
-                }
-                None => {
-                    let message =
-                        format!("an item of `{}` is not a text; it was ignored", keyed.name());
-                    self.warn(Code::WrongType, &item.span, message, "write one text an item");
-                }
-            }
-        }
-        list
-    }
-
-    /// The scalar of a field that takes one word; of a list, its first item.
-    fn word(&mut self, field: Field, severity: Severity) -> Option<(Keyed, String, Range<usize>)> {
-        let keyed = self.value(field)?;
-        let node = match &keyed.value.value {
-            Value::Sequence(items) => {
-                let message = format!(
-                    "`{}` is a list where one value is expected; its first counts",
-                    keyed.name()
-                );
-                self.warn(Code::WrongType, &keyed.value.span, message, "write one value");
-                items.first().cloned()?
-            }
-            _ => keyed.value.clone(),
-        };
-        let Some(text) = node.as_text().map(text::one_line) else {
-            let message =
-                format!("`{}` has keys of its own where one value is expected", keyed.name());
-            self.report(
-                severity,
-                Code::WrongType,
-                &node.span,
-                message,
-                format!("write one value: `{}: …`", keyed.name()),
-            );
-            return None;
-        };
-        Some((keyed, text, node.span))
-    }
-
-    fn moment(&mut self, field: Field, severity: Severity) -> Option<Moment> {
-        let (keyed, text, span) = self.word(field, severity)?;
-        match moment::read(&text, self.site.timezone, self.site.reads_day_first()) {
-            Reading::Plain(moment) => Some(moment),
-            Reading::Understood(moment) => {
-                let message = format!("`{text}` was read as {moment}");
-                self.warn(
-                    Code::DateFormat,
-                    &span,
-                    message,
-                    format!("write `{}: {moment}`", keyed.name()),
-                );
-                Some(moment)
-            }
-            Reading::Unreadable { why, instead } => {
-                let shown = text::shortened(&text, 40);
-                let message = format!("`{}`: `{shown}` {why}", keyed.name());
-                self.report(severity, Code::InvalidDate, &span, message, instead);
-                None
-            }
-        }
-    }
-
-    fn flag(&mut self, field: Field, severity: Severity) -> Option<bool> {
-        let (keyed, text, span) = self.word(field, severity)?;
-        let flag = yes_or_no(&text);
-        if flag.is_none() {
-            let message = format!(
-                "`{}`: `{}` is neither yes nor no",
-                keyed.name(),
-                text::shortened(&text, 40)
-            );
-            self.report(
-                severity,
-                Code::InvalidFlag,
-                &span,
-                message,
-                format!("write `{0}: true` or `{0}: false`", keyed.name()),
-            );
-        }
-        flag
     }
 
     /// What the author says of its being open. What is a draft anywhere is shown nowhere.
@@ -892,7 +568,7 @@ pub(crate) mod tests {
         /// was understood is fit for one line.
         #[test]
         fn every_value_is_understood_or_explained(
-            key in prop::sample::select(vocabulary::keys().collect::<Vec<_>>()),
+            key in prop::sample::select(crate::posting::vocabulary::keys().collect::<Vec<_>>()),
             value in "[ -~éß\u{A0}\u{202E}\u{85}🚀]{0,40}|[0-9T:/+.Z -]{1,30}|\\PC{0,20}",
             name in "[a-z]{1,5}",
         ) {

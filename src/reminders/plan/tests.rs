@@ -153,9 +153,14 @@ fn a_weekly_digest_that_nobody_took_is_made_up_for() {
     assert_eq!(said(&owed(&["2021-08-31"]), "2021-09-02"), [""; 0]);
     // The next day of theirs is theirs again; what opened meanwhile is still news.
     assert_eq!(said(&Past::default(), "2021-09-08"), ["closing", "new"]);
-    let mut sent = owed(&["2021-09-01"]);
-    sent.add_day("2021-09-02".parse().unwrap());
-    assert_eq!(said(&sent, "2021-09-03"), [""; 0]);
+    // What was sent the week before does not make up for it; what was sent on the day or since, does.
+    for (day, expected) in
+        [("2021-08-25", &["closing", "new"][..]), ("2021-09-01", &[]), ("2021-09-02", &[])]
+    {
+        let mut sent = owed(&["2021-09-01"]);
+        sent.add_day(day.parse().unwrap());
+        assert_eq!(said(&sent, "2021-09-03"), expected, "{day}");
+    }
 }
 
 #[test]

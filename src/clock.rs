@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
 
+use crate::posting::Moment;
 use crate::posting::moment::YEARS;
 
 /// The hour of a `--now` that is only a day: when people expect the morning's run.
@@ -57,12 +58,7 @@ impl Now {
         match self {
             Self::Clock => SystemTime::now().into(),
             Self::Instant(instant) => instant,
-            Self::Day(day) => {
-                let local = day.and_time(MORNING);
-                zone.from_local_datetime(&local)
-                    .earliest()
-                    .map_or_else(|| local.and_utc(), |at| at.to_utc())
-            }
+            Self::Day(day) => Moment::at(day, MORNING, zone),
         }
     }
 }

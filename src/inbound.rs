@@ -4,7 +4,9 @@
 //!
 //! Anybody can write such a message. What is in it counts at once only where it has something that
 //! the site made for one recipient and sent to nobody else: the address that it came back to
-//! (variable envelope return paths), or a link to unsubscribe.
+//! (variable envelope return paths), a link to unsubscribe, or the id of the message. The exception is
+//! a mail that says no more than `unsubscribe`: whoever asks in somebody else's name gets them off the
+//! list, which is written to them.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -152,6 +154,9 @@ fn kind(part: &MessagePart<'_>) -> String {
     format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()).to_ascii_lowercase()
 }
 
+/// How many ids of messages are looked for: a report is about one.
+const MAX_IDS: usize = 16;
+
 /// What in a message is ours.
 struct Evidence {
     proven: BTreeSet<String>,
@@ -194,7 +199,7 @@ impl Evidence {
         let proven = named.iter().find(|name| self.proven.contains(*name)).cloned();
         // Whoever forwards their mail is named as somebody else.
         let only = (self.proven.len() == 1).then(|| self.proven.first().cloned()).flatten();
-        let message_ids = self.message_ids.iter().cloned().collect();
+        let message_ids = self.message_ids.iter().take(MAX_IDS).cloned().collect();
         Whom { proven: proven.or(only), named, message_ids }
     }
 }
@@ -218,11 +223,19 @@ fn field<'a>(group: &'a [(String, String)], name: &str) -> Option<&'a str> {
     group.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
-/// The keys of the addresses in a field (`rfc822; a@example.org`, RFC 3464, section 2.1.2).
+/// The keys of the addresses in a field (`rfc822; a@example.org`, RFC 3464, section 2.1.2). One may be
+/// written in two ways: what stands there comes first, because `+41` may be a part of it.
 fn addresses(value: &str) -> Vec<String> {
     let value = value.split_once(';').map_or(value, |(_, address)| address);
     let words = value.split(|c: char| c.is_whitespace() || "<>,\"".contains(c));
-    words.map(xtext).filter(|word| text::is_address(word)).map(|word| key(&word)).collect()
+    let mut keys: Vec<String> = Vec::new();
+    for spelling in words.flat_map(|word| [word.to_owned(), xtext(word)]) {
+        let key = key(&spelling);
+        if text::is_address(&spelling) && !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
 }
 
 /// An address with what was written as `+3D` (RFC 3461, section 4) or `\x{e9}` (RFC 6533, section 3).

@@ -21,6 +21,8 @@ pub enum Purpose {
     Confirm,
     /// To know what a message that comes back was about.
     Return,
+    /// To tell a message from all others.
+    Identity,
 }
 
 impl Purpose {
@@ -30,6 +32,7 @@ impl Purpose {
             Self::Preferences => "preferences",
             Self::Confirm => "confirm",
             Self::Return => "return",
+            Self::Identity => "identity",
         }
     }
 }
@@ -91,6 +94,14 @@ impl Keys {
         let named = self.named(Purpose::Confirm, token)?;
         let (recipient, instant) = named.split_once('\n')?;
         Some((recipient.to_owned(), DateTime::from_timestamp_nanos(instant.parse().ok()?)))
+    }
+
+    /// What tells one thing from all others, the same whichever keys were made since, and nobody
+    /// else can say beforehand: 32 hexadecimal digits.
+    pub fn identity(&self, what: &str) -> String {
+        let Some((_, key)) = self.keys.first() else { return String::new() };
+        let proof = hmac::sign(key, said(Purpose::Identity, what).as_bytes());
+        proof.as_ref().iter().take(PROOF).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// A short proof, in letters and digits that survive mail servers, of an address that messages

@@ -1,7 +1,7 @@
 //! `crieur build`: publishes feeds and pages.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -213,8 +213,10 @@ fn refused(error: publish::Error) -> Failure {
 
 /// The ledger and the outbox lie in the site's folder, and hold addresses.
 fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
-    let absolute = |path: &Path| std::path::absolute(path).map_err(temporary);
-    if absolute(&opened.layout.private())?.starts_with(absolute(out)?) {
+    let real_out = real(out)?;
+    if real(&opened.layout.private())?.starts_with(&real_out)
+        || real(&opened.layout.postings())?.starts_with(&real_out)
+    {
         return Err(configuration(anyhow!(
             "`{}` cannot be served: `{}` lies in it; build into a folder of its own",
             out.display(),
@@ -222,6 +224,21 @@ fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Where a path leads, whatever of it is not there yet.
+fn real(path: &Path) -> Result<PathBuf> {
+    let mut real = PathBuf::new();
+    for component in std::path::absolute(path).map_err(temporary)?.components() {
+        if component == Component::ParentDir {
+            real.pop();
+            continue;
+        }
+        real.push(component);
+        // A link leads elsewhere from here on.
+        real = real.canonicalize().unwrap_or(real);
+    }
+    Ok(real)
 }
 
 /// What was published.

@@ -95,6 +95,7 @@ impl Desk<'_> {
         if let Some(proven) = &whom.proven {
             return Ok(Some((proven.clone(), true)));
         }
+        // Nobody can say the id of a message beforehand.
         for id in &whom.message_ids {
             if let Some(recipient) = self.ledger.recipient_of(id).map_err(ledger_failure)? {
                 return Ok(Some((recipient, true)));

@@ -54,7 +54,11 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     let mut rows = Vec::new();
     let mut text = String::new();
     for day in from.iter_days().take_while(|day| *day <= to) {
-        let today = Today::new(&site, &loaded.postings, morning(day));
+        let mut postings = loaded.postings.clone();
+        for posting in &mut postings {
+            posting.forget_what_is_to_come(morning(day), site.timezone);
+        }
+        let today = Today::new(&site, &postings, morning(day));
         for digest in today.digests(&audience, &sent) {
             digest.remember(&mut sent);
             match format {

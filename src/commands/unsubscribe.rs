@@ -55,7 +55,7 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     files.extend(inside(&outbox.folder).into_iter().filter(|file| {
         let text = fs::read(file).unwrap_or_default();
         file.extension().is_none_or(|end| end != "eml")
-            || String::from_utf8_lossy(&text).to_lowercase().contains(&email)
+            || names(&String::from_utf8_lossy(&text).to_lowercase(), &email)
     }));
     for file in files {
         match fs::remove_file(&file) {
@@ -78,10 +78,43 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     Ok(Outcome::Done)
 }
 
+/// Whether an address stands in a text, and not only as a part of another one.
+fn names(text: &str, email: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.@".contains(c);
+    text.match_indices(email).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + email.len()..]);
+        // A full stop may end a sentence.
+        let mut follows = after.chars();
+        let goes_on = match follows.next() {
+            Some('.') => follows.next().is_some_and(char::is_alphanumeric),
+            next => next.is_some_and(is_part),
+        };
+        !before.ends_with(is_part) && !goes_on
+    })
+}
+
 fn checked(email: &str) -> Result<String> {
     let email = key(email);
     text::is_address(&email)
         .then_some(email)
         .with_context(|| "that is not a mail address")
         .map_err(Failure::Usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_not_another_one_that_ends_or_begins_like_it() {
+        let email = "ann@example.org";
+        for text in ["To: ann@example.org", "<ann@example.org>,", "to ann@example.org.", email] {
+            assert!(names(text, email), "{text}");
+        }
+        for text in
+            ["joann@example.org", "ann@example.org.uk", "ann@example.orga", "j.ann@example.org"]
+        {
+            assert!(!names(text, email), "{text}");
+        }
+    }
 }

@@ -356,7 +356,9 @@ impl Ledger {
         let transaction = self.database.begin()?;
         let mut stopped = Vec::new();
         let written = marks.iter().try_for_each(|(id, mark)| {
-            if !apply(&transaction, &mut self.texts, (*id, &self.sender), mark, now)? {
+            let is_entered = apply(&transaction, &mut self.texts, (*id, &self.sender), mark, now)?;
+            // What has left already does not come back because somebody was forgotten meanwhile.
+            if !is_entered && matches!(mark, Mark::Sending { .. }) {
                 stopped.push(*id);
             }
             Ok(())

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::database::{Database, Row, json, values};
+use super::suppressions::pseudonym;
 use super::{Error, Ledger, Planning, Reason, Result};
 use crate::reminders::Recipient;
 use crate::reminders::recipients::{Consent, Source, Wishes};
@@ -134,7 +135,7 @@ impl Ledger {
     /// When the ledger cannot be written.
     pub fn ask(&mut self, recipient: &Recipient, now: DateTime<Utc>) -> Result<bool> {
         let key = recipient.key();
-        let pseudonym = self.suppressions()?.pseudonym(&key);
+        let pseudonym = pseudonym(&self.secret()?, &key);
         let transaction = self.database.begin()?;
         let never = transaction.row(
             "SELECT 1 FROM suppressions WHERE (recipient = ?1 AND reason = ?2)

@@ -9,7 +9,7 @@ use std::path::Path;
 use chrono::{DateTime, NaiveDate, Utc};
 use ring::digest::{SHA256, digest};
 
-use super::database::values;
+use super::database::{Database, values};
 use super::{Ledger, Result, backup};
 
 /// After how many days of refusals in a row nobody writes to an address any more.
@@ -54,11 +54,6 @@ pub struct Suppressions {
 }
 
 impl Suppressions {
-    /// What stands for a recipient who was forgotten.
-    pub(super) fn pseudonym(&self, recipient: &str) -> String {
-        pseudonym(&self.secret, recipient)
-    }
-
     /// Whether nobody writes to the recipient with this key.
     pub fn contains(&self, recipient: &str) -> bool {
         !self.recipients.is_empty()
@@ -69,9 +64,15 @@ impl Suppressions {
 
 /// What stands for somebody who was forgotten: it tells whether an address is theirs, and not what
 /// the address is.
-fn pseudonym(secret: &[u8], recipient: &str) -> String {
+pub(super) fn pseudonym(secret: &[u8], recipient: &str) -> String {
     let hash = digest(&SHA256, &[secret, b"\nforgotten\n", recipient.as_bytes()].concat());
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether nobody writes to whoever is entered like this.
+fn is_suppressed(database: &Database, entered: &str) -> Result<bool> {
+    let query = "SELECT 1 FROM suppressions WHERE recipient = ?1";
+    Ok(database.row(query, values![entered], |_| Ok(()))?.is_some())
 }
 
 /// Enters that nobody writes to somebody any more. The first reason stays, but what a person says
@@ -156,10 +157,11 @@ impl Ledger {
         reason: Reason,
         now: DateTime<Utc>,
     ) -> Result<bool> {
-        if self.is_forgotten(recipient)? {
+        let pseudonym = pseudonym(&self.secret()?, recipient);
+        let transaction = self.database.begin()?;
+        if is_suppressed(&transaction, &pseudonym)? {
             return Ok(false);
         }
-        let transaction = self.database.begin()?;
         let new = transaction.execute(SUPPRESS, values![recipient, reason.as_str(), now])?;
         for statement in [
             "DELETE FROM digests WHERE recipient = ?1 AND state IN ('planned', 'deferred')",
@@ -177,9 +179,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn is_forgotten(&self, recipient: &str) -> Result<bool> {
-        let pseudonym = pseudonym(&self.secret()?, recipient);
-        let query = "SELECT 1 FROM suppressions WHERE recipient = ?1";
-        Ok(self.database.row(query, values![&pseudonym], |_| Ok(()))?.is_some())
+        is_suppressed(&self.database, &pseudonym(&self.secret()?, recipient))
     }
 
     /// Takes that back. `false` when there is nothing to take back.

@@ -200,7 +200,15 @@ fn each_mark_says_whether_it_was_entered() {
             // The bytes are kept as long as they may be needed.
             assert_eq!(count(&ledger, "messages"), u32::from(keeps), "{expected}");
             ledger.mark(&[(*id, Mark::Abandoned)], NOW).unwrap();
-            assert_eq!(ledger.mark(&[(9999, mark)], NOW).unwrap(), [9999], "{expected}");
+            let is_there = |ledger: &mut Ledger, id: i64| {
+                let sender = ledger.sender.clone();
+                let which = (id, sender.as_str());
+                apply(&ledger.database, &mut ledger.texts, which, &mark, NOW).unwrap()
+            };
+            assert!(is_there(&mut ledger, *id), "{expected}");
+            assert!(!is_there(&mut ledger, 9999), "{expected}");
+            // What has left does not come back: nobody has to be stopped.
+            assert_eq!(ledger.mark(&[(9999, mark)], NOW).unwrap(), [0; 0], "{expected}");
         }
         assert_eq!(ledger.mark(&[(9999, sending())], NOW).unwrap(), [9999]);
     }

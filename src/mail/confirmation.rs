@@ -6,7 +6,6 @@ use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use super::dkim::Signer;
 use super::message::{Error, deliverable, encoded, envelope, part};
@@ -15,6 +14,7 @@ use crate::catalog::Catalog;
 use crate::reminders::Recipient;
 use crate::site::Site;
 use crate::templates::Templates;
+use crate::text;
 use crate::tokens::Keys;
 
 /// A complete message.
@@ -43,6 +43,8 @@ pub struct Asked<'a> {
 #[derive(Serialize)]
 struct Context<'a> {
     language: String,
+    /// Whether the language is written from right to left.
+    rtl: bool,
     subject: &'a str,
     site: SiteContext<'a>,
     confirm: &'a str,
@@ -75,8 +77,10 @@ pub fn confirmation(
     })?;
     page.query_pairs_mut().append_pair("token", &keys.confirmation(&recipient.key(), at));
     let subject = catalog.with("subject-confirm", [("site", site.title.as_str().into())]);
+    let language = catalog.language().to_string();
     let context = Context {
-        language: catalog.language().to_string(),
+        rtl: text::is_right_to_left(&language),
+        language,
         subject: &subject,
         site: SiteContext { title: &site.title, url: site.url.as_str() },
         confirm: page.as_str(),
@@ -86,8 +90,7 @@ pub fn confirmation(
     let html = encoded(&templates.render("confirm.html", &context)?)?;
 
     let named = format!("{}\nconfirm\n{}\n{at}", site.list_id(), recipient.key());
-    let identity: String =
-        Sha256::digest(named).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let identity = keys.identity(&named);
     let message_id = format!("<{identity}@{}>", site.list_id());
     let (from, to) = envelope(site, keys, &recipient.email)?;
     let sender = site.mail.from.clone().ok_or(Error::NoSender)?;

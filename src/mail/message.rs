@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use lettre::Address;
 use lettre::address::Envelope;
 use lettre::message::header::{
@@ -19,7 +19,7 @@ use super::unsubscribe::{Ways, return_path};
 use crate::cache::Key;
 use crate::catalog::Catalog;
 use crate::reminders::recipients::key;
-use crate::reminders::{Digest, Duty, Item, Recipient, Section};
+use crate::reminders::{Digest, Duty, Item, Section};
 use crate::site::Site;
 use crate::templates::{self, Templates};
 use crate::text;
@@ -214,7 +214,7 @@ impl<'a> Composer<'a> {
     ) -> Result<Composed, Error> {
         let site = self.site;
         let (from, to) = envelope(site, self.keys, &digest.recipient.email)?;
-        let identity = identity(site, digest.recipient, digest.day);
+        let identity = self.identity(digest);
         let message_id = format!("<{identity}@{}>", site.list_id());
         let sender = sender(site)?.to_string();
         let ways = Ways::new(site, &sender, self.keys, &digest.recipient.key());
@@ -250,6 +250,18 @@ impl<'a> Composer<'a> {
         }
         let (subject, addresses) = (letter.subject.clone(), escaped.to_vec());
         Ok(Composed { message_id, subject, from, to, bytes, shared, letter, addresses })
+    }
+
+    /// What tells this digest from all others: a function of list, recipient and day, so that what is
+    /// composed again is the same message. Where messages come back to a program, only who has seen
+    /// one can say it.
+    fn identity(&self, digest: &Digest<'_>) -> String {
+        let Digest { recipient, day, .. } = digest;
+        let named = format!("{}\n{}\n{day}", self.site.list_id(), recipient.key());
+        if self.site.mail.bounces.is_some() {
+            return self.keys.identity(&named);
+        }
+        Sha256::digest(named).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What the messages to all who are told the same have around what differs.
@@ -309,8 +321,10 @@ impl<'a> Composer<'a> {
     ) -> Result<Letter, Error> {
         let site = self.site;
         let subject = subject(digest, catalog);
+        let language = catalog.language().to_string();
         let context = Context {
-            language: catalog.language().to_string(),
+            rtl: text::is_right_to_left(&language),
+            language,
             subject: &subject,
             site: SiteContext { title: &site.title, url: site.url.as_str() },
             sections: sections(site, &digest.items[..shown], catalog),
@@ -428,19 +442,14 @@ pub(super) fn part(kind: ContentType, encoded: Vec<u8>) -> SinglePart {
     SinglePart::builder().header(kind).body(Body::dangerous_pre_encoded(encoded, encoding))
 }
 
-/// What tells this digest from all others: a function of recipient, list and day.
-fn identity(site: &Site, recipient: &Recipient, day: NaiveDate) -> String {
-    let text = format!("{}\n{}\n{day}", site.list_id(), recipient.key());
-    let hash = Sha256::digest(text.as_bytes());
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::posting::parse::tests::posting;
+    use crate::reminders::Recipient;
+    use chrono::NaiveDate;
 
     /// With a page to unsubscribe at, or without one: what all are told is most of a message.
     #[test]

@@ -341,8 +341,10 @@ fn uncram(
     let crammed: Vec<Line> = lines(yaml)
         .filter(|line| {
             let text = line.text(yaml);
+            // What is indented belongs to the line before, and may be a text.
             text.split_once(':').is_some_and(|(key, value)| {
-                vocabulary::lookup(key).is_some()
+                !key.starts_with(' ')
+                    && vocabulary::lookup(key).is_some()
                     && !value.starts_with([' ', '\t', '/', ':'])
                     && !value.is_empty()
             })

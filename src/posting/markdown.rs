@@ -294,17 +294,21 @@ fn sound_images(html: &str) -> Cow<'_, str> {
 
 /// Links without a text, which nobody can see or hear, say where they lead.
 fn named_links(html: &str) -> Cow<'_, str> {
-    let mut named = Cow::Borrowed(html);
-    let mut from = 0;
-    while let Some(at) = named[from..].find("></a>").map(|at| from + at) {
-        from = at + 1;
-        let tag = named[..at].rfind('<').map_or("", |start| &named[start..at]);
+    let mut named = String::new();
+    let mut written = 0;
+    for (at, _) in html.match_indices("></a>") {
+        let tag = html[written..at].rfind('<').map_or("", |start| &html[written + start..at]);
         let address = tag.strip_prefix("<a ").and_then(|tag| tag.split("href=\"").nth(1));
         let Some(address) = address.and_then(|rest| rest.split('"').next()) else { continue };
-        let address = address.trim_start_matches("mailto:").to_owned();
-        named.to_mut().insert_str(from, &address);
+        named.push_str(&html[written..=at]);
+        named.push_str(address.trim_start_matches("mailto:"));
+        written = at + 1;
     }
-    named
+    if written == 0 {
+        return Cow::Borrowed(html);
+    }
+    named.push_str(&html[written..]);
+    Cow::Owned(named)
 }
 
 /// What the Markdown says, with all of its raw HTML.

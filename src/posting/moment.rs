@@ -3,8 +3,8 @@
 use std::fmt;
 
 use chrono::{
-    DateTime, Datelike, Days, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime,
-    TimeDelta, TimeZone, Timelike, Utc,
+    DateTime, Datelike, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta,
+    TimeZone, Timelike, Utc,
 };
 use chrono_tz::Tz;
 use serde::de::Error as _;
@@ -23,7 +23,7 @@ impl Moment {
     /// When something that begins at this moment begins: the first instant of a day.
     pub fn start(self, zone: Tz) -> DateTime<Utc> {
         match self {
-            Self::Day(day) => start_of(day, zone, Side::First),
+            Self::Day(day) => start_of(day, zone),
             Self::Instant(instant) => instant.to_utc(),
         }
     }
@@ -31,16 +31,14 @@ impl Moment {
     /// When something that ends at this moment has ended: the first instant after a day.
     pub fn end(self, zone: Tz) -> DateTime<Utc> {
         match self {
-            Self::Day(day) => {
-                start_of(day.checked_add_days(Days::new(1)).unwrap_or(day), zone, Side::Last)
-            }
+            Self::Day(day) => start_of(day.checked_add_days(Days::new(1)).unwrap_or(day), zone),
             Self::Instant(instant) => instant.to_utc(),
         }
     }
 
     /// The instant of a time of day in the zone; the first where clocks that are put back make two.
     pub fn at(day: NaiveDate, time: NaiveTime, zone: Tz) -> DateTime<Utc> {
-        resolve(day.and_time(time), zone, Side::First)
+        resolve(day.and_time(time), zone)
     }
 
     /// The last day on which something that ends at this moment is still there, in the zone. What
@@ -90,29 +88,27 @@ where
     instant.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
-/// Which of two midnights is meant, where clocks that are put back make two.
-#[derive(Clone, Copy)]
-enum Side {
-    First,
-    Last,
-}
-
 /// The instant of a day's midnight. Where clocks are put forward over midnight it is the first
-/// instant after the gap.
-fn start_of(day: NaiveDate, zone: Tz, side: Side) -> DateTime<Utc> {
-    resolve(day.and_time(NaiveTime::MIN), zone, side)
+/// instant after the gap. Where they are put back over it, an hour of the day before comes a second
+/// time, and the day begins after that.
+fn start_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
+    let midnight = resolve(day.and_time(NaiveTime::MIN), zone);
+    let later = zone.from_local_datetime(&day.and_time(NaiveTime::MIN)).latest();
+    let Some(later) = later.map(|at| at.to_utc()).filter(|later| *later > midnight) else {
+        return midnight;
+    };
+    // Midnight twice: between them lies an hour of this day, or else one of the day before.
+    let last = later.checked_sub_signed(TimeDelta::nanoseconds(1)).unwrap_or(later);
+    if last.with_timezone(&zone).date_naive() < day { later } else { midnight }
 }
 
-fn resolve(local: NaiveDateTime, zone: Tz, side: Side) -> DateTime<Utc> {
+/// The instant of a local time: the first where clocks that are put back make two, and the first
+/// after it where there is none.
+fn resolve(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     // The longest gap ever was a day (Samoa left one out), and gaps end on a full minute.
     let mut minutes = (0..=25 * 60).map_while(|m| local.checked_add_signed(TimeDelta::minutes(m)));
     minutes
-        .find_map(|local| match (zone.from_local_datetime(&local), side) {
-            (MappedLocalTime::Single(at), _)
-            | (MappedLocalTime::Ambiguous(at, _), Side::First)
-            | (MappedLocalTime::Ambiguous(_, at), Side::Last) => Some(at.to_utc()),
-            (MappedLocalTime::None, _) => None,
-        })
+        .find_map(|local| zone.from_local_datetime(&local).earliest().map(|at| at.to_utc()))
         // Only at the ends of the calendar, where the zone no longer matters.
         .unwrap_or_else(|| local.and_utc())
 }
@@ -154,9 +150,13 @@ pub fn read(text: &str, zone: Tz, day_first: bool) -> Reading {
             Reading::Understood(Moment::Day(day))
         };
     }
+    if matches!(time, "24:00" | "24:00:00") {
+        // The end of the day (ISO 8601), which is when the day itself ends.
+        return Reading::Understood(Moment::Day(day));
+    }
     match read_time(day, time, zone) {
-        Some(instant) if plain => Reading::Plain(Moment::Instant(instant)),
-        Some(instant) => Reading::Understood(Moment::Instant(instant)),
+        Some((instant, true)) if plain => Reading::Plain(Moment::Instant(instant)),
+        Some((instant, _)) => Reading::Understood(Moment::Instant(instant)),
         None => Reading::Unreadable {
             why: "has a time that cannot be read".to_owned(),
             instead: format!(
@@ -228,7 +228,8 @@ fn no_such_day(year: i32, month: u32) -> (String, String) {
     ("is a day that does not exist".to_owned(), instead)
 }
 
-fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<DateTime<FixedOffset>> {
+/// The instant of a time on a day, and whether clocks ever show that time, and show it once.
+fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<(DateTime<FixedOffset>, bool)> {
     let at = text.find(['Z', 'z', '+', '-']).unwrap_or(text.len());
     let (clock, offset) = (text[..at].trim_end(), &text[at..]);
     let time = ["%H:%M:%S%.f", "%H:%M"]
@@ -237,10 +238,10 @@ fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<DateTime<FixedOffse
     // A leap second is a second that other programs do not know.
     let time = if time.nanosecond() >= 1_000_000_000 { time.with_nanosecond(0)? } else { time };
     let local = day.and_time(time);
-    match offset {
+    let instant = match offset {
         "" => {
-            let at = resolve(local, zone, Side::First).with_timezone(&zone);
-            Some(at.fixed_offset())
+            let is_once = zone.from_local_datetime(&local).single().is_some();
+            return Some((resolve(local, zone).with_timezone(&zone).fixed_offset(), is_once));
         }
         "Z" | "z" => Some(local.and_utc().fixed_offset()),
         _ => {
@@ -248,7 +249,8 @@ fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<DateTime<FixedOffse
             let text = format!("{} {offset}", local.format("%Y-%m-%d %H:%M:%S%.f"));
             DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f %#z").ok()
         }
-    }
+    };
+    instant.map(|instant| (instant, true))
 }
 
 /// The day that a file's name begins with, as Jekyll and others have it: `2021-08-03-title.md`.
@@ -261,7 +263,7 @@ pub fn leading_day(name: &str) -> Option<NaiveDate> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono_tz::{America, Europe, Pacific};
+    use chrono_tz::{America, Asia, Atlantic, Europe, Pacific};
 
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()
@@ -291,6 +293,25 @@ mod tests {
     }
 
     #[test]
+    fn every_instant_belongs_to_the_day_that_clocks_show() {
+        for (zone, days) in [
+            (Atlantic::Azores, ["2026-10-24", "2026-10-25", "2026-03-28", "2026-03-29"]),
+            (America::Havana, ["2020-10-31", "2020-11-01", "2020-03-07", "2020-03-08"]),
+            (Asia::Beirut, ["2021-10-30", "2021-10-31", "2021-03-27", "2021-03-28"]),
+            (America::Sao_Paulo, ["2018-02-17", "2018-02-18", "2018-11-03", "2018-11-04"]),
+            (Europe::Paris, ["2021-10-30", "2021-10-31", "2021-03-27", "2021-03-28"]),
+        ] {
+            for text in days {
+                let end = Moment::Day(day(text)).end(zone);
+                let shown = |at: DateTime<Utc>| at.with_timezone(&zone).date_naive();
+                assert!(shown(end) > day(text), "{zone} {text} {end}");
+                assert_eq!(shown(end - TimeDelta::nanoseconds(1)), day(text), "{zone} {end}");
+                assert_eq!(end, Moment::Day(shown(end)).start(zone), "{zone} {text}");
+            }
+        }
+    }
+
+    #[test]
     fn what_ends_at_midnight_was_last_there_the_day_before() {
         let at = |text: &str| Moment::Instant(text.parse().unwrap());
         assert_eq!(at("2021-09-04T00:00:00+02:00").last_day(Europe::Paris), day("2021-09-03"));
@@ -315,6 +336,11 @@ mod tests {
             ("2021-12-03T12:00", "2021-12-03T12:00:00+01:00"),
             ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
             ("2021-9-3", "~2021-09-03"),
+            ("2021-09-03T24:00", "~2021-09-03"),
+            // Clocks that are put forward never show it, and those that are put back show it twice.
+            ("2021-03-28T02:30", "~2021-03-28T03:00:00+02:00"),
+            ("2021-10-31T02:30", "~2021-10-31T02:30:00+02:00"),
+            ("2021-10-31T02:30:00+01:00", "2021-10-31T02:30:00+01:00"),
             ("2021/09/03", "~2021-09-03"),
             ("31/08/2021", "~2021-08-31"),
             ("08/31/2021", "~2021-08-31"),

@@ -301,21 +301,12 @@ async fn answer(matter: Matter, server: &Arc<Server>, request: Request) -> Respo
     let is_done = request.method() == Method::POST;
     let headers = request.headers().clone();
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let refusal = if is_done && matter == Matter::Subscribe {
-        let is_elsewhere = is_from_elsewhere(&headers, people.addresses.subscribe.as_ref());
-        if is_elsewhere {
-            Some(Notice::NotHere)
-        } else if server.limits.may_ask(who) {
-            None
-        } else {
-            Some(Notice::TooMany)
-        }
-    } else {
-        None
-    };
-    if let Some(refusal) = refusal {
+    if is_done
+        && matter == Matter::Subscribe
+        && is_from_elsewhere(&headers, people.addresses.subscribe.as_ref())
+    {
         server.metrics.step("limited");
-        return notice_only(people, headers, refusal).await;
+        return notice_only(people, headers, Notice::NotHere).await;
     }
     let body =
         if is_done { to_bytes(request.into_body(), MAX_BODY).await } else { Ok(Vec::new().into()) };
@@ -327,6 +318,15 @@ async fn answer(matter: Matter, server: &Arc<Server>, request: Request) -> Respo
     // A link may lead to a form with something chosen in it.
     let fields = if is_done { in_body } else { in_query };
     let sent = Sent { matter, is_done, token, fields, headers: headers.clone() };
+    // What sends no mail costs nobody their turn.
+    if is_done
+        && matter == Matter::Subscribe
+        && is_address(sent.field("email"))
+        && !server.limits.may_ask(who)
+    {
+        server.metrics.step("limited");
+        return notice_only(people, headers, Notice::TooMany).await;
+    }
     let handled = if matter == Matter::Subscribe && !is_done {
         people.at_once(move |people| people.handle(&sent)).await
     } else {
@@ -368,6 +368,11 @@ async fn notice_only(people: &Arc<People>, headers: HeaderMap, notice: Notice) -
     response
 }
 
+/// Whether what somebody entered is an address that a mail can be sent to.
+fn is_address(email: &str) -> bool {
+    email.len() <= MAX_ADDRESS && text::is_deliverable(email)
+}
+
 /// What was done, and the page that says so.
 struct Done {
     page: Page,
@@ -403,7 +408,7 @@ impl Visit<'_> {
         if !self.sent.is_done {
             return self.form(None, &recipient, false, None);
         }
-        if email.len() > MAX_ADDRESS || !text::is_deliverable(email) {
+        if !is_address(email) {
             return self.form(None, &recipient, true, None);
         }
         let now = self.people.world.now();

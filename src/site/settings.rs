@@ -449,7 +449,12 @@ impl Mail {
 }
 
 impl Settings {
-    fn checked(self, source: &Source, tree: Option<&Node>, problems: &mut Vec<Diagnostic>) -> Site {
+    fn checked(
+        mut self,
+        source: &Source,
+        tree: Option<&Node>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Site {
         let mut refuse = |path: &str, message: String, help: &str| {
             problems.push(refusal(source, tree, path, message).help(help));
         };
@@ -492,6 +497,9 @@ impl Settings {
                 "write for example `[7, 3, 1]`",
             );
         }
+        // Two alarms at one time would be one too many.
+        let mut known = HashSet::new();
+        self.reminders.lead_days.retain(|days| known.insert(*days));
         for (path, message, help) in self.mail.problems() {
             refuse(path, message.to_owned(), help);
         }

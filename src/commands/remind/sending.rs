@@ -72,16 +72,15 @@ impl<'a> Jobs<'a> {
                     continue;
                 }
                 let Waiting { id, recipient, addressee, content, message } = digest;
-                let (work, until) = if let Some((message_id, bytes)) = message {
+                let content = self.content(ledger, content)?;
+                let until = content.until;
+                let work = if let Some((message_id, bytes)) = message {
                     let (email, day) = (addressee.email, self.today.day());
-                    (Work::Again { email, day, message_id, bytes: bytes.into() }, None)
+                    Work::Again { email, day, message_id, bytes: bytes.into() }
+                } else if content.is_so {
+                    Work::New { recipient: restored(addressee), content }
                 } else {
-                    let content = self.content(ledger, content)?;
-                    if !content.is_so {
-                        continue;
-                    }
-                    let until = content.until;
-                    (Work::New { recipient: restored(addressee), content }, until)
+                    continue;
                 };
                 jobs.push(Job { id, recipient, work, until });
             }

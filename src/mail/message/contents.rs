@@ -15,6 +15,8 @@ const MAX_TEXT: usize = 120;
 #[derive(Serialize)]
 pub(super) struct Context<'a> {
     pub(super) language: String,
+    /// Whether the language is written from right to left.
+    pub(super) rtl: bool,
     pub(super) subject: &'a str,
     pub(super) site: SiteContext<'a>,
     pub(super) sections: Vec<SectionContext>,

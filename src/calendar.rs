@@ -77,7 +77,9 @@ fn component(
     catalog: &Catalog,
 ) -> Option<Event> {
     let closes = posting.closes?;
-    let updated = view.updated.with_nanosecond(0).unwrap_or(view.updated);
+    // What an author says of the text is not when a date or a state changed.
+    let updated = posting.committed.map_or(view.updated, |committed| committed.max(view.updated));
+    let updated = updated.with_nanosecond(0).unwrap_or(updated);
     let mut event = Event::new();
     event
         .uid(&posting.id)

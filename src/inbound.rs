@@ -438,3 +438,17 @@ fn unsubscription(message: &Message<'_>, keys: &Keys) -> Inbound {
     let named = from.filter(|from| text::is_address(from)).map(key).into_iter().collect();
     Inbound::Unsubscribe(Whom { proven, named, message_ids: Vec::new() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plus_may_be_what_it_is_or_the_beginning_of_another_sign() {
+        let read = |value| addresses(value);
+        assert_eq!(read("rfc822; Bob+41@example.org"), ["bob+41@example.org", "boba@example.org"]);
+        assert_eq!(read("rfc822; a+3Db@example.org"), ["a+3db@example.org", "a=b@example.org"]);
+        assert_eq!(read("<a+tag@example.org>"), ["a+tag@example.org"]);
+        assert_eq!(read("utf-8; \\x{e9}@example.org"), ["é@example.org"]);
+    }
+}

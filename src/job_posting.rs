@@ -157,16 +157,32 @@ fn employment_types(contract: &str) -> Vec<&'static str> {
         ("PART_TIME", &["partiel", "part"]),
         ("CONTRACTOR", &["freelance", "independant", "independante", "prestation", "contractor"]),
         ("TEMPORARY", &["cdd", "temporary", "interim", "temporaire", "vacation", "contractuel"]),
-        ("INTERN", &["stage", "intern", "internship", "alternance", "apprentissage", "apprenti"]),
+        (
+            "INTERN",
+            &[
+                "stage",
+                "stagiaire",
+                "trainee",
+                "intern",
+                "internship",
+                "alternance",
+                "apprentissage",
+                "apprenti",
+            ],
+        ),
         ("VOLUNTEER", &["benevole", "benevolat", "volontariat", "volunteer"]),
     ];
     let folded = text::folded(contract);
     let words: Vec<&str> = folded.split(|c: char| !c.is_alphanumeric()).collect();
-    let found: Vec<&str> = WORDS
+    let mut found: Vec<&str> = WORDS
         .iter()
         .filter(|(_, known)| known.iter().any(|word| words.contains(word)))
         .map(|(name, _)| *name)
         .collect();
+    // A contract without an end is one for all hours, unless it says otherwise.
+    if found.contains(&"PART_TIME") && !folded.contains("full") && !folded.contains("plein") {
+        found.retain(|name| *name != "FULL_TIME");
+    }
     if found.is_empty() { vec!["OTHER"] } else { found }
 }
 
@@ -219,6 +235,9 @@ mod tests {
     fn contracts_are_what_google_calls_them() {
         for (contract, expected) in [
             ("CDI", vec!["FULL_TIME"]),
+            ("CDI à temps partiel", vec!["PART_TIME"]),
+            ("Full or part time", vec!["FULL_TIME", "PART_TIME"]),
+            ("Stagiaire", vec!["INTERN"]),
             ("Indépendant·e ou CDD de deux ans", vec!["CONTRACTOR", "TEMPORARY"]),
             ("Stage", vec!["INTERN"]),
             ("à négocier", vec!["OTHER"]),

@@ -66,7 +66,7 @@ impl<'a> Outline<'a> {
         let updated = view::updated(posting, site);
         let published = posting.published(rules.zone);
         // Beside the file, its dates: git's, and those that are not in the future.
-        let dates = format!("{published:?} {updated:?}");
+        let dates = format!("{published:?} {updated:?} {:?}", posting.committed);
         let key = Key::join([
             site_key.bytes(),
             posting.source.path.as_bytes(),

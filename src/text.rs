@@ -3,6 +3,37 @@
 use std::borrow::Cow;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use url::Url;
+
+/// An address with the signs encoded that browsers take and the URL standard does not allow.
+pub fn strict(mut url: Url) -> Url {
+    let is_odd = |c: char| matches!(c, '[' | ']' | '|' | '^' | '`' | '{' | '}' | '\\');
+    let encoded = |part: &str| -> String {
+        let mut bytes = [0; 4];
+        part.chars()
+            .map(|c| {
+                if is_odd(c) {
+                    percent_encode(c.encode_utf8(&mut bytes).as_bytes(), NON_ALPHANUMERIC)
+                        .to_string()
+                } else {
+                    c.into()
+                }
+            })
+            .collect()
+    };
+    if url.path().contains(is_odd) && !url.cannot_be_a_base() {
+        let path = encoded(url.path());
+        url.set_path(&path);
+    }
+    if let Some(query) = url.query().filter(|query| query.contains(is_odd)).map(encoded) {
+        url.set_query(Some(&query));
+    }
+    if let Some(fragment) = url.fragment().filter(|part| part.contains(is_odd)).map(encoded) {
+        url.set_fragment(Some(&fragment));
+    }
+    url
+}
 
 /// Whether XML 1.0 and HTML both allow a character in a document: no controls but tab and line
 /// ends, no noncharacters (XML 1.0 section 2.2; HTML, "parse errors"). The replacement character is
@@ -445,6 +476,19 @@ pub fn shortened(text: &str, max: usize) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_address_has_only_signs_that_an_address_may_have() {
+        let strict = |text: &str| strict(Url::parse(text).unwrap()).to_string();
+        assert_eq!(
+            strict("https://a.example/x[1]/?f[0]=a|b%20c&d=é#g|h"),
+            "https://a.example/x%5B1%5D/?f%5B0%5D=a%7Cb%20c&d=%C3%A9#g%7Ch"
+        );
+        for text in ["https://[2001:db8::1]/?a=b", "mailto:a@example.org", "https://a.example/%5B"]
+        {
+            assert_eq!(strict(text), Url::parse(text).unwrap().to_string());
+        }
+    }
 
     #[test]
     fn slugs_are_the_name_in_ascii() {

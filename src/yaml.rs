@@ -230,6 +230,7 @@ impl Builder {
             while let (Some(key), Some(value)) = (items.next(), items.next()) {
                 entries.push((key, value));
             }
+            merge(&mut entries);
             Value::Mapping(entries)
         } else {
             Value::Sequence(open.items)
@@ -250,6 +251,38 @@ impl Builder {
             None => self.root = Some(node),
         }
         Ok(())
+    }
+}
+
+/// Takes over the entries of the mappings that `<<` names (YAML's merge key), for keys that are not
+/// there: of several mappings, those of the first.
+fn merge(entries: &mut Vec<(Node, Node)>) {
+    let is_merge =
+        |key: &Node| matches!(&key.value, Value::Scalar { text, quoted: false } if text == "<<");
+    let is_mapping = |node: &Node| matches!(node.value, Value::Mapping(_));
+    while let Some(at) = entries.iter().position(|(key, value)| {
+        is_merge(key)
+            && match &value.value {
+                Value::Mapping(_) => true,
+                Value::Sequence(items) => items.iter().all(is_mapping),
+                Value::Scalar { .. } => false,
+            }
+    }) {
+        let (_, merged) = entries.remove(at);
+        let mappings = match merged.value {
+            Value::Sequence(items) => items,
+            value => vec![Node { span: merged.span, value }],
+        };
+        let taken = mappings.into_iter().flat_map(|mapping| match mapping.value {
+            Value::Mapping(entries) => entries,
+            _ => Vec::new(),
+        });
+        for (key, value) in taken {
+            let is_there = entries.iter().any(|(k, _)| k.value == key.value);
+            if !is_there && !is_merge(&key) {
+                entries.push((key, value));
+            }
+        }
     }
 }
 
@@ -276,6 +309,21 @@ mod tests {
         let (_, value) = node.entry("b").unwrap();
         assert_eq!(value.as_text(), Some("1.10"));
         assert_eq!(&text[value.span.clone()], "1.10");
+    }
+
+    #[test]
+    fn a_merge_key_takes_over_what_is_not_there() {
+        let text = "d: &d {a: 1, b: 2}\ne: &e {b: 3, c: 4}\nf: {<<: [*d, *e], a: 0}\ng: {<<: *d}\n<<: *e\nh: {\"<<\": *d}\n";
+        let node = parse(text).unwrap().unwrap();
+        let of = |key: &str, inner: &str| {
+            let (_, value) = node.entry(key).unwrap();
+            value.entry(inner).and_then(|(_, value)| value.as_text()).map(str::to_owned)
+        };
+        let all = |key| ["a", "b", "c"].map(|inner| of(key, inner).unwrap_or_default());
+        assert_eq!(all("f"), ["0", "2", "4"]);
+        assert_eq!(all("g"), ["1", "2", ""]);
+        assert_eq!(all("h"), ["", "", ""]);
+        assert_eq!(node.entry("c").unwrap().1.as_text(), Some("4"));
     }
 
     #[test]

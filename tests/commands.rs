@@ -384,3 +384,15 @@ fn what_would_not_be_published_is_found_before() {
     site.write("content/site.yaml", format!("title: A\nurl: https://a.example.org/\nsubscribe: {{ url: '{same}' }}\nunsubscribe: {{ url: '{same}' }}\n"));
     assert!(site.run(&[NOW, "check"]).stdout.contains("two pages would be at"));
 }
+
+#[test]
+fn what_is_private_is_not_served_by_whatever_way_its_folder_is_named() {
+    let site = two();
+    std::os::unix::fs::symlink(site.root(), site.root().join("link")).unwrap();
+    for out in [".", "out/..", "link", "link/out/..", "content", "link/content"] {
+        let built = site.run(&[NOW, "build", "--out", out]).exits(78);
+        assert!(built.stderr.contains("cannot be served"), "{out}: {}", built.stderr);
+    }
+    assert!(!site.root().join("index.html").exists() && !site.root().join("out").exists());
+    site.run(&[NOW, "build", "--out", "link/public"]).exits(0);
+}

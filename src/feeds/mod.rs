@@ -327,7 +327,8 @@ fn changed(outline: &Outline<'_>, now: DateTime<Utc>, rules: &Rules) -> Option<D
     match outline.state {
         State::Open => {
             let opened = outline.posting.opens.map(|opens| opens.start(rules.zone));
-            Some(opened.map_or(outline.updated, |opened| opened.max(outline.updated)))
+            // Whatever an author says of the text, an entry changed with its file.
+            [opened, outline.posting.committed, Some(outline.updated)].into_iter().flatten().max()
         }
         State::Upcoming => None,
         _ => lifecycle::left(outline.posting, now, rules),

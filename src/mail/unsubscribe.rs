@@ -116,6 +116,16 @@ mod tests {
         Keys::new(b"secret".to_vec(), Vec::new())
     }
 
+    #[test]
+    fn the_way_by_mail_is_an_address_that_programs_read() {
+        let mail = |reply_to: &str| ways(&format!("mail: {{ reply_to: '{reply_to}' }}")).mail;
+        assert_eq!(
+            mail("contact@münchen.example"),
+            "mailto:contact@xn--mnchen-3ya.example?subject=unsubscribe"
+        );
+        assert_eq!(mail("a%b+c@example.org"), "mailto:a%25b+c@example.org?subject=unsubscribe");
+    }
+
     fn ways(settings: &str) -> Ways {
         let site =
             Site::parse(&format!("title: T\nurl: https://jobs.example.org/\n{settings}")).unwrap();

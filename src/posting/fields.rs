@@ -127,6 +127,14 @@ impl Reader<'_> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "it is kept for templates".to_owned(),
                 };
+                if self.is_prose(&key, &value) {
+                    self.warn(
+                        Code::UnclosedFrontMatter,
+                        &key.span,
+                        "this reads like a line of the text; here it is shown to nobody",
+                        "write `---` on a line of its own where the front matter ends",
+                    );
+                }
                 let message = format!("`{}` is not a key that crieur knows", text::one_line(name));
                 self.report(Severity::Note, Code::UnknownKey, &key.span, message, help);
                 self.extra.insert(text::one_line(name), json(&value));
@@ -211,6 +219,22 @@ impl Reader<'_> {
             self.warn(Code::Markup, span, message, "write it without HTML");
         }
         (!line.is_empty()).then_some(line)
+    }
+
+    /// Whether an entry is a sentence of the text that follows: after an empty line, and written as
+    /// nobody writes a key.
+    fn is_prose(&self, key: &Node, value: &Node) -> bool {
+        let text = &self.source.text;
+        let before = text.get(..key.span.start).unwrap_or_default();
+        let before = before.trim_end_matches(' ');
+        let after_empty = before.ends_with("\n\n") || before.ends_with("\n\r\n");
+        let has_space = |text: &str| text.trim().contains(char::is_whitespace);
+        let is_spaced =
+            text.get(key.span.end..).is_some_and(|rest| rest.starts_with([' ', '\u{A0}']));
+        let is_sentence = value.as_text().is_some_and(|value| {
+            has_space(value) && value.trim_end().ends_with(['.', '!', '?', '…', ';', ','])
+        });
+        after_empty && (is_spaced || is_sentence || key.as_text().is_some_and(has_space))
     }
 
     fn not_a_text(&mut self, keyed: &Keyed) {

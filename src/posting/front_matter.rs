@@ -502,6 +502,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_line_of_a_text_is_no_key() {
+        let text = "---\ncloses:2026-09-20\nnotes: |\n  Contact:Marie\n  date:lundi\n---\n";
+        assert_eq!(
+            keys(text),
+            "closes=2026-09-20, notes=Contact:Marie\ndate:lundi\n | yaml-repaired | \"\""
+        );
+    }
+
     fn keys(text: &str) -> String {
         match read(text) {
             Ok(matter) => {

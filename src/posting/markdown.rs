@@ -429,7 +429,7 @@ struct Absolute<'a> {
 impl<'a> UrlRelativeEvaluate<'a> for Absolute<'a> {
     fn evaluate<'url>(&self, address: &'url str) -> Option<Cow<'url, str>> {
         let from = if address.starts_with('#') { self.page } else { self.base };
-        from.join(address).ok().map(|url| Cow::Owned(url.into()))
+        from.join(address).ok().map(|url| Cow::Owned(text::strict(url).into()))
     }
 }
 

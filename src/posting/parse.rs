@@ -212,7 +212,9 @@ impl Reader<'_> {
                 .flatten()
         };
         match Url::parse(&text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                Some(text::strict(url))
+            }
             Ok(url) if url.scheme() == "mailto" => Some(url),
             Ok(_) => {
                 let message = format!(
@@ -287,7 +289,7 @@ impl Reader<'_> {
         let span = self.value(Field::RedirectFrom).map(|keyed| keyed.value.span);
         let mut redirects = Vec::new();
         for path in self.list(Field::RedirectFrom) {
-            if let Some(path) = redirect(&path) {
+            if let Some(path) = redirect(&path, &self.site.url) {
                 redirects.push(path);
             } else {
                 let message = format!(
@@ -523,6 +525,42 @@ pub(crate) mod tests {
         ] {
             let posting = read(&site(), path, b"---\ntitle: T\n---\n").posting.unwrap();
             assert_eq!(posting.slug, slug, "{path}");
+        }
+    }
+
+    fn codes(yaml: &str) -> Vec<&'static str> {
+        let text = format!("---\n{yaml}\n---\nText.\n");
+        let parsed = read(&site(), "content/postings/a.md", text.as_bytes());
+        parsed.diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect()
+    }
+
+    #[test]
+    fn a_sentence_among_the_keys_is_pointed_out() {
+        let unclosed = "unclosed-front-matter";
+        for yaml in [
+            "title: A\n\nClosing : 2026-09-30 at noon.",
+            "title: A\n\nMissions: build the thing, and keep it.",
+            "title: A\n\nWhat we do: much",
+        ] {
+            assert!(codes(yaml).contains(&unclosed), "{yaml}");
+        }
+        for yaml in ["title: A\n\nbudget: 3", "title: A\nWhat we do: much.", "title: A\n\nteam: E"]
+        {
+            assert!(!codes(yaml).contains(&unclosed), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn old_addresses_are_paths_or_whole_addresses_of_this_site() {
+        let url = Url::parse("https://jobs.example.org/sub/").unwrap();
+        let path = |text| values::redirect(text, &url);
+        assert_eq!(path("/old.html").as_deref(), Some("/old.html"));
+        assert_eq!(path("https://jobs.example.org/sub/old/").as_deref(), Some("/old/"));
+        assert_eq!(path("https://jobs.example.org/old/").as_deref(), Some("/old/"));
+        assert_eq!(path("https://elsewhere.example/a.html?b#c").as_deref(), Some("/a.html"));
+        assert_eq!(path("/caf%C3%A9%20b/").as_deref(), Some("/café b/"));
+        for text in ["../a", "/a/%2E%2E/b", "/a%2F..%2F..%2Fb", "/%FF", ""] {
+            assert_eq!(path(text), None, "{text}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What single values mean, whichever key they stand under.
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::Contact;
@@ -94,12 +95,18 @@ pub fn contacts(line: &str) -> Vec<Contact> {
     contacts
 }
 
-/// An old address as a path below the site's root: no way upwards, no other site.
-pub fn redirect(text: &str) -> Option<String> {
+/// An old address as a path below the site's root: no way upwards, no other site. A whole address may
+/// lie below that of the site; one that was somewhere else had its path there.
+pub fn redirect(text: &str, site: &Url) -> Option<String> {
     let path = match Url::parse(text) {
-        Ok(url) => url.path().to_owned(),
+        Ok(url) => {
+            let below = url.path().strip_prefix(site.path());
+            below.filter(|_| url.origin() == site.origin()).unwrap_or(url.path()).to_owned()
+        }
         Err(_) => text.split(['?', '#']).next().unwrap_or_default().to_owned(),
     };
+    // As browsers show it, or as they copy it.
+    let path = percent_decode_str(&path).decode_utf8().ok()?;
     let segments: Vec<&str> =
         path.split('/').filter(|segment| !segment.is_empty() && *segment != ".").collect();
     let sound = !segments.is_empty()

@@ -423,3 +423,37 @@ fn clocks_are_put_back_and_nothing_is_sent_twice() {
         assert_eq!(outbox(&site).len(), 3, "{closes}");
     }
 }
+
+#[test]
+fn a_list_that_is_empty_all_of_a_sudden_is_pointed_out() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\ncloses: 2021-09-03");
+    site.write("content/recipients.yaml", "");
+    let now = "--now=2021-09-01T10:00:00Z";
+    // Nobody was ever on it.
+    assert_eq!(site.run(&[now, "remind"]).exits(0).stderr, "no digest is due\n");
+    site.write("content/recipients.yaml", "- email: a@example.org\n");
+    site.run(&[now, "remind"]).exits(0);
+    site.write("content/recipients.yaml", "");
+    let run = site.run(&["--now=2021-09-02T10:00:00Z", "remind"]).exits(1);
+    assert!(run.stderr.contains("nobody on the mailing list any more"), "{}", run.stderr);
+}
+
+#[test]
+fn addresses_that_cannot_be_read_are_made_unreadable_in_what_cron_keeps() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\ncloses: 2021-09-03");
+    let list =
+        "- email: Jean <jean.martin@example.org>\n- email: a@example.org\n- email: a@example.org\n";
+    site.write("content/recipients.yaml", list);
+    for arguments in [&["remind", "-v"][..], &["remind", "--log-format", "json"], &["run", "-q"]] {
+        let mut all = vec!["--now=2021-09-01T10:00:00Z"];
+        all.extend(arguments);
+        let run = site.run(&all);
+        assert!(run.stderr.contains("j**********@example.org"), "{}", run.stderr);
+        assert!(!run.stderr.contains("jean.martin"), "{}", run.stderr);
+    }
+    // Whoever mends the list has to see it.
+    let check = site.run(&["--now=2021-09-01", "check"]);
+    assert!(check.stdout.contains("jean.martin@example.org"), "{}", check.stdout);
+}

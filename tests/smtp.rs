@@ -544,6 +544,18 @@ fn a_server_that_refuses_everything_is_the_operators_to_mend() {
     assert_eq!(status(&site)["suppressed"], 0);
 }
 
+/// A few that are refused in one run, and nobody else: that is the server's doing, too.
+#[test]
+fn what_a_server_refused_to_everybody_leaves_when_it_is_mended() {
+    let server = Server::start(once("dot", "", 1, Act::Say("554 5.7.1 blocked")));
+    let site = site(&server, 3, "connections: 1");
+    let run = remind(&site).exits(1);
+    assert!(run.stderr.contains("3 refused"), "{}", run.stderr);
+    remind(&site).exits(0);
+    assert_eq!(server.recipients(), addresses("abc"));
+    assert!(remind(&site).exits(0).stderr.contains("no digest is due"));
+}
+
 #[test]
 fn what_changed_while_it_was_in_doubt_is_said_anew() {
     let server = Server::start(once("dot", "a@example.org", 3, Act::Drop));

@@ -233,7 +233,12 @@ impl Shell {
     fn report(&self, diagnostics: &[Diagnostic]) {
         for diagnostic in diagnostics {
             if diagnostic.severity == Severity::Error || self.global.verbose > 0 {
-                self.show(diagnostic);
+                match diagnostic.code {
+                    Code::InvalidRecipient | Code::DuplicateRecipient => {
+                        self.show(&diagnostic.clone().without_addresses());
+                    }
+                    _ => self.show(diagnostic),
+                }
             }
         }
     }

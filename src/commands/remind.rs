@@ -95,15 +95,25 @@ pub(super) fn remind(
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 
     let settled = settle(shell, opened, &mut ledger, &today, &suppressed, &audience)?;
-    let (planned, problems) =
+    let Plan { planned, readers, problems } =
         plan(&mut ledger, audience_for_plan, &today, &suppressed, &mut languages)?;
     shell.report(&problems);
-    let outcome = outcome(&problems, false);
+    let mut outcome = outcome(&problems, false);
+    if readers == Some(0) && ledger.has_digests().map_err(ledger_failure)? {
+        shell.complain("there is nobody on the mailing list any more: is it where it was?");
+        outcome = outcome.max(Outcome::Attention);
+    }
     for problem in &languages.problems {
         shell.complain(problem);
     }
     if planned + settled.again == 0 {
         let held = ledger.unsent().map_err(ledger_failure)?.in_doubt;
+        if held > 0 {
+            let held = plural(held as usize, "digest");
+            shell.complain(&format!(
+                "{held} may have arrived, and waits for you: see `crieur status`"
+            ));
+        }
         return Ok((outcome.max(attention(held)), "no digest is due".to_owned()));
     }
     let composer = Composer::new(&opened.site, signer.as_ref(), &keys, opened.now);
@@ -119,24 +129,36 @@ pub(super) fn remind(
 /// How long a run goes on to send confirmations, before the digests.
 const CONFIRMATIONS: Duration = Duration::from_mins(1);
 
+/// What was planned.
+struct Plan {
+    /// How many digests are to be sent.
+    planned: usize,
+    /// How many people may be written to; nothing where another machine read the list.
+    readers: Option<usize>,
+    /// What there is to say about the list.
+    problems: Vec<Diagnostic>,
+}
+
 /// Enters the digests that are due, in one transaction, while the list is read; where another
-/// machine did that a moment ago, there is nothing to enter. Returns how many they are, and what
-/// there is to say about the list.
+/// machine did that a moment ago, there is nothing to enter.
 fn plan(
     ledger: &mut Ledger,
     mut audience: Audience,
     today: &Today<'_>,
     suppressed: &Suppressions,
     languages: &mut Languages<'_>,
-) -> Result<(usize, Vec<Diagnostic>)> {
+) -> Result<Plan> {
     let Some(mut planning) = ledger.plan(today.day(), today.now()).map_err(ledger_failure)? else {
-        return Ok((ledger.free(today.day()).map_err(ledger_failure)?, Vec::new()));
+        let planned = ledger.free(today.day()).map_err(ledger_failure)?;
+        return Ok(Plan { planned, readers: None, problems: Vec::new() });
     };
+    let mut readers = 0;
     loop {
         let recipients = audience.next(&planning, PAGE)?;
         if recipients.is_empty() {
             break;
         }
+        readers += recipients.len();
         let told: Vec<(&Recipient, String)> = recipients
             .iter()
             .map(|recipient| (recipient, recipient.key()))
@@ -157,7 +179,8 @@ fn plan(
         }
     }
     let problems = audience.problems()?;
-    Ok((planning.commit().map_err(ledger_failure)?, problems))
+    let planned = planning.commit().map_err(ledger_failure)?;
+    Ok(Plan { planned, readers: Some(readers), problems })
 }
 
 /// What a dry run prints: it writes nothing.
@@ -312,12 +335,7 @@ fn settle(
 pub(super) fn lock(folder: &Path) -> Result<File> {
     let path = folder.join("remind.lock");
     let failed = |error: io::Error| {
-        let is_lasting = matches!(
-            error.kind(),
-            io::ErrorKind::NotADirectory
-                | io::ErrorKind::AlreadyExists
-                | io::ErrorKind::IsADirectory
-        );
+        let is_lasting = ledger::is_lasting(&error);
         let error = anyhow!(error).context(format!("cannot use `{}`", folder.display()));
         if is_lasting { configuration(error) } else { temporary(error) }
     };

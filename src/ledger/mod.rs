@@ -122,13 +122,21 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         match self {
             // Something else is where it should be.
-            Self::Io(error) => {
-                !matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
-            }
-            Self::Database(_) | Self::Server(_) => true,
+            Self::Io(error) => !is_lasting(error),
+            Self::Database(error) => !matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly)
+            ),
+            Self::Server(_) => true,
             Self::Damaged(_) | Self::Missing | Self::Elsewhere | Self::TooNew { .. } => false,
         }
     }
+}
+
+/// Whether somebody has to change permissions, or move something out of the way.
+pub fn is_lasting(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, PermissionDenied};
+    matches!(error.kind(), AlreadyExists | IsADirectory | NotADirectory | PermissionDenied)
 }
 
 // Each says its cause itself.
@@ -371,11 +379,25 @@ impl Ledger {
         Ok(stopped)
     }
 
+    /// Whether anybody was ever written to.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn has_digests(&self) -> Result<bool> {
+        Ok(self.database.row("SELECT 1 FROM digests LIMIT 1", &[], |_| Ok(()))?.is_some())
+    }
+
     /// Removes what is so old that it changes no plan any more.
     ///
     /// # Errors
     /// When the ledger cannot be written.
     pub fn prune(&mut self, today: NaiveDate) -> Result<()> {
+        // A clock that is wrong for a run or two must not make everything old.
+        let latest = "SELECT min(started_at) FROM
+                 (SELECT started_at FROM runs ORDER BY id DESC LIMIT 3) AS latest";
+        let started: Option<String> = self.database.value(latest, &[])?;
+        let started = started.and_then(|instant| instant.get(..10)?.parse().ok());
+        let today = started.map_or(today, |started: NaiveDate| started.min(today));
         let oldest = today.checked_sub_days(Days::new(KEPT_DAYS)).unwrap_or(today);
         self.database.execute(
             "DELETE FROM digests

@@ -84,6 +84,31 @@ const SUPPRESS: &str = "INSERT INTO suppressions (recipient, reason, since) VALU
              AND suppressions.reason NOT IN ('complained', 'forgotten'))";
 
 impl Ledger {
+    /// Lets what was refused in a run in which nobody was accepted wait for the next one: what several
+    /// are refused, and not for their addresses, is refused because of the server. Returns how many
+    /// wait.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn defer_refused(&mut self, now: DateTime<Utc>) -> Result<u32> {
+        let transaction = self.database.begin()?;
+        let refused: u32 = transaction.value(
+            "SELECT count(*) FROM digests
+             WHERE state = 'refused' AND counts = 0 AND settled_at = ?1",
+            values![now],
+        )?;
+        if refused < 2 {
+            return Ok(0);
+        }
+        transaction.execute(
+            "UPDATE digests SET state = 'deferred'
+             WHERE state = 'refused' AND counts = 0 AND settled_at = ?1",
+            values![now],
+        )?;
+        transaction.commit()?;
+        Ok(refused)
+    }
+
     /// Leaves alone the addresses that were refused time and again and took nothing in between.
     /// Returns their keys. Refusals of a run in which nobody was accepted say nothing about the
     /// addresses, and are not counted.
@@ -217,6 +242,19 @@ impl Ledger {
             values![recipient],
             |row| Ok((row.get(0)?, row.text(1)?.to_owned())),
         )?;
+        // What servers said of others may name them.
+        for query in [
+            transaction.pick(
+                "UPDATE digests SET reason = NULL WHERE instr(lower(reason), ?1) > 0",
+                "UPDATE digests SET reason = NULL WHERE strpos(lower(reason), ?1) > 0",
+            ),
+            transaction.pick(
+                "UPDATE returned SET reason = '' WHERE instr(lower(reason), ?1) > 0",
+                "UPDATE returned SET reason = '' WHERE strpos(lower(reason), ?1) > 0",
+            ),
+        ] {
+            transaction.execute(query, values![recipient])?;
+        }
         for query in [
             "DELETE FROM digests WHERE recipient = ?1",
             "DELETE FROM suppressions WHERE recipient = ?1",

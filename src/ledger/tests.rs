@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use chrono::TimeDelta;
+use chrono::{NaiveTime, TimeDelta};
 
 use super::*;
 use crate::reminders::recipients::Source;
@@ -519,14 +519,14 @@ fn a_ledger_has_a_secret_of_its_own_and_keeps_it() {
 #[test]
 fn what_passes_by_itself_is_told_from_what_somebody_has_to_mend() {
     let io = |kind: io::ErrorKind| Error::Io(kind.into());
-    for error in [
-        io(io::ErrorKind::PermissionDenied),
-        io(io::ErrorKind::StorageFull),
-        Error::Database(rusqlite::Error::QueryReturnedNoRows),
-    ] {
+    for error in
+        [io(io::ErrorKind::StorageFull), Error::Database(rusqlite::Error::QueryReturnedNoRows)]
+    {
         assert!(error.is_temporary(), "{error}");
     }
     for error in [
+        io(io::ErrorKind::PermissionDenied),
+        io(io::ErrorKind::AlreadyExists),
         io(io::ErrorKind::IsADirectory),
         io(io::ErrorKind::NotADirectory),
         Error::Damaged("no header".to_owned()),
@@ -650,6 +650,46 @@ fn what_waits_in_the_version_before_waits_in_this_and_no_number_is_given_twice()
     assert!(ledger.database.execute(enter, values!["c", "elsewhere"]).is_err());
     drop(ledger);
     assert_eq!(check(folder.path()).unwrap(), Some(vec![]));
+}
+
+#[test]
+fn one_run_by_a_clock_that_is_wrong_makes_nothing_old() {
+    for mut ledger in ledgers() {
+        let ids = plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+        for mark in [sending(), Mark::Sent] {
+            ledger.mark(&[(ids[0], mark)], NOW).unwrap();
+        }
+        let later = |days| today().and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(days);
+        ledger.begin_run(1, later(0)).unwrap();
+        ledger.begin_run(1, later(500)).unwrap();
+        ledger.prune(later(500).date_naive()).unwrap();
+        assert_eq!(count(&ledger, "digests"), 1);
+        // In the end it is old.
+        ledger.begin_run(1, later(501)).unwrap();
+        ledger.begin_run(1, later(502)).unwrap();
+        ledger.prune(later(500).date_naive()).unwrap();
+        assert_eq!(count(&ledger, "digests"), 0);
+    }
+}
+
+#[test]
+fn what_was_said_of_others_does_not_name_who_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    for mut ledger in ledgers() {
+        let ids = plan(&mut ledger, &[digest("a", DAY), digest("c", DAY)], NOW).unwrap();
+        let why = "550 forward to B@example.org failed".to_owned();
+        let refused = |reason| Mark::Refused { reason, address: true };
+        ledger.mark(&[(ids[0], sending()), (ids[1], sending())], NOW).unwrap();
+        let other = "550 forward to d@example.org failed".to_owned();
+        ledger.mark(&[(ids[0], refused(why.clone())), (ids[1], refused(other))], NOW).unwrap();
+        let day = NOW.date_naive();
+        ledger.returned("a", Returned::Temporary, true, &why, (day, NOW)).unwrap();
+        ledger.forget(folder.path(), "b@example.org", NOW).unwrap();
+        let said = "SELECT count(*) FROM digests WHERE reason IS NOT NULL";
+        assert_eq!(ledger.database.value::<u32>(said, &[]).unwrap(), 1);
+        let said = "SELECT count(*) FROM returned WHERE reason <> ''";
+        assert_eq!(ledger.database.value::<u32>(said, &[]).unwrap(), 0);
+    }
 }
 
 #[test]

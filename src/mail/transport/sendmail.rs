@@ -19,6 +19,17 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 /// How many times longer than an answer of a server handing over a message may take.
 const PATIENCE: u32 = 10;
 
+/// Whether a file can be run.
+fn is_program(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    }
+    #[cfg(not(unix))]
+    path.is_file()
+}
+
 /// Hands messages to a command.
 #[derive(Debug, Clone)]
 pub struct Sendmail {
@@ -40,10 +51,10 @@ impl Sendmail {
     /// Whether there is such a command: at its place, or on the path.
     fn exists(&self) -> bool {
         if !is_name(&self.command) {
-            return self.command.exists();
+            return is_program(&self.command);
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|folder| folder.join(&self.command).exists())
+        std::env::split_paths(&path).any(|folder| is_program(&folder.join(&self.command)))
     }
 
     fn hand_over(&self, letter: &Letter<'_>) -> Delivery {

@@ -593,6 +593,49 @@ fn a_digest_of_this_morning_is_dropped_when_it_is_not_true_any_more() {
     }
 }
 
+/// What somebody was told of a posting, and whether the change is told: before a weekly reader's next
+/// digest, or only then.
+#[test]
+fn a_change_waits_for_the_weekly_digest_unless_somebody_would_know_too_late() {
+    let site = site("");
+    // Wednesdays; 2021-09-02 is a Thursday, and the next digest comes on the 8th at 08:00.
+    let weekly = Recipient { weekly: Some(Weekday::Wed), ..somebody() };
+    let told = |closes: &str| {
+        let mut past = Past::default();
+        past.add_day("2021-09-01".parse().unwrap());
+        past.add(Entry {
+            posting: "urn:x-a:1".to_owned(),
+            section: "closing".to_owned(),
+            what: None,
+            closes: Some(closes.to_owned()),
+            stage: Some(7),
+        });
+        past
+    };
+    let said = |closes: &str, past: &Past| -> Vec<&str> {
+        let postings = [posting(&format!("id: urn:x-a:1\nopens: 2021-08-01\ncloses: {closes}"))];
+        let today = Today::new(&site, &postings, at("2021-09-02T08:00:00Z"));
+        let digest = today.due(&weekly, past);
+        digest.iter().flat_map(|digest| &digest.items).filter_map(|i| i.section.what()).collect()
+    };
+    let next = Today::new(&site, &[], at("2021-09-02T08:00:00Z")).next_digest(&weekly);
+    let later = next + TimeDelta::seconds(1);
+    let (next, later) = (next.to_rfc3339(), later.to_rfc3339());
+    assert_eq!(said("2021-09-20", &told(&later)), [""; 0]);
+    assert_eq!(said("2021-09-20", &told(&next)), ["moved"]);
+    assert_eq!(said(&next, &told("2021-09-20")), ["moved"]);
+    assert_eq!(said(&later, &told("2021-09-20")), [""; 0]);
+    // Closed as it was said: nobody has to be told.
+    let closed = |closes: &str, status: &str| -> usize {
+        let yaml = format!("id: urn:x-a:1\nopens: 2021-08-01\ncloses: {closes}\nstatus: {status}");
+        let postings = [posting(&yaml)];
+        let today = Today::new(&site, &postings, at("2021-09-05T08:00:00Z"));
+        today.due(&somebody(), &told("2021-09-06")).map_or(0, |digest| digest.items.len())
+    };
+    assert_eq!(closed("2021-09-04", "open"), 1);
+    assert_eq!(closed("2021-09-06", "filled"), 1);
+}
+
 #[test]
 fn explaining_says_what_a_digest_would() {
     let site = site("");
@@ -606,4 +649,34 @@ fn explaining_says_what_a_digest_would() {
     let digest = today.due(&somebody(), &past).map(|digest| digest.items[0].entry());
     past.add(digest.unwrap());
     assert_eq!(why(&postings[0], &past), Err(NotDue::AlreadySent(3)));
+}
+
+#[test]
+fn news_are_what_came_within_a_week_before_the_last_digest() {
+    let site = site("");
+    let curious = Recipient { new: true, ..somebody() };
+    let mut past = Past::default();
+    past.add_day("2021-09-01".parse().unwrap());
+    let is_news = |opens: &str| {
+        let postings = [posting(&format!("opens: {opens}\ncloses: 2021-12-01"))];
+        let today = Today::new(&site, &postings, at("2021-09-02T08:00:00Z"));
+        today.due(&curious, &past).is_some()
+    };
+    assert!(!is_news("2021-08-25") && is_news("2021-08-26"));
+    assert!(is_news("2021-09-02") && !is_news("2021-09-03"));
+}
+
+#[test]
+fn owners_are_told_what_still_says_open_in_either_way() {
+    let site = site("reminders: {owners: true}\n");
+    for (says, expected) in
+        [("open: true", 1), ("status: open", 1), ("status: closed", 0), ("location: Paris", 0)]
+    {
+        let yaml = format!("opens: 2021-08-01\ncloses: 2021-08-30\ncontact: a@example.org\n{says}");
+        let postings = [posting(&yaml)];
+        let today = Today::new(&site, &postings, at("2021-09-02T08:00:00Z"));
+        let owner = somebody();
+        let digest = today.due(&owner, &Past::default());
+        assert_eq!(digest.map_or(0, |digest| digest.items.len()), expected, "{says}");
+    }
 }

@@ -12,11 +12,11 @@ use crate::calendar;
 use crate::catalog::Catalog;
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::feeds::{self, Entry, Feed, Format, facet_path};
+use crate::frame::Frame;
 use crate::outline::{Outline, Teams};
 use crate::pages;
 use crate::posting::Posting;
 use crate::posting::lifecycle::{Rules, State};
-use crate::publish;
 use crate::site::Site;
 use crate::templates::{self, Templates};
 use crate::view::page_path;
@@ -130,8 +130,7 @@ impl<'a> Edition<'a> {
     fn place_moved(&mut self) {
         for (at, outline) in self.outlines.iter().enumerate() {
             for address in &outline.posting.redirect_from {
-                let path =
-                    pages::moved_path(address).filter(|path| publish::has_room(&self.paths, path));
+                let path = pages::moved_path(address).filter(|path| has_room(&self.paths, path));
                 if let Some(path) = path {
                     self.paths.insert(path.clone());
                     self.moved.entry(at).or_default().push(path);
@@ -205,7 +204,7 @@ impl<'a> Edition<'a> {
     }
 
     /// What stands around the events of the calendar of everything.
-    pub fn calendar_frame(&self) -> feeds::Frame {
+    pub fn calendar_frame(&self) -> Frame {
         calendar::frame(self.means.site, self.means.catalog, calendar::CLOSING_DATES)
     }
 
@@ -286,6 +285,15 @@ impl<'a> Edition<'a> {
     pub fn open(&self) -> usize {
         self.feeds.first().map_or(0, |all| all.members.len())
     }
+}
+
+/// Whether a file can stand at a path beside all others: neither is it one of them, nor does it lie
+/// below one, nor one below it.
+fn has_room(paths: &BTreeSet<String>, path: &str) -> bool {
+    let below = format!("{path}/");
+    let is_folder = paths.range(below.clone()..).next().is_some_and(|p| p.starts_with(&below));
+    let mut above = path.match_indices('/').map(|(at, _)| &path[..at]);
+    !is_folder && !paths.contains(path) && !above.any(|folder| paths.contains(folder))
 }
 
 /// The path of the page of a list.

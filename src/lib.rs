@@ -19,6 +19,7 @@ pub mod diagnostics;
 pub mod dispatch;
 pub mod edition;
 pub mod feeds;
+pub mod frame;
 pub mod history;
 pub mod inbound;
 pub mod job_posting;

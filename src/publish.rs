@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{self, Key};
-use crate::feeds::Frame;
+use crate::frame::Frame;
 
 mod assembly;
 mod folder;
@@ -28,15 +28,6 @@ pub use assembly::{Assembly, Parts};
 
 use assembly::{Assembled, Buffer, Place};
 use folder::{Folder, Found, MANIFEST, Stamp, lock};
-
-/// Whether a file can stand at a path beside all others: neither is it one of them, nor does it lie
-/// below one, nor one below it.
-pub fn has_room(paths: &BTreeSet<String>, path: &str) -> bool {
-    let below = format!("{path}/");
-    let is_folder = paths.range(below.clone()..).next().is_some_and(|p| p.starts_with(&below));
-    let mut above = path.match_indices('/').map(|(at, _)| &path[..at]);
-    !is_folder && !paths.contains(path) && !above.any(|folder| paths.contains(folder))
-}
 
 /// What publishing changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

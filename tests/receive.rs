@@ -269,3 +269,17 @@ fn a_message_is_kept_by_the_mail_server_until_it_can_be_read() {
     site.write(".crieur/ledger.sqlite3", "no database");
     receive(&site, NOW, forged("failed", "5.1.1").as_bytes()).exits(75);
 }
+
+#[test]
+fn nobody_can_say_the_id_of_a_message_beforehand() {
+    use sha2::Digest;
+    let site = site();
+    let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    let query = "SELECT message_id, day FROM digests WHERE recipient = ?1";
+    let (id, day): (String, String) =
+        ledger.query_row(query, [PERSON], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let (_, list) = id.trim_end_matches('>').split_once('@').unwrap();
+    let known = sha2::Sha256::digest(format!("{list}\n{PERSON}\n{day}"));
+    let known: String = known.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    assert!(!id.contains(&known), "{id}");
+}

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use atom_syndication as atom;
 use atom_syndication::extension::{Extension, ExtensionMap};
 
-use super::{Entry, Feed, Frame, GENERATOR};
+use super::{Entry, Feed, GENERATOR};
+use crate::frame::Frame;
 use crate::site::Site;
 use crate::text;
 

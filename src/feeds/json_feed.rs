@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Entry, Feed, Frame};
+use super::{Entry, Feed};
+use crate::frame::Frame;
 use crate::posting::Moment;
 use crate::posting::moment::rfc3339;
 use crate::text;

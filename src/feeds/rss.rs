@@ -8,7 +8,8 @@ use rss::extension::dublincore::DublinCoreExtension;
 use rss::extension::{Extension, ExtensionMap};
 
 use super::atom::{HISTORY, TERMS};
-use super::{Entry, Feed, Frame, GENERATOR};
+use super::{Entry, Feed, GENERATOR};
+use crate::frame::Frame;
 use crate::site::Site;
 use crate::text;
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::cache::Key;
-use crate::feeds::Frame;
+use crate::frame::Frame;
 
 /// Where a part stands in an assembled file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,8 @@ use crate::cache::Key;
 use crate::calendar;
 use crate::commands::{Opened, Result, configuration, temporary};
 use crate::edition::{self, Edition, FileOf, Rendered, list_path};
-use crate::feeds::{Feed, Format, Frame};
+use crate::feeds::{Feed, Format};
+use crate::frame::Frame;
 use crate::outline::Outline;
 use crate::publish::{Assembly, Changes, Parts, Publication, Record};
 

@@ -3,6 +3,7 @@
 //! its contents only where they are not there already.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
@@ -13,12 +14,13 @@ use crate::catalog::Catalog;
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::feeds::{self, Entry, Feed, Format, facet_path};
 use crate::frame::Frame;
-use crate::outline::{Outline, Teams};
+use crate::outline::{Category, Outline, Teams};
 use crate::pages;
 use crate::posting::Posting;
 use crate::posting::lifecycle::{Rules, State};
-use crate::site::Site;
+use crate::site::{Facet, Site};
 use crate::templates::{self, Templates};
+use crate::text;
 use crate::view::page_path;
 
 /// What all files of a site are made with.
@@ -144,6 +146,30 @@ impl<'a> Edition<'a> {
                 }
             }
         }
+    }
+
+    /// Values that are different words, and have one address: whoever follows one of them gets both.
+    pub fn merged(&self) -> Vec<Diagnostic> {
+        let mut first: HashMap<(Facet, &str), &str> = HashMap::new();
+        let mut merged = BTreeMap::new();
+        for outline in &self.outlines {
+            for Category { facet, term, label } in &outline.categories {
+                let known = *first.entry((*facet, term)).or_insert(label);
+                if known != label && text::folded(known) != text::folded(label) {
+                    merged.entry((*facet, known, label)).or_insert(&outline.posting.source.path);
+                }
+            }
+        }
+        let say = |((facet, known, label), path): ((Facet, &str, &String), &Arc<str>)| {
+            let message = format!(
+                "`{label}` and `{known}` have one address: as {}, they are one",
+                facet.as_str()
+            );
+            Diagnostic::new(Severity::Warning, Code::SameMeaning, path.clone(), message).help(
+                "write both in the same way, or name one so that its letters and digits differ",
+            )
+        };
+        merged.into_iter().map(say).collect()
     }
 
     /// The files of one posting, and what each is made from.

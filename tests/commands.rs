@@ -396,3 +396,16 @@ fn what_is_private_is_not_served_by_whatever_way_its_folder_is_named() {
     assert!(!site.root().join("index.html").exists() && !site.root().join("out").exists());
     site.run(&[NOW, "build", "--out", "link/public"]).exits(0);
 }
+
+#[test]
+fn what_has_one_address_and_what_nobody_can_be_told_in_is_pointed_out() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\nteam: R&D");
+    site.posting("b.md", "title: B\nteam: R-D");
+    site.posting("c.md", "title: C\nteam: r&d");
+    site.write("content/recipients.yaml", "- { email: a@example.org, language: de }\n");
+    let check = site.run(&[NOW, "check"]).exits(0).stdout;
+    assert!(check.contains("`R-D` and `R&D` have one address"), "{check}");
+    assert_eq!(check.matches("have one address").count(), 1, "{check}");
+    assert!(check.contains("there is no catalog for `de`"), "{check}");
+}

@@ -258,6 +258,7 @@ pub(super) fn rehearse(opened: &Opened, postings: &[Posting]) -> Vec<Diagnostic>
     let means = Means { site, catalog, templates, own, key: opened.key };
     let mut edition = Edition::new(means, postings, opened.now);
     let mut diagnostics = std::mem::take(&mut edition.diagnostics);
+    diagnostics.extend(edition.merged());
     if own.is_empty() {
         // The built-in templates show everything.
         return diagnostics;

@@ -1,9 +1,13 @@
 //! `crieur check`: every problem in the site.
 
+use std::collections::BTreeSet;
+
+use super::mailing::Languages;
 use super::{Failure, Opened, Result, Shell, Unopened, build, mailing, open, outcome, print};
 use crate::cli::{self, CheckFormat};
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally, plural};
 use crate::history;
+use crate::reminders::Recipient;
 use crate::serve::check_addresses;
 use crate::site::{RECIPIENTS, SETTINGS};
 
@@ -23,6 +27,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     let anybody = match mailing::listed(&opened) {
         Ok((list, problems)) => {
             diagnostics.extend(problems);
+            diagnostics.extend(unspoken(&opened, &list)?);
             !list.is_empty()
         }
         // One problem must not hide the others.
@@ -41,6 +46,24 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
         Tally::of(&diagnostics)
     ));
     Ok(outcome(&diagnostics, arguments.strict))
+}
+
+/// The languages of the list in which nobody can be written to.
+fn unspoken(opened: &Opened, list: &[Recipient]) -> Result<Vec<Diagnostic>> {
+    let languages = Languages::of_all(opened, list)?;
+    let path = opened.layout.relative(&opened.layout.recipients(&opened.site));
+    let wanted = list.iter().filter_map(|recipient| recipient.language.as_ref());
+    let wanted: BTreeSet<String> =
+        wanted.filter(|language| !languages.speaks(language)).map(ToString::to_string).collect();
+    let say = |language: String| {
+        let message = format!(
+            "there is no catalog for `{language}`: who reads it is written to in `{}`",
+            opened.site.language
+        );
+        Diagnostic::new(Severity::Warning, Code::InvalidRecipient, path.clone(), message)
+            .help(format!("write `templates/{language}.ftl`, or correct the language"))
+    };
+    Ok(wanted.into_iter().map(say).collect())
 }
 
 /// What would keep mail from leaving, and what gives the list away.

@@ -346,6 +346,11 @@ impl<'a> Languages<'a> {
         Ok(())
     }
 
+    /// Whether somebody can be written to in a language.
+    pub(super) fn speaks(&self, language: &LanguageIdentifier) -> bool {
+        self.all.get(language).is_some_and(Option::is_some)
+    }
+
     /// The catalog and templates of a recipient.
     pub(super) fn of(&self, recipient: &Recipient) -> Option<&(Arc<Catalog>, Templates)> {
         let wanted =

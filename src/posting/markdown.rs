@@ -428,9 +428,23 @@ struct Absolute<'a> {
 
 impl<'a> UrlRelativeEvaluate<'a> for Absolute<'a> {
     fn evaluate<'url>(&self, address: &'url str) -> Option<Cow<'url, str>> {
+        if let Some(meant) = without_scheme(address) {
+            return Some(Cow::Owned(meant));
+        }
         let from = if address.starts_with('#') { self.page } else { self.base };
         from.join(address).ok().map(|url| Cow::Owned(text::strict(url).into()))
     }
+}
+
+/// The address that was copied without its scheme, of a mailbox or from a browser.
+fn without_scheme(address: &str) -> Option<String> {
+    if text::is_address(address) {
+        return Some(format!("mailto:{address}"));
+    }
+    let host = address.split(['/', '?', '#']).next()?;
+    (host.starts_with("www.") && host.matches('.').count() > 1)
+        .then(|| Url::parse(&format!("https://{address}")).ok().map(|url| text::strict(url).into()))
+        .flatten()
 }
 
 impl Absolute<'_> {
@@ -704,6 +718,19 @@ mod tests {
                 html(&format!(r#"<b><a href="{address}">x</a></b>"#)),
                 format!(r#"<p><b><a href="{expected}">x</a></b></p>"#)
             );
+        }
+    }
+
+    #[test]
+    fn addresses_without_a_scheme_are_what_they_look_like() {
+        for (address, expected) in [
+            ("jobs@example.org", "mailto:jobs@example.org"),
+            ("www.example.org/a?b=c", "https://www.example.org/a?b=c"),
+            ("www.html", "https://emplois.example.org/jobs/www.html"),
+        ] {
+            for text in [format!("[x]({address})"), format!("<a href=\"{address}\">x</a>")] {
+                assert!(html(&text).contains(&format!("href=\"{expected}\"")), "{}", html(&text));
+            }
         }
     }
 

@@ -165,8 +165,11 @@ impl Reader<'_> {
     fn named_status(&mut self) -> Option<Status> {
         let (keyed, text, span) = self.word(Field::Status, Severity::Error)?;
         let status = match text::folded(&text).as_str() {
-            "open" | "opened" | "ouvert" | "ouverte" => Status::Open,
-            "closed" | "close" | "ferme" | "fermee" | "withdrawn" => Status::Closed,
+            "open" | "opened" | "ouvert" | "ouverte" | "published" | "publie" | "publiee" => {
+                Status::Open
+            }
+            "closed" | "close" | "ferme" | "fermee" | "withdrawn" | "archived" | "archive"
+            | "archivee" => Status::Closed,
             "filled" | "pourvu" | "pourvue" => Status::Filled,
             "draft" | "brouillon" => Status::Draft,
             _ => {

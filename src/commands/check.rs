@@ -53,8 +53,10 @@ fn unspoken(opened: &Opened, list: &[Recipient]) -> Result<Vec<Diagnostic>> {
     let languages = Languages::of_all(opened, list)?;
     let path = opened.layout.relative(&opened.layout.recipients(&opened.site));
     let wanted = list.iter().filter_map(|recipient| recipient.language.as_ref());
-    let wanted: BTreeSet<String> =
-        wanted.filter(|language| !languages.speaks(language)).map(ToString::to_string).collect();
+    let wanted: BTreeSet<String> = wanted
+        .filter(|language| !languages.speaks(language))
+        .map(|language| language.language.to_string())
+        .collect();
     let say = |language: String| {
         let message = format!(
             "there is no catalog for `{language}`: who reads it is written to in `{}`",

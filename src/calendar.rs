@@ -77,8 +77,7 @@ fn component(
     catalog: &Catalog,
 ) -> Option<Event> {
     let closes = posting.closes?;
-    // What an author says of the text is not when a date or a state changed.
-    let updated = posting.committed.map_or(view.updated, |committed| committed.max(view.updated));
+    let updated = posting.changed(view.updated);
     let updated = updated.with_nanosecond(0).unwrap_or(updated);
     let mut event = Event::new();
     event

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::{Deserialize, Serialize};
 
+use crate::text;
+
 /// How much a problem matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -220,26 +222,6 @@ impl Place {
     }
 }
 
-/// A text with stars in place of what stands before an `@`, but for its first letter, byte for byte.
-fn starred(text: &str) -> String {
-    let is_part = |c: char| !(c.is_whitespace() || "<>()[]{}\"',;:|`".contains(c));
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('@') {
-        let (before, after) = rest.split_at(at);
-        let local = before
-            .rfind(|c| !is_part(c))
-            .map_or(0, |end| end + before[end..].chars().next().map_or(0, char::len_utf8));
-        let first = before[local..].chars().next().map_or(0, char::len_utf8);
-        out.push_str(&before[..local + first]);
-        out.push_str(&"*".repeat(at - local - first));
-        out.push('@');
-        rest = &after[1..];
-    }
-    out.push_str(rest);
-    out
-}
-
 /// One problem in one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
@@ -291,10 +273,10 @@ impl Diagnostic {
     /// The same problem with addresses made unreadable, for what is kept: cron mails and journals.
     #[must_use]
     pub fn without_addresses(mut self) -> Self {
-        self.message = starred(&self.message);
+        self.message = text::starred(&self.message);
         if let Some(place) = &mut self.place {
             // As long as it was: the underline stays where it is.
-            place.excerpt = starred(&place.excerpt);
+            place.excerpt = text::starred(&place.excerpt);
         }
         self
     }

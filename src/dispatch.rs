@@ -9,7 +9,7 @@
 //! on the disk.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,11 +19,19 @@ use lettre::Address;
 use crate::clock::Deadline;
 use crate::ledger::{self, Ledger, Mark};
 use crate::mail::Shared;
-use crate::mail::transport::{Connection, Delivery, Letter, Transport, Unavailable};
+use crate::mail::transport::{Transport, Unavailable};
 use crate::site::InDoubt;
 
-/// After how many failures in a row that tell of the server, and of no recipient, a run gives up:
-/// the next run will try again.
+mod scribe;
+mod worker;
+
+use scribe::{Feed, Scribe};
+use worker::Worker;
+
+/// After how many failures in a row that tell of the server, and of no recipient, a run no longer
+/// tries everybody: after each further one it passes over four times as many, and after as many again
+/// it gives up. The first on a list are often of one kind (of one host, or beyond ASCII), and must not
+/// keep everybody else from being written to.
 const MAX_FAILURES: usize = 10;
 
 /// A message that is ready to leave.
@@ -54,6 +62,12 @@ pub struct Job<T> {
     pub work: T,
     /// When what it says is no longer so: it does not leave after that.
     pub until: Option<Deadline>,
+}
+
+impl<T> Job<T> {
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| until.left().is_none())
+    }
 }
 
 /// Why there is no message.
@@ -168,6 +182,8 @@ struct Common<T, E> {
     again: usize,
     /// In a row, and none of them a recipient's.
     failures: usize,
+    /// How many are passed over next, because so many failed.
+    passed_over: usize,
     /// Why a connection could not be opened, or nothing went over it.
     stopped: Option<Unavailable>,
     unsendable: Option<String>,
@@ -194,6 +210,7 @@ impl Dispatch<'_> {
                 more: true,
                 again: 0,
                 failures: 0,
+                passed_over: 0,
                 stopped: None,
                 unsendable: None,
                 broken: None,
@@ -230,401 +247,21 @@ impl Dispatch<'_> {
         compose: &(impl Fn(&T) -> Result<Outgoing, Unsendable<E>> + Sync),
         log: &mut (dyn FnMut(&Event) + Send),
     ) -> Result<(), ledger::Error> {
-        let mut feed = Feed { shared, next, last: None, low: 2 * self.transport.connections() };
+        let connections = self.transport.connections();
+        let mut feed = Feed::new(shared, next, 2 * connections);
         feed.fill(ledger)?;
         let jobs = lock(shared).queue.len();
-        let writer = Writer { ledger, feed, log, now: self.now, failure: None };
-        let scribe =
-            Scribe { asked: Mutex::default(), written: Condvar::new(), writer: Mutex::new(writer) };
+        let scribe = Scribe::new(ledger, feed, log, self.now);
         thread::scope(|scope| {
-            for _ in 0..self.transport.connections().min(jobs) {
-                let scribe = &scribe;
-                scope.spawn(move || {
-                    Worker { dispatch: self, shared, scribe, done: None }.work(compose);
-                });
+            for _ in 0..connections.min(jobs) {
+                scope.spawn(|| Worker::new(self, shared, &scribe).work(compose));
             }
         });
-        let writer = scribe.writer.into_inner().unwrap_or_else(PoisonError::into_inner);
-        writer.failure.map_or(Ok(()), Err)
-    }
-}
-
-/// Keeps the queue filled from the ledger.
-struct Feed<'a, 'n, T, E> {
-    shared: &'a Mutex<Common<T, E>>,
-    next: &'a mut Next<'n, T>,
-    /// The last that was taken from the ledger in this round.
-    last: Option<i64>,
-    /// How many are too few.
-    low: usize,
-}
-
-impl<T, E> Feed<'_, '_, T, E> {
-    fn fill(&mut self, ledger: &Ledger) -> ledger::Result<()> {
-        loop {
-            let shared = lock(self.shared);
-            if !shared.more || shared.queue.len() > self.low {
-                return Ok(());
-            }
-            // The others go on while the ledger is read.
-            drop(shared);
-            let jobs = (self.next)(ledger, self.last)?;
-            let mut shared = lock(self.shared);
-            self.last = jobs.last().map(|job| job.id).or(self.last);
-            shared.more = !jobs.is_empty();
-            shared.queue.extend(jobs);
-        }
+        scribe.end()
     }
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     // A thread that panicked left nothing half done: what is shared is only moved.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What the threads want to have written, and up to where it is.
-#[derive(Default)]
-struct Asked {
-    marks: Vec<(i64, Mark)>,
-    events: Vec<Event>,
-    /// How often somebody asked.
-    count: u64,
-    /// Up to which question all is on the disk.
-    answered: u64,
-    /// Whether somebody is writing for all.
-    is_writing: bool,
-    /// Whether nothing is written any more.
-    has_failed: bool,
-    /// The digests that must not leave, whose threads do not know yet.
-    stopped: Vec<i64>,
-}
-
-/// What becomes of a question to the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    /// It is on the disk.
-    Written,
-    /// It is, and the digest that was about to leave must not.
-    Stopped,
-    /// It is not, and never will be.
-    Failed,
-}
-
-/// Writes into the ledger for all threads: whoever comes first writes what everybody has asked for
-/// by then, in one transaction, and the others wait for that.
-struct Scribe<'a, 'n, T, E> {
-    asked: Mutex<Asked>,
-    /// Something was written, or never will be.
-    written: Condvar,
-    /// Used by whoever is writing, and by nobody else.
-    writer: Mutex<Writer<'a, 'n, T, E>>,
-}
-
-/// What only one thread at a time may use.
-struct Writer<'a, 'n, T, E> {
-    ledger: &'a mut Ledger,
-    feed: Feed<'a, 'n, T, E>,
-    log: &'a mut (dyn FnMut(&Event) + Send),
-    now: DateTime<Utc>,
-    /// Why the ledger cannot be written. Nothing is written, and nothing leaves, after that.
-    failure: Option<ledger::Error>,
-}
-
-impl<T, E> Scribe<'_, '_, T, E> {
-    /// Waits until what somebody asks for is on the disk, and the queue is filled.
-    fn write(&self, marks: Vec<(i64, Mark)>, event: Option<Event>) -> Answer {
-        let ids: Vec<i64> = marks.iter().map(|(id, _)| *id).collect();
-        let mut asked = lock(&self.asked);
-        asked.marks.extend(marks);
-        asked.events.extend(event);
-        asked.count += 1;
-        let turn = asked.count;
-        while asked.answered < turn && !asked.has_failed {
-            asked = if asked.is_writing {
-                self.written.wait(asked).unwrap_or_else(PoisonError::into_inner)
-            } else {
-                asked.is_writing = true;
-                drop(asked);
-                self.write_for_all();
-                lock(&self.asked)
-            };
-        }
-        if asked.answered < turn {
-            return Answer::Failed;
-        }
-        let known = asked.stopped.len();
-        asked.stopped.retain(|id| !ids.contains(id));
-        if asked.stopped.len() < known { Answer::Stopped } else { Answer::Written }
-    }
-
-    fn write_for_all(&self) {
-        // Whatever happens here, nobody waits for it for ever.
-        let mut turn = Turn { scribe: self, written: None };
-        // Whoever is about to ask shares the transaction.
-        thread::yield_now();
-        let (marks, events, count) = {
-            let mut asked = lock(&self.asked);
-            (std::mem::take(&mut asked.marks), std::mem::take(&mut asked.events), asked.count)
-        };
-        // A thread that panicked here may have left half of it undone.
-        let Ok(mut writer) = self.writer.lock() else { return };
-        match writer.enter(&marks, &events) {
-            Ok(stopped) => turn.written = Some((count, stopped)),
-            Err(error) => writer.failure = Some(error),
-        }
-    }
-}
-
-/// The turn of whoever writes: at its end the others go on.
-struct Turn<'s, 'a, 'n, T, E> {
-    scribe: &'s Scribe<'a, 'n, T, E>,
-    /// Up to which question all is on the disk now, and what must not leave.
-    written: Option<(u64, Vec<i64>)>,
-}
-
-impl<T, E> Drop for Turn<'_, '_, '_, T, E> {
-    fn drop(&mut self) {
-        let mut asked = lock(&self.scribe.asked);
-        asked.is_writing = false;
-        match self.written.take() {
-            Some((count, stopped)) => {
-                asked.answered = count;
-                asked.stopped.extend(stopped);
-            }
-            None => asked.has_failed = true,
-        }
-        self.scribe.written.notify_all();
-    }
-}
-
-impl<T, E> Writer<'_, '_, T, E> {
-    /// Enters what was asked for. Returns which digests must not leave.
-    fn enter(&mut self, marks: &[(i64, Mark)], events: &[Event]) -> ledger::Result<Vec<i64>> {
-        let stopped =
-            if marks.is_empty() { Vec::new() } else { self.ledger.mark(marks, self.now)? };
-        for event in events {
-            (self.log)(event);
-        }
-        self.feed.fill(self.ledger)?;
-        Ok(stopped)
-    }
-}
-
-/// One connection's thread.
-struct Worker<'a, 'w, 'n, T, E> {
-    dispatch: &'a Dispatch<'a>,
-    shared: &'a Mutex<Common<T, E>>,
-    scribe: &'a Scribe<'w, 'n, T, E>,
-    /// What became of the last message, not written yet.
-    done: Option<(i64, Event)>,
-}
-
-/// A digest with the message that is made of it.
-struct Ready<T> {
-    job: Job<T>,
-    outgoing: Outgoing,
-}
-
-impl<T> Ready<T> {
-    fn letter(&self) -> Letter<'_> {
-        let Outgoing { from, to, day, message_id, bytes, shared: _ } = &self.outgoing;
-        Letter { from, to, day: *day, message_id, bytes }
-    }
-}
-
-impl<'a, T, E> Worker<'a, '_, '_, T, E> {
-    /// Sends one after another. While the server reads a message the next one is composed.
-    fn work(&mut self, compose: &impl Fn(&T) -> Result<Outgoing, Unsendable<E>>) {
-        let mut connection: Option<Box<dyn Connection + 'a>> = None;
-        let mut next = self.ready(compose);
-        while let Some(ready) = next.take() {
-            let Some(open) = self.connected(&mut connection) else {
-                self.give_back(ready);
-                break;
-            };
-            if let Some(pace) = &self.dispatch.pace {
-                // What was sent is written before the wait, and what is next is begun after it.
-                self.flush();
-                pace.wait();
-            }
-            match self.sending(&ready) {
-                Answer::Written => {}
-                Answer::Stopped => {
-                    // Its recipient left meanwhile. The envelope may have travelled already, and a
-                    // connection that is closed in the middle of it delivers nothing.
-                    connection = None;
-                    next = self.ready(compose);
-                    continue;
-                }
-                Answer::Failed => break,
-            }
-            let was_used = open.is_used();
-            let delivery = match open.begin(&ready.letter()) {
-                Err(Delivery::Broken(reason)) if was_used => {
-                    // The server ended a connection that it had served: a new one may do.
-                    self.remember(&ready.job, &ready.outgoing.message_id, Mark::Deferred(reason));
-                    connection = None;
-                    next = Some(ready);
-                    continue;
-                }
-                Err(delivery) => delivery,
-                Ok(()) => {
-                    next = self.ready(compose);
-                    // A server that is kept waiting for a message gives up.
-                    let announced = next.as_ref().filter(|_| self.dispatch.pace.is_none());
-                    let announced = announced.map(Ready::letter);
-                    open.end(&ready.letter(), announced.as_ref())
-                }
-            };
-            self.finish(ready, delivery);
-            if next.is_none() {
-                next = self.ready(compose);
-            }
-        }
-        if let Some(ready) = next {
-            self.give_back(ready);
-        }
-        self.flush();
-    }
-
-    /// The next digest that can be sent, composed, unless the run has stopped.
-    fn ready(
-        &mut self,
-        compose: &impl Fn(&T) -> Result<Outgoing, Unsendable<E>>,
-    ) -> Option<Ready<T>> {
-        loop {
-            let job = self.take()?;
-            let reason = if job.until.is_some_and(|until| until.left().is_none()) {
-                "its time was over before its turn".to_owned()
-            } else {
-                match compose(&job.work) {
-                    Ok(outgoing) => return Some(Ready { job, outgoing }),
-                    Err(Unsendable::This(reason)) => {
-                        lock(self.shared).unsendable.get_or_insert_with(|| reason.clone());
-                        reason
-                    }
-                    Err(Unsendable::Any(error)) => {
-                        lock(self.shared).broken = Some(error);
-                        return None;
-                    }
-                }
-            };
-            self.flush();
-            self.remember(&job, "", Mark::Deferred(reason));
-            self.flush();
-        }
-    }
-
-    /// The next digest, unless the run has stopped.
-    fn take(&self) -> Option<Job<T>> {
-        loop {
-            let mut shared = lock(self.shared);
-            if shared.failures >= MAX_FAILURES || shared.broken.is_some() {
-                return None;
-            }
-            if let Some(job) = shared.queue.pop_front() {
-                return Some(job);
-            }
-            let more = shared.more;
-            drop(shared);
-            // Whoever writes fills the queue.
-            if !more || self.scribe.write(Vec::new(), None) == Answer::Failed {
-                return None;
-            }
-        }
-    }
-
-    /// Another connection may send it.
-    fn give_back(&self, ready: Ready<T>) {
-        lock(self.shared).queue.push_front(ready.job);
-    }
-
-    /// The connection, or a new one where it is over. `None` when there is none.
-    fn connected<'c>(
-        &mut self,
-        connection: &'c mut Option<Box<dyn Connection + 'a>>,
-    ) -> Option<&'c mut Box<dyn Connection + 'a>> {
-        if !connection.as_ref().is_some_and(|connection| connection.is_usable()) {
-            *connection = None;
-            // A connection may take its time, and what is known by now is written before.
-            self.flush();
-            match self.dispatch.transport.connect() {
-                Ok(open) => *connection = Some(open),
-                Err(unavailable) => lock(self.shared).stopped = Some(unavailable),
-            }
-        }
-        connection.as_mut()
-    }
-
-    /// Writes what became of the last message, and that this one is about to leave. Only when that
-    /// is on the disk may it.
-    fn sending(&mut self, Ready { job, outgoing }: &Ready<T>) -> Answer {
-        let sending = Mark::Sending {
-            message_id: outgoing.message_id.clone(),
-            message: outgoing.bytes.clone(),
-            shared: outgoing.shared.clone(),
-        };
-        let done = self.done.take();
-        let mut marks: Vec<(i64, Mark)> =
-            done.iter().map(|(id, event)| (*id, event.mark.clone())).collect();
-        marks.push((job.id, sending));
-        self.scribe.write(marks, done.map(|(_, event)| event))
-    }
-
-    fn finish(&mut self, Ready { job, outgoing }: Ready<T>, delivery: Delivery) {
-        self.count(&delivery);
-        let (mark, is_over) = match delivery {
-            Delivery::Accepted => (Mark::Sent, true),
-            Delivery::Refused { reason, address } => (Mark::Refused { reason, address }, true),
-            Delivery::InDoubt(reason) => match self.dispatch.in_doubt {
-                InDoubt::Resend => (Mark::InDoubt(reason), false),
-                InDoubt::Hold => (Mark::Held(reason), true),
-            },
-            Delivery::Deferred(reason)
-            | Delivery::Broken(reason)
-            | Delivery::SenderRefused(reason) => (Mark::Deferred(reason), false),
-        };
-        self.remember(&job, &outgoing.message_id, mark);
-        if !is_over {
-            lock(self.shared).again += 1;
-        }
-    }
-
-    /// Failures in a row that are no recipient's tell that the server is not well.
-    fn count(&self, delivery: &Delivery) {
-        let mut shared = lock(self.shared);
-        let failure = match delivery {
-            Delivery::Broken(why) | Delivery::InDoubt(why) => Unavailable::Away(why.clone()),
-            Delivery::SenderRefused(why) => Unavailable::Misconfigured(format!(
-                "the server takes nothing from `mail.from`: {why}"
-            )),
-            // One is the message's or the recipient's own affair; many in a row are the server's.
-            Delivery::Refused { reason, address: false } => {
-                shared.failures += 1;
-                if shared.failures == MAX_FAILURES {
-                    let why = format!("the server refuses everything: {reason}");
-                    shared.stopped = Some(Unavailable::Misconfigured(why));
-                }
-                return;
-            }
-            Delivery::Accepted | Delivery::Deferred(_) | Delivery::Refused { .. } => {
-                shared.failures = 0;
-                return;
-            }
-        };
-        shared.failures += 1;
-        shared.stopped = Some(failure);
-    }
-
-    fn remember(&mut self, job: &Job<T>, message_id: &str, mark: Mark) {
-        let (recipient, message_id) = (job.recipient.clone(), message_id.to_owned());
-        self.done = Some((job.id, Event { recipient, message_id, mark }));
-    }
-
-    /// Writes what became of the last message.
-    fn flush(&mut self) {
-        if let Some((id, event)) = self.done.take() {
-            self.scribe.write(vec![(id, event.mark.clone())], Some(event));
-        }
-    }
 }

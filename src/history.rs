@@ -14,13 +14,22 @@ use crate::posting::moment::YEARS;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     head: Head,
-    /// The first and the last change of every file that ever was there, in seconds since 1970. A
-    /// commit that was made with a clock far off may be followed by one that seems to be older.
-    times: HashMap<String, (i64, i64)>,
+    /// Of every file that ever was there. A commit that was made with a clock far off may be followed by
+    /// one that seems to be older.
+    times: HashMap<String, Times>,
+    /// Where files stood before, by where they were moved to.
+    moved: HashMap<String, String>,
     /// The files that are there in the commit.
     present: HashSet<String>,
     /// Whether the clone is shallow and some files' last change lies before its beginning.
     pub truncated: bool,
+}
+
+/// When a file came and when it last changed, in seconds since 1970, as far as that is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Times {
+    came: Option<i64>,
+    changed: Option<i64>,
 }
 
 /// Up to where a history is known: while this is the same, it tells the same.
@@ -43,22 +52,40 @@ impl Error {
     }
 }
 
+/// How often a file is followed to where it was before.
+const MAX_MOVES: usize = 100;
+
 /// How much of the object database is kept in memory while walking, in bytes.
 const OBJECT_CACHE: usize = 32 << 20;
 
 impl History {
-    /// When a file last changed. `None` for one that is not committed, or whose last change a
-    /// shallow clone does not show.
+    /// When a file last changed: to move it is no change of it. `None` for one that is not committed, or
+    /// whose last change a shallow clone does not show.
     pub fn last_change(&self, path: &str) -> Option<DateTime<Utc>> {
-        let (_, last) = self.present.get(path).and_then(|path| self.times.get(path))?;
-        DateTime::from_timestamp(*last, 0)
+        let changed = self.along(path).filter_map(|times| times.changed).max()?;
+        DateTime::from_timestamp(changed, 0)
     }
 
-    /// When a file first came. `None` for one that is not committed, and in a shallow clone, which
-    /// does not tell.
+    /// When a file first came to where `HEAD` is: with a commit there, or with the merge of one that was
+    /// made elsewhere. `None` for one that is not committed, and in a shallow clone, which does not tell.
     pub fn first_change(&self, path: &str) -> Option<DateTime<Utc>> {
-        let (first, _) = self.present.get(path).and_then(|path| self.times.get(path))?;
-        self.head.boundary.is_empty().then(|| DateTime::from_timestamp(*first, 0)).flatten()
+        let came = self.along(path).filter_map(|times| times.came).min()?;
+        self.head.boundary.is_empty().then(|| DateTime::from_timestamp(came, 0)).flatten()
+    }
+
+    /// What is known of a file that is there, and of what it was before it was moved.
+    fn along<'h>(&'h self, path: &str) -> impl Iterator<Item = &'h Times> {
+        let mut place = self.present.get(path).map(String::as_str);
+        let mut moves = 0;
+        std::iter::from_fn(move || {
+            let here = place?;
+            // What stands at the old place now is another file, and files may be moved in a circle.
+            let before = self.moved.get(here).filter(|before| !self.present.contains(*before));
+            place = before.map(String::as_str).filter(|_| moves < MAX_MOVES);
+            moves += 1;
+            Some(self.times.get(here))
+        })
+        .flatten()
     }
 
     /// Up to where it is known.
@@ -90,8 +117,12 @@ impl History {
             });
         match before {
             Some((before, _)) if before.head == head => Ok(before),
-            Some((before, known)) => walk.run(commit, head, before.times, Some(known)),
-            None => walk.run(commit, head, HashMap::new(), None),
+            Some((before, known)) => match walk.mainline(commit, Some(known), &head)? {
+                Some(mainline) => walk.run(commit, head, &mainline, (before, Some(known))),
+                // It came by a merge, and what it had before came with it.
+                None => walk.all(commit, head),
+            },
+            None => walk.all(commit, head),
         }
     }
 }
@@ -174,14 +205,47 @@ impl Walk<'_> {
                     .is_ok_and(|base| base.is_some_and(|base| base == earlier)))
     }
 
-    /// Adds what the commits up to `head` changed, but for those up to `known`.
+    /// Reads all of a history.
+    fn all(&self, commit: gix::ObjectId, head: Head) -> Result<History, Error> {
+        let mainline = self.mainline(commit, None, &head)?.unwrap_or_default();
+        self.run(commit, head, &mainline, (History::default(), None))
+    }
+
+    /// The commits that were made where `head` is, or merged there: it, its first parent, the first
+    /// parent of that, and so on, down to `known`. `None` where that is not among them.
+    fn mainline(
+        &self,
+        commit: gix::ObjectId,
+        known: Option<gix::ObjectId>,
+        head: &Head,
+    ) -> Result<Option<HashSet<gix::ObjectId>>, Error> {
+        let mut mainline = HashSet::new();
+        let mut next = Some(commit);
+        while let Some(at) = next {
+            if Some(at) == known {
+                return Ok(Some(mainline));
+            }
+            mainline.insert(at);
+            if head.boundary.contains(&at.to_string()) {
+                break;
+            }
+            let commit = self.repository.find_commit(at).map_err(Error::new)?;
+            next = commit.parent_ids().next().map(gix::Id::detach);
+        }
+        Ok(known.is_none().then_some(mainline))
+    }
+
+    /// Adds what the commits up to `head` changed, but for those up to `known`, to what is known of
+    /// these.
     fn run(
         &self,
         commit: gix::ObjectId,
         head: Head,
-        mut times: HashMap<String, (i64, i64)>,
-        known: Option<gix::ObjectId>,
+        mainline: &HashSet<gix::ObjectId>,
+        (before, known): (History, Option<gix::ObjectId>),
     ) -> Result<History, Error> {
+        let History { mut times, moved: moved_before, .. } = before;
+        let mut moved = HashMap::new();
         let commits =
             self.repository.rev_walk([commit]).with_hidden(known).all().map_err(Error::new)?;
         for commit in commits {
@@ -196,37 +260,64 @@ impl Walk<'_> {
             if !year.is_some_and(|year| YEARS.contains(&year)) {
                 continue;
             }
-            for path in self.changed_by(commit.id, &commit.parent_ids)? {
-                let widen = |(first, last): &mut (i64, i64)| {
-                    (*first, *last) = (time.min(*first), time.max(*last));
-                };
-                times.entry(path).and_modify(widen).or_insert((time, time));
+            let Changed { own, arrived, moves } = self.changed_by(commit.id, &commit.parent_ids)?;
+            for path in own {
+                let changed = &mut times.entry(path).or_default().changed;
+                *changed = (*changed).max(Some(time));
+            }
+            if mainline.contains(&commit.id) {
+                for path in arrived {
+                    let came = &mut times.entry(path).or_default().came;
+                    *came = Some(came.map_or(time, |came| came.min(time)));
+                }
+            }
+            // The newest come first.
+            for Move { to, from, .. } in moves {
+                moved.entry(to).or_insert(from);
             }
         }
+        for (new, old) in moved_before {
+            moved.entry(new).or_insert(old);
+        }
         let present: HashSet<String> =
-            self.changes(None, self.folder(commit)?)?.into_iter().collect();
-        let truncated =
-            !head.boundary.is_empty() && present.iter().any(|path| !times.contains_key(path));
-        Ok(History { head, times, present, truncated })
+            self.changes(None, self.folder(commit)?)?.into_iter().map(|file| file.path).collect();
+        let mut history = History { head, times, moved, present, truncated: false };
+        let is_unknown = |path: &String| history.last_change(path).is_none();
+        history.truncated =
+            !history.head.boundary.is_empty() && history.present.iter().any(is_unknown);
+        Ok(history)
     }
 
-    /// The paths in which a commit differs from all of its parents.
+    /// What a commit changed.
     fn changed_by(
         &self,
         commit: gix::ObjectId,
         parents: &[gix::ObjectId],
-    ) -> Result<BTreeSet<String>, Error> {
+    ) -> Result<Changed, Error> {
         let tree = self.folder(commit)?;
-        let Some((first, rest)) = parents.split_first() else { return self.changes(None, tree) };
-        let mut changed = self.changes(self.folder(*first)?, tree)?;
+        let (first, rest) = match parents.split_first() {
+            Some((first, rest)) => (self.folder(*first)?, rest),
+            None => (None, &[][..]),
+        };
+        let files = self.changes(first, tree)?;
+        let moves = moves(&files);
+        let only_moved: HashSet<&str> =
+            moves.iter().filter(|file| file.is_same).map(|file| file.to.as_str()).collect();
+        let written = |files: &[File]| -> BTreeSet<String> {
+            let written = files.iter().filter(|file| file.now.is_some());
+            written.map(|file| file.path.clone()).collect()
+        };
+        let arrived = written(&files);
+        let mut own = arrived.clone();
+        own.retain(|path| !only_moved.contains(path.as_str()));
         for parent in rest {
-            if changed.is_empty() {
+            if own.is_empty() {
                 break;
             }
-            let others = self.changes(self.folder(*parent)?, tree)?;
-            changed.retain(|path| others.contains(path));
+            let others = written(&self.changes(self.folder(*parent)?, tree)?);
+            own.retain(|path| others.contains(path));
         }
-        Ok(changed)
+        Ok(Changed { own, arrived, moves })
     }
 
     /// The tree of the folder in a commit.
@@ -246,9 +337,9 @@ impl Walk<'_> {
         &self,
         old: Option<gix::ObjectId>,
         new: Option<gix::ObjectId>,
-    ) -> Result<BTreeSet<String>, Error> {
+    ) -> Result<Vec<File>, Error> {
         if old == new {
-            return Ok(BTreeSet::new());
+            return Ok(Vec::new());
         }
         let data = |tree: Option<gix::ObjectId>| -> Result<Vec<u8>, Error> {
             match tree {
@@ -267,13 +358,80 @@ impl Walk<'_> {
             &mut recorder,
         )
         .map_err(Error::new)?;
-        let changed = recorder.records.into_iter().filter_map(|change| match change {
-            Change::Addition { path, entry_mode, .. }
-            | Change::Modification { path, entry_mode, .. } => {
-                (!entry_mode.is_tree()).then(|| path.to_string())
-            }
-            Change::Deletion { .. } => None,
-        });
-        Ok(changed.collect())
+        let file = |change| {
+            let (path, mode, before, now) = match change {
+                Change::Addition { path, entry_mode, oid, .. } => {
+                    (path, entry_mode, None, Some(oid))
+                }
+                Change::Deletion { path, entry_mode, oid, .. } => {
+                    (path, entry_mode, Some(oid), None)
+                }
+                Change::Modification { path, entry_mode, previous_oid, oid, .. } => {
+                    (path, entry_mode, Some(previous_oid), Some(oid))
+                }
+            };
+            (!mode.is_tree()).then(|| File { path: path.to_string(), before, now })
+        };
+        Ok(recorder.records.into_iter().filter_map(file).collect())
     }
+}
+
+/// A file that differs between two trees.
+struct File {
+    path: String,
+    /// What it held in the first one, where it is there.
+    before: Option<gix::ObjectId>,
+    /// What it holds in the second one.
+    now: Option<gix::ObjectId>,
+}
+
+/// What a commit changed.
+struct Changed {
+    /// The files that differ from those of all of its parents, and were not only moved.
+    own: BTreeSet<String>,
+    /// The files that differ from those of its first parent.
+    arrived: BTreeSet<String>,
+    /// The files that stand elsewhere than in its first parent.
+    moves: Vec<Move>,
+}
+
+/// A file that stands elsewhere after a commit.
+struct Move {
+    to: String,
+    from: String,
+    /// Whether it still holds the same.
+    is_same: bool,
+}
+
+/// The files that were moved from one folder to another, or got another name. A file is another one's
+/// successor that holds the same, or has the same name.
+fn moves(files: &[File]) -> Vec<Move> {
+    let name = |file: &File| file.path.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut moves = Vec::new();
+    let (mut moved, mut taken) = (HashSet::new(), HashSet::new());
+    // Of several that hold the same, the one of that name.
+    for (by_content, by_name) in [(true, true), (true, false), (false, true)] {
+        let key = |file: &File, content: Option<gix::ObjectId>| {
+            (content.filter(|_| by_content), by_name.then(|| name(file)))
+        };
+        let mut gone: HashMap<_, Vec<&File>> = HashMap::new();
+        for file in files.iter().filter(|file| file.now.is_none() && !taken.contains(&file.path)) {
+            gone.entry(key(file, file.before)).or_default().push(file);
+        }
+        if gone.is_empty() {
+            break;
+        }
+        for file in files.iter().filter(|file| file.before.is_none()) {
+            if moved.contains(&file.path) {
+                continue;
+            }
+            if let Some(old) = gone.get_mut(&key(file, file.now)).and_then(Vec::pop) {
+                moved.insert(file.path.clone());
+                taken.insert(old.path.clone());
+                let (to, from) = (file.path.clone(), old.path.clone());
+                moves.push(Move { to, from, is_same: by_content });
+            }
+        }
+    }
+    moves
 }

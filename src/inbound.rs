@@ -23,6 +23,9 @@ use crate::tokens::{Keys, Purpose};
 const MAX_DEPTH: usize = 8;
 /// How many words of a message are looked at for something of ours.
 const MAX_WORDS: usize = 200_000;
+/// How many failures one message may tell of, and how many addresses one of them may name.
+const MAX_FAILURES: usize = 100;
+const MAX_NAMED: usize = 16;
 /// How much of what a server said is kept, in characters.
 const MAX_REASON: usize = 200;
 
@@ -76,8 +79,8 @@ pub fn read(bytes: &[u8], recipient: Option<&str>, site: &Site, keys: &Keys) -> 
         .flat_map(|kind| parts.all(kind))
         .collect();
     if !statuses.is_empty() {
-        let failures: Vec<Failure> =
-            statuses.iter().flat_map(|status| delivery_failures(status, &evidence)).collect();
+        let failures = statuses.iter().flat_map(|status| delivery_failures(status, &evidence));
+        let failures: Vec<Failure> = failures.take(MAX_FAILURES).collect();
         return if failures.is_empty() {
             Inbound::Nothing("it tells of no failure")
         } else {
@@ -230,6 +233,9 @@ fn addresses(value: &str) -> Vec<String> {
     let words = value.split(|c: char| c.is_whitespace() || "<>,\"".contains(c));
     let mut keys: Vec<String> = Vec::new();
     for spelling in words.flat_map(|word| [word.to_owned(), xtext(word)]) {
+        if keys.len() == MAX_NAMED {
+            break;
+        }
         let key = key(&spelling);
         if text::is_address(&spelling) && !keys.contains(&key) {
             keys.push(key);

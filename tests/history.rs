@@ -242,3 +242,42 @@ fn a_list_that_git_keeps_is_pointed_out() {
     site.write("content/site.yaml", format!("{settings}recipients: {}\n", list.display()));
     site.run(&[NOW, "check", "--strict"]).exits(0);
 }
+
+/// Who wants to know of what is new is told when it comes, and not when it is moved.
+#[test]
+fn a_move_is_no_change_and_a_merge_brings_what_was_written_elsewhere() {
+    let site = Site::new();
+    gix::init(site.root()).unwrap();
+    site.write("content/recipients.yaml", "- { email: a@example.org, new: true }\n");
+    site.posting("old.md", "title: Old");
+    let first = commit(&site, august(1), vec![]);
+    let news = |at: &str| {
+        let run = site.run(&[&format!("--now=2021-08-{at}"), "remind", "--dry-run"]).exits(0);
+        run.stdout.lines().filter(|line| line.starts_with("  ")).count()
+    };
+    assert_eq!((news("02"), news("20")), (1, 0));
+    let repository = |site: &Site| {
+        let head = std::fs::read_to_string(site.path(".git/HEAD")).unwrap();
+        site.path(&format!(".git/{}", head.trim().trim_start_matches("ref: ")))
+    };
+    // Moved within the folder, under another name.
+    std::fs::rename(site.path("content/postings/old.md"), site.path("content/postings/new.md"))
+        .unwrap();
+    let second = commit(&site, august(20), vec![first]);
+    assert_eq!(is_the_same_without_a_cache(&site), ["new 01T12:00"]);
+    assert_eq!(news("21"), 0);
+    // Written on a branch, merged three weeks later.
+    site.posting("branch.md", "title: Branch");
+    std::fs::write(repository(&site), format!("{first}\n")).unwrap();
+    std::fs::rename(site.path("content/postings/new.md"), site.path("content/postings/old.md"))
+        .unwrap();
+    let theirs = commit(&site, august(3), vec![first]);
+    std::fs::rename(site.path("content/postings/old.md"), site.path("content/postings/new.md"))
+        .unwrap();
+    std::fs::write(repository(&site), format!("{second}\n")).unwrap();
+    commit_merge(&site, august(24), second, theirs);
+    assert_eq!(is_the_same_without_a_cache(&site), ["branch 03T12:00", "new 01T12:00"]);
+    assert_eq!(news("25"), 1);
+    let feed = feed_rs::parser::parse(site.read("out/feed.atom").as_bytes()).unwrap();
+    assert_eq!(feed.updated.unwrap().timestamp(), august(24));
+}

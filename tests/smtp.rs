@@ -540,8 +540,57 @@ fn a_server_that_refuses_everything_is_the_operators_to_mend() {
     let site = site(&server, 26, "connections: 1");
     let run = remind(&site).exits(78);
     assert!(run.stderr.contains("the server refuses everything"), "{}", run.stderr);
-    assert_eq!(server.commands().iter().filter(|c| c.starts_with("RCPT")).count(), 10);
+    assert_eq!(server.commands().iter().filter(|c| c.starts_with("RCPT")).count(), 12);
     assert_eq!(status(&site)["suppressed"], 0);
+}
+
+/// The first on the list are of a host that the server does not write to.
+#[test]
+fn many_who_are_refused_keep_nobody_else_from_being_written_to() {
+    for refusal in ["554 5.7.1 not that host", "421 4.7.0 not that host"] {
+        let server = Server::start(Options::new(move |at: &Step<'_>| {
+            let is_refused = at.recipient.starts_with(|c| ('a'..='l').contains(&c));
+            (at.name == "rcpt" && is_refused).then_some(Act::Say(refusal))
+        }));
+        let site = site(&server, 26, "connections: 1");
+        site.run(&[NOW, "remind"]);
+        let mut written = server.recipients();
+        written.sort();
+        assert_eq!(written, addresses("mnopqrstuvwxyz"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_server_that_drips_over_tls_is_left_in_time() {
+    // The beginning of a record of TLS, and no more: each byte comes in time, and the record never.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut stream = stream;
+                let record = [&[22, 3, 3, 16, 0][..], &[0; 4096]].concat();
+                for byte in record {
+                    if std::io::Write::write_all(&mut stream, &[byte]).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+    });
+    let server = Server::start(once("rcpt", "", 0, Act::Drop));
+    let site = site(&server, 1, "retry_after: []");
+    let settings = site.read("content/site.yaml");
+    let settings = settings
+        .replace(&format!("port: {}", server.port), &format!("port: {port}, security: tls"))
+        .replace("host: 127.0.0.1", "host: localhost");
+    site.write("content/site.yaml", settings);
+    let began = Instant::now();
+    let run = remind(&site).exits(75);
+    assert!(run.stderr.contains("did not answer in time"), "{}", run.stderr);
+    // A record would have taken minutes.
+    assert!(began.elapsed() < Duration::from_secs(60));
 }
 
 /// A few that are refused in one run, and nobody else: that is the server's doing, too.

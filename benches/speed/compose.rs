@@ -47,7 +47,7 @@ pub fn compose(folder: &Path) -> Result<usize> {
         let Some(digest) = today.due(recipient, &Past::default()) else { return Ok(()) };
         let language = recipient.language.as_ref().unwrap_or(&site.language);
         let Some((catalog, templates)) = languages.get(language) else { return Ok(()) };
-        let message = composer.compose(&digest, catalog, templates);
+        let message = composer.compose(&digest, 0, (catalog, templates));
         let message = message.map_err(|error| error.to_string())?;
         count.fetch_add(usize::from(!message.bytes.is_empty()), Ordering::Relaxed);
         Ok(())

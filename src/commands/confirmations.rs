@@ -1,18 +1,19 @@
 //! The messages to those who asked to subscribe: one each, and nothing else until they confirm.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::mailing::{self, Languages, ledger_failure, masked, without_addresses};
+use super::mailing::{self, Languages, ledger_failure, masked};
 use super::{Level, Opened, Result, Shell, configuration};
 use crate::clock::Deadline;
 use crate::ledger::{CONFIRMATION, Ledger, Request};
 use crate::mail::confirmation::{Asked, Confirmation, confirmation};
 use crate::mail::transport::{Connection, Delivery, Letter, Transport};
 use crate::mail::{dkim::Signer, message};
+use crate::text;
 use crate::tokens::Keys;
 
 /// How many are looked at in one round.
@@ -47,8 +48,11 @@ impl Post<'_> {
         languages: &mut Languages<'_>,
         postponed: &mut Postponed,
     ) -> Result<usize> {
-        let requests = ledger.requests(self.now, ROUND).map_err(ledger_failure)?;
-        postponed.retain(|key, _| requests.iter().any(|r| r.recipient.key() == *key));
+        // Those that wait are the oldest, and are in nobody's way.
+        let most = ROUND + postponed.len();
+        let requests = ledger.requests(self.now, most).map_err(ledger_failure)?;
+        let keys: HashSet<String> = requests.iter().map(|r| r.recipient.key()).collect();
+        postponed.retain(|key, _| keys.contains(key));
         let mut connection: Option<Box<dyn Connection + '_>> = None;
         let mut sent = 0;
         for request in &requests {
@@ -82,6 +86,7 @@ impl Post<'_> {
             };
             // Before its first byte leaves, so that nobody gets two.
             if !ledger.mail_request(request, self.now).map_err(ledger_failure)? {
+                connection = Some(usable);
                 continue;
             }
             let delivery = self.deliver(usable.as_mut(), &message);
@@ -131,7 +136,7 @@ impl Post<'_> {
 
     fn tell(&self, recipient: &str, why: &str) {
         let who = masked(recipient);
-        let line = format!("{who}: no confirmation was sent: {}", without_addresses(why));
+        let line = format!("{who}: no confirmation was sent: {}", text::without_addresses(why));
         self.shell.log(Level::Warning, &line, json!({ "recipient": who }));
     }
 }

@@ -97,7 +97,7 @@ fn bring(shell: &Shell) -> Result {
     };
     // What is in its log goes into the file when it is closed.
     drop(file);
-    let aside = path.with_extension("moved.sqlite3");
+    let aside = private.join(ledger::MOVED);
     std::fs::rename(&path, &aside).map_err(temporary)?;
     let aside = opened.layout.relative(&aside);
     shell.say(&format!(

@@ -17,15 +17,17 @@ use unic_langid::LanguageIdentifier;
 use super::{Failure, Opened, Result, Shell, configuration, temporary};
 use crate::catalog::{self, Catalog};
 use crate::diagnostics::Diagnostic;
-use crate::ledger::{self, Ledger, People, Suppressions};
+use crate::ledger::{self, Ledger, People, Subscriber, Suppressions};
 use crate::mail::dkim::Signer;
 use crate::mail::transport::{self, Outbox, Sendmail, smtp, trust};
 use crate::mail::{Composed, Composer, message};
 use crate::posting::Posting;
+use crate::reminders::recipients::Source;
 use crate::reminders::recipients::{self, key, read_yaml};
 use crate::reminders::{Digest, Owners, Recipient};
 use crate::site::{Layout, LedgerPlace, LedgerServer, SETTINGS, Security, Smtp, Transport};
 use crate::templates::Templates;
+use crate::text;
 
 /// The mailing list, one recipient after another. A list in CSV is read as it goes; one in YAML is
 /// read as a whole.
@@ -100,6 +102,8 @@ pub(super) struct Audience {
     /// After whom the next of those who subscribe come; nothing when all were met.
     after: Option<String>,
     owners: Owners,
+    /// The keys of those who are on the list, and subscribe, too.
+    both: HashSet<String>,
     /// The keys of those that are meant and were not met yet, with their addresses.
     wanted: HashMap<String, String>,
     all: bool,
@@ -111,6 +115,7 @@ impl Audience {
             list: List::new(opened)?,
             after: Some(String::new()),
             owners: Owners::new(postings, opened.site.reminders.owners),
+            both: HashSet::new(),
             wanted: wanted.iter().map(|email| (key(email), email.clone())).collect(),
             all: wanted.is_empty(),
         })
@@ -129,11 +134,21 @@ impl Audience {
                     let keys: Vec<String> = next.iter().map(Recipient::key).collect();
                     let subscribing = people.subscribing(&keys).map_err(ledger_failure)?;
                     next.retain(|recipient| !subscribing.contains(&recipient.key()));
+                    self.both.extend(subscribing);
                 }
             } else if let Some(after) = self.after.take() {
                 let page = people.subscribers(&after, most).map_err(ledger_failure)?;
                 self.after = page.last().map(|subscriber| subscriber.recipient.key());
-                next.extend(page.into_iter().map(|subscriber| subscriber.recipient));
+                // Somebody from the list who only chose their wishes is on it as long as they stand there.
+                let is_there = |subscriber: &Subscriber| {
+                    subscriber.source != Source::List
+                        || self.both.contains(&subscriber.recipient.key())
+                };
+                let page = page.into_iter().filter(is_there);
+                next.extend(page.map(|subscriber| subscriber.recipient));
+                if next.is_empty() && self.after.is_some() {
+                    continue;
+                }
             } else {
                 next.extend(self.owners.by_ref().take(most));
                 is_over = next.is_empty();
@@ -230,14 +245,11 @@ pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
 
 /// The ledger as it stands, or an empty one, for what writes nothing.
 pub(super) fn ledger_to_read(opened: &Opened) -> Result<Ledger> {
-    if let Some(address) = server(opened)? {
-        return Ledger::connect(&address).map_err(ledger_failure);
-    }
-    let open = || match Ledger::open_to_read(&opened.layout.private())? {
-        Some(ledger) => Ok(ledger),
-        None => Ledger::in_memory(),
+    let found = match server(opened)? {
+        Some(address) => Ledger::connect_to_read(&address),
+        None => Ledger::open_to_read(&opened.layout.private()),
     };
-    open().map_err(ledger_failure)
+    found.and_then(|found| found.map_or_else(Ledger::in_memory, Ok)).map_err(ledger_failure)
 }
 
 /// Where the ledger is, where it is on a server.
@@ -275,25 +287,7 @@ pub(super) fn counted(sent: String, others: [(u32, &str); 3]) -> String {
 
 /// An address that may stand in a log: `a…@example.org`.
 pub(super) fn masked(email: &str) -> String {
-    match email.rsplit_once('@') {
-        Some((local, domain)) => format!("{}…@{domain}", local.chars().next().unwrap_or('?')),
-        None => "…".to_owned(),
-    }
-}
-
-/// What somebody said, without the addresses in it.
-pub(super) fn without_addresses(text: &str) -> String {
-    let is_between = |c: char| c.is_whitespace() || "<>()[]\"',;:".contains(c);
-    let mut parts = text.split_inclusive(is_between);
-    let shown = parts.by_ref().map(|part| {
-        let word = part.trim_end_matches(is_between);
-        if word.contains('@') {
-            format!("{}{}", masked(word), &part[word.len()..])
-        } else {
-            part.to_owned()
-        }
-    });
-    shown.collect()
+    if email.contains('@') { text::without_addresses(email) } else { "…".to_owned() }
 }
 
 /// The catalog and templates of each language that recipients read.
@@ -362,10 +356,11 @@ impl<'a> Languages<'a> {
         &self,
         composer: &Composer<'_>,
         digest: &Digest<'_>,
+        edition: u32,
     ) -> std::result::Result<Composed, message::Error> {
         let missing = || message::Error::Message("no language to write in".to_owned());
         let (catalog, templates) = self.of(digest.recipient).ok_or_else(missing)?;
-        composer.compose(digest, catalog, templates)
+        composer.compose(digest, edition, (catalog, templates))
     }
 
     pub(super) fn subject(&self, digest: &Digest<'_>) -> String {
@@ -462,20 +457,4 @@ fn password(layout: &Layout, name: Option<&str>, file: Option<&Path>) -> Result<
     };
     let password = password.map_err(Failure::Configuration)?;
     Ok(password.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_address_stands_in_what_is_shown() {
-        let said = "550 5.1.1 <jo.smith@example.org>: no user jo.smith@example.org, sorry";
-        assert_eq!(
-            without_addresses(said),
-            "550 5.1.1 <j…@example.org>: no user j…@example.org, sorry"
-        );
-        assert_eq!(without_addresses("é@b @ @c"), "é…@b ?…@ ?…@c");
-        assert_eq!(without_addresses(""), "");
-    }
 }

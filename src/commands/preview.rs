@@ -37,7 +37,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     for recipient in &audience {
         let past = ledger.past_before(&recipient.key(), today.day()).map_err(ledger_failure)?;
         let Some(digest) = today.digest(recipient, &past) else { continue };
-        let composed = match languages.compose(&writer, &digest) {
+        let composed = match languages.compose(&writer, &digest, 0) {
             Ok(composed) => composed,
             Err(error @ (message::Error::Message(_) | message::Error::Template(_))) => {
                 shell.complain(&format!("no digest for {}: {error}", masked(&recipient.email)));

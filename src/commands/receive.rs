@@ -1,6 +1,7 @@
 //! `crieur receive`: one message that came back, or came from somebody who wants to leave. Nobody is
 //! ever answered.
 
+use std::collections::HashSet;
 use std::env;
 use std::io::{self, Read};
 
@@ -8,11 +9,12 @@ use anyhow::{Context, anyhow};
 use chrono::NaiveDate;
 use serde_json::json;
 
-use super::mailing::{self, List, ledger_failure, masked, without_addresses};
+use super::mailing::{self, List, ledger_failure, masked};
 use super::{Failure, Level, Opened, Outcome, Result, Shell, temporary};
 use crate::cli;
 use crate::inbound::{self, Inbound, Whom};
 use crate::ledger::{Ledger, Reason, Returned};
+use crate::text;
 
 /// How much of a message is read, in bytes. What matters stands at the beginning.
 const MAX_MESSAGE: u64 = 10 << 20;
@@ -45,7 +47,14 @@ fn receive(shell: &Shell, arguments: &cli::Receive) -> Result {
     let keys = ledger.keys().map_err(ledger_failure)?;
     let recipient = arguments.recipient.clone().or_else(|| env::var("ORIGINAL_RECIPIENT").ok());
     let inbound = inbound::read(&message, recipient.as_deref(), &opened.site, &keys);
-    let mut desk = Desk { shell, opened: &opened, ledger: &mut ledger };
+    let named = match &inbound {
+        Inbound::Failures(failures) => failures.iter().flat_map(|f| &f.whom.named).collect(),
+        Inbound::Complaint(whom) | Inbound::Unsubscribe(whom) => whom.named.iter().collect(),
+        Inbound::Nothing(_) => HashSet::new(),
+    };
+    let named = named.into_iter().cloned().collect();
+    let (opened, ledger) = (&opened, &mut ledger);
+    let mut desk = Desk { shell, opened, ledger, named, listed: None, sent_to: None };
     let has_changed = match inbound {
         Inbound::Nothing(why) => {
             desk.say(None, why);
@@ -64,7 +73,7 @@ fn receive(shell: &Shell, arguments: &cli::Receive) -> Result {
         Inbound::Unsubscribe(whom) => desk.unsubscribe(&whom)?,
     };
     if has_changed {
-        mailing::keep(shell, &opened, &ledger, opened.now);
+        mailing::keep(shell, opened, ledger, opened.now);
     }
     Ok(Outcome::Done)
 }
@@ -74,6 +83,12 @@ struct Desk<'a> {
     shell: &'a Shell,
     opened: &'a Opened,
     ledger: &'a mut Ledger,
+    /// Everybody that the message names.
+    named: HashSet<String>,
+    /// Those of them who stand in the list, once it was read.
+    listed: Option<HashSet<String>>,
+    /// To whom a message was sent whose id the message holds, once that was looked for.
+    sent_to: Option<Option<String>>,
 }
 
 impl Desk<'_> {
@@ -91,15 +106,19 @@ impl Desk<'_> {
 
     /// Whom a message is about, and whether that is certain: the message proves it, or names a
     /// message that was sent to nobody else.
-    fn whom(&self, whom: &Whom) -> Result<Option<(String, bool)>> {
+    fn whom(&mut self, whom: &Whom) -> Result<Option<(String, bool)>> {
         if let Some(proven) = &whom.proven {
             return Ok(Some((proven.clone(), true)));
         }
         // Nobody can say the id of a message beforehand.
-        for id in &whom.message_ids {
-            if let Some(recipient) = self.ledger.recipient_of(id).map_err(ledger_failure)? {
-                return Ok(Some((recipient, true)));
-            }
+        if self.sent_to.is_none() {
+            let mut ids = whom.message_ids.iter().map(|id| self.ledger.recipient_of(id));
+            let found =
+                ids.find_map(std::result::Result::transpose).transpose().map_err(ledger_failure)?;
+            self.sent_to = Some(found);
+        }
+        if let Some(Some(recipient)) = &self.sent_to {
+            return Ok(Some((recipient.clone(), true)));
         }
         for named in &whom.named {
             if self.is_known(named)? {
@@ -110,18 +129,20 @@ impl Desk<'_> {
     }
 
     /// Whether somebody is written to.
-    fn is_known(&self, recipient: &str) -> Result<bool> {
+    fn is_known(&mut self, recipient: &str) -> Result<bool> {
         if self.ledger.subscriber(recipient).map_err(ledger_failure)?.is_some()
             || self.ledger.knows(recipient).map_err(ledger_failure)?
         {
             return Ok(true);
         }
-        for listed in List::new(self.opened)? {
-            if listed?.key() == recipient {
-                return Ok(true);
+        if self.listed.is_none() {
+            let mut listed = HashSet::new();
+            for entry in List::new(self.opened)? {
+                listed.extend(self.named.get(&entry?.key()).cloned());
             }
+            self.listed = Some(listed);
         }
-        Ok(false)
+        Ok(self.listed.as_ref().is_some_and(|listed| listed.contains(recipient)))
     }
 
     /// Enters what was said of an address. Whether nobody writes to it any more from now on.
@@ -142,7 +163,7 @@ impl Desk<'_> {
             (Returned::Permanent, None) => "it is said that the address takes nothing",
             (Returned::Temporary, None) => "took nothing for now",
         };
-        let reason = without_addresses(reason);
+        let reason = text::without_addresses(reason);
         let what = if reason.is_empty() { what.to_owned() } else { format!("{what}: {reason}") };
         self.say(Some(&recipient), &what);
         Ok(suppressed.is_some())

@@ -215,7 +215,9 @@ fn add(shell: &Shell, opened: &Opened, arguments: &cli::RecipientsAdd) -> Result
 fn entered(recipient: Recipient, source: Source, now: DateTime<Utc>) -> Subscriber {
     let Consent { at, source: given } = recipient.consent;
     let confirmed_at = at.unwrap_or(now);
-    Subscriber { recipient, source: given.unwrap_or(source), asked_at: confirmed_at, confirmed_at }
+    // They subscribe now, whether or not they stand on the list.
+    let source = given.filter(|given| *given != Source::List).unwrap_or(source);
+    Subscriber { recipient, source, asked_at: confirmed_at, confirmed_at }
 }
 
 fn remove(shell: &Shell, opened: &Opened, email: &str) -> Result {

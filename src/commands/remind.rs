@@ -16,10 +16,12 @@ use super::{
 use crate::cli;
 use crate::clock::{Deadline, Now};
 use crate::diagnostics::{Diagnostic, plural};
-use crate::ledger::{self, Addressee, Doubtful, Ledger, Mark, Planned, Suppressions};
+use crate::dispatch::Report;
+use crate::ledger::{self, Addressee, Doubtful, Ledger, Mark, Planned, Run, Suppressions};
 use crate::mail::{Composer, message};
 use crate::posting::Posting;
 use crate::private;
+use crate::reminders::recipients::key;
 use crate::reminders::{Digest, Item, Recipient, Today};
 use crate::site::{InDoubt, Transport};
 
@@ -95,8 +97,16 @@ pub(super) fn remind(
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 
     let settled = settle(shell, opened, &mut ledger, &today, &suppressed, &audience)?;
+    let only: Vec<String> = arguments.recipient.iter().map(|email| key(email)).collect();
     let Plan { planned, readers, problems } =
-        plan(&mut ledger, audience_for_plan, &today, &suppressed, &mut languages)?;
+        plan(&mut ledger, (audience_for_plan, &only), &today, &suppressed, &mut languages)?;
+    // What waits for others, where only some are meant, waits for the next run.
+    let others = if only.is_empty() {
+        0
+    } else {
+        let waiting = ledger.unsent().map_err(ledger_failure)?.waiting as usize;
+        waiting.saturating_sub(planned)
+    };
     shell.report(&problems);
     let mut outcome = outcome(&problems, false);
     if readers == Some(0) && ledger.has_digests().map_err(ledger_failure)? {
@@ -107,7 +117,15 @@ pub(super) fn remind(
         shell.complain(problem);
     }
     if planned + settled.again == 0 {
-        let held = ledger.unsent().map_err(ledger_failure)?.in_doubt;
+        if ledger.was_interrupted().map_err(ledger_failure)? {
+            // What a run sent that was killed stands in no backup.
+            let number = ledger.begin_run(0, opened.now).map_err(ledger_failure)?;
+            let ended_at = Some(shell.now.instant(opened.site.timezone));
+            ledger.end_run(number, &Run { ended_at, ..Run::default() }).map_err(ledger_failure)?;
+            mailing::keep(shell, opened, &ledger, opened.now);
+        }
+        let in_doubt = ledger.unsent().map_err(ledger_failure)?.in_doubt;
+        let held = in_doubt.saturating_sub(settled.unwanted());
         if held > 0 {
             let held = plural(held as usize, "digest");
             shell.complain(&format!(
@@ -117,12 +135,18 @@ pub(super) fn remind(
         return Ok((outcome.max(attention(held)), "no digest is due".to_owned()));
     }
     let composer = Composer::new(&opened.site, signer.as_ref(), &keys, opened.now);
-    let mut waiting = Jobs::new(opened, &today, settled.left_alone, began);
+    let unwanted = settled.unwanted();
+    let mut waiting = Jobs::new(opened, &today, (only, settled.left_alone), began);
     let jobs = &mut |ledger: &Ledger, after| waiting.next(ledger, after);
     let digests = planned + settled.again;
     let report = send(shell, opened, &mut ledger, transport.as_ref(), digests, jobs, &|work| {
         outgoing(work, opened, &keys, &composer, &languages)
     })?;
+    let report = Report {
+        deferred: report.deferred.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX)),
+        in_doubt: report.in_doubt.saturating_sub(unwanted),
+        ..report
+    };
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
 }
 
@@ -143,13 +167,19 @@ struct Plan {
 /// machine did that a moment ago, there is nothing to enter.
 fn plan(
     ledger: &mut Ledger,
-    mut audience: Audience,
+    (mut audience, only): (Audience, &[String]),
     today: &Today<'_>,
     suppressed: &Suppressions,
     languages: &mut Languages<'_>,
 ) -> Result<Plan> {
-    let Some(mut planning) = ledger.plan(today.day(), today.now()).map_err(ledger_failure)? else {
+    let Some(mut planning) = ledger.plan(today.day(), only, today.now()).map_err(ledger_failure)?
+    else {
         let planned = ledger.free(today.day()).map_err(ledger_failure)?;
+        for language in ledger.languages(today.day()).map_err(ledger_failure)? {
+            if let Ok(language) = language.parse() {
+                languages.learn(&language)?;
+            }
+        }
         return Ok(Plan { planned, readers: None, problems: Vec::new() });
     };
     let mut readers = 0;
@@ -264,6 +294,13 @@ struct Settled {
     left_alone: HashSet<i64>,
 }
 
+impl Settled {
+    /// How many of what is in doubt wait for nobody.
+    fn unwanted(&self) -> u32 {
+        u32::try_from(self.left_alone.len()).unwrap_or(u32::MAX)
+    }
+}
+
 /// Decides about what an earlier run left in doubt.
 fn settle(
     shell: &Shell,
@@ -305,8 +342,8 @@ fn settle(
             || doubtful.message.is_empty();
         if outbox.has(day, &doubtful.message_id) {
             marks.push((id, Mark::Sent));
-        } else if opened.site.mail.transport == Transport::File {
-            // Files leave no doubt: it is not there.
+        } else if opened.site.mail.transport == Transport::File && !doubtful.held {
+            // Files leave no doubt: it is not there. What is held left another way.
             marks.push((id, Mark::Abandoned));
         } else if is_held {
             if !doubtful.held {

@@ -9,10 +9,12 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
     match build::build(shell, &opened, arguments.out.clone(), false) {
         Ok(built) => {
             let postings = match built.postings {
-                Some(postings) => postings,
-                None => opened.postings()?.postings,
+                Some(postings) => Ok(postings),
+                None => opened.postings().map(|loaded| loaded.postings),
             };
-            let reminded = remind::remind(shell, &opened, &postings, &nobody_in_particular);
+            let reminded = postings.and_then(|postings| {
+                remind::remind(shell, &opened, &postings, &nobody_in_particular)
+            });
             match &reminded {
                 Ok((_, line)) => shell.say(&format!("{}; {line}", built.line)),
                 Err(_) => shell.say(&built.line),
@@ -23,9 +25,12 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
         }
         Err(failure) => {
             // A build that fails must not keep anybody from being reminded.
-            let postings = opened.postings()?.postings;
-            if let Err(second) = remind::remind(shell, &opened, &postings, &nobody_in_particular) {
-                shell.fail(&second);
+            let reminded = opened.postings().and_then(|loaded| {
+                remind::remind(shell, &opened, &loaded.postings, &nobody_in_particular)
+            });
+            match reminded {
+                Ok((_, line)) => shell.say(&line),
+                Err(second) => shell.fail(&second),
             }
             Err(failure)
         }

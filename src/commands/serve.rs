@@ -1,7 +1,7 @@
 //! `crieur serve`: the web server.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use unic_langid::LanguageIdentifier;
 
 use super::confirmations::{self, Postponed};
 use super::mailing::{self, List};
-use super::{Level, Opened, Outcome, Result, Shell, configuration, temporary};
+use super::{Failure, Level, Opened, Outcome, Result, Shell, configuration, temporary};
 use crate::catalog::Catalog;
 use crate::cli;
 use crate::clock::Deadline;
@@ -128,7 +128,7 @@ impl Drop for Told<'_> {
 fn presence(private: &Path) -> Result<File> {
     private::folder(private).map_err(temporary)?;
     let file = private::file(&private.join(PRESENCE)).map_err(temporary)?;
-    file.try_lock_shared().map_err(|_| temporary(anyhow!("the ledger is being restored")))?;
+    file.try_lock_shared().map_err(locked("the ledger is being restored"))?;
     Ok(file)
 }
 
@@ -137,8 +137,16 @@ fn presence(private: &Path) -> Result<File> {
 pub(super) fn absence(private: &Path) -> Result<File> {
     let file = private::file(&private.join(PRESENCE)).map_err(temporary)?;
     let refused = "`crieur serve` has the ledger open: end it first, and start it again afterwards";
-    file.try_lock().map_err(|_| temporary(anyhow!(refused)))?;
+    file.try_lock().map_err(locked(refused))?;
     Ok(file)
+}
+
+/// Why a file could not be locked: what it means that somebody else did, or what else was wrong.
+fn locked(by_another: &'static str) -> impl FnOnce(TryLockError) -> Failure {
+    move |error| match error {
+        TryLockError::WouldBlock => temporary(anyhow!(by_another)),
+        TryLockError::Error(error) => temporary(error),
+    }
 }
 
 /// Serves until somebody ends it.

@@ -47,25 +47,17 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
         messages.iter().map(|(day, message_id)| outbox.path(*day, message_id)).collect();
     // Previews, messages that the ledger does not know any more, and what a run that was killed
     // left half written: whose they are stands in them, and not in their names.
-    let inside = |folder: &Path| -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).into_iter().flatten();
-        entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
-    };
-    files.extend(inside(&private.join("preview")));
-    files.extend(inside(&outbox.folder).into_iter().filter(|file| {
-        let text = fs::read(file).unwrap_or_default();
-        file.extension().is_none_or(|end| end != "eml")
-            || names(&String::from_utf8_lossy(&text).to_lowercase(), &email)
-    }));
-    for file in files {
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Failure::Temporary(
-                    anyhow!(error).context(format!("cannot delete `{}`", file.display())),
-                ));
-            }
-            _ => {}
+    files.extend(inside(&private.join("preview"))?);
+    for file in inside(&outbox.folder)? {
+        let is_message = file.extension().is_some_and(|end| end == "eml");
+        let text = if is_message { at(&file, "read", fs::read(&file))? } else { Some(Vec::new()) };
+        let text = text.map(|text| String::from_utf8_lossy(&text).to_lowercase());
+        if !is_message || text.is_some_and(|text| names(&text, &email)) {
+            files.push(file);
         }
+    }
+    for file in files {
+        at(&file, "delete", fs::remove_file(&file))?;
     }
     let (list, _) = mailing::listed(&opened)?;
     shell.say(&format!("{} is forgotten, and never written to again", masked(&email)));
@@ -76,6 +68,26 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
         return Ok(Outcome::Attention);
     }
     Ok(Outcome::Done)
+}
+
+/// What a folder holds; nothing where there is none.
+fn inside(folder: &Path) -> Result<Vec<PathBuf>> {
+    let Some(entries) = at(folder, "read", fs::read_dir(folder))? else { return Ok(Vec::new()) };
+    let path = |entry: io::Result<fs::DirEntry>| Ok(at(folder, "read", entry)?.map(|e| e.path()));
+    entries.filter_map(|entry| path(entry).transpose()).collect()
+}
+
+/// What came of something done to a file; nothing where there is none. Whose file it is that cannot
+/// be read is not known, so nobody is told that all is gone.
+fn at<T>(path: &Path, what: &str, done: io::Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let context = format!("cannot {what} `{}`", path.display());
+            Err(Failure::Temporary(anyhow!(error).context(context)))
+        }
+        Ok(done) => Ok(Some(done)),
+    }
 }
 
 /// Whether an address stands in a text, and not only as a part of another one.

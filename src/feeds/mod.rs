@@ -289,8 +289,8 @@ fn changed(outline: &Outline<'_>, now: DateTime<Utc>, rules: &Rules) -> Option<D
     match outline.state {
         State::Open => {
             let opened = outline.posting.opens.map(|opens| opens.start(rules.zone));
-            // Whatever an author says of the text, an entry changed with its file.
-            [opened, outline.posting.committed, Some(outline.updated)].into_iter().flatten().max()
+            // One that was written elsewhere comes with its merge.
+            opened.max(outline.posting.added).max(Some(outline.posting.changed(outline.updated)))
         }
         State::Upcoming => None,
         _ => lifecycle::left(outline.posting, now, rules),

@@ -12,6 +12,9 @@ use super::{Error, FILE, Ledger, Result, is_absent, messages};
 use crate::diagnostics::plural;
 use crate::private;
 
+/// The file of a ledger that was moved to a server.
+pub const MOVED: &str = "ledger.moved.sqlite3";
+
 /// How many backups are kept.
 const KEPT: usize = 5;
 
@@ -24,7 +27,7 @@ pub struct Restored {
     pub backup: Option<PathBuf>,
     /// Where the damaged file is now.
     pub damaged: Option<PathBuf>,
-    /// Whether a part of the damaged file could not be read.
+    /// Whether there is no damaged file, or a part of it could not be read.
     pub incomplete: bool,
 }
 
@@ -33,10 +36,12 @@ pub(super) fn all(folder: &Path) -> io::Result<Vec<PathBuf>> {
     named(&folder.join("backups"), "ledger-")
 }
 
-/// The damaged ledgers that others were put together from, and what was not finished.
+/// The damaged ledgers that others were put together from, what was not finished, and the file of a
+/// ledger that is on a server now.
 pub(super) fn leftovers(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = named(folder, "damaged-")?;
     found.extend(named(folder, "restored")?);
+    found.extend(named(folder, MOVED)?);
     Ok(found)
 }
 
@@ -147,7 +152,8 @@ pub fn restore(folder: &Path) -> Result<Restored> {
     restored.pragma_update(None, "journal_mode", "DELETE")?;
     restored.pragma_update(None, "synchronous", "FULL")?;
     let restored = Database::Sqlite(restored);
-    let incomplete = is_there && !salvage(&path, &restored)?;
+    // Without the file nobody knows what came after the backup.
+    let incomplete = !is_there || !salvage(&path, &restored)?;
     let digests = restored.value("SELECT count(*) FROM digests", &[])?;
     drop(restored);
     private::file(&unfinished)?.sync_all()?;
@@ -157,10 +163,17 @@ pub fn restore(folder: &Path) -> Result<Restored> {
     let mut damaged = None;
     if is_there {
         // Under both names first: at no moment is there no ledger.
-        let number = named(folder, "damaged-")?.len() + 1;
-        let aside = folder.join(format!("damaged-{number}.sqlite3"));
-        fs::hard_link(&path, &aside)?;
-        damaged = Some(aside);
+        let names = (1_u32..).map(|number| folder.join(format!("damaged-{number}.sqlite3")));
+        for aside in names {
+            match fs::hard_link(&path, &aside) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                linked => {
+                    linked?;
+                    damaged = Some(aside);
+                    break;
+                }
+            }
+        }
     }
     fs::rename(&unfinished, &path)?;
     fs::File::open(folder)?.sync_all()?;

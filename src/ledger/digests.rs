@@ -65,6 +65,9 @@ pub struct Waiting {
     pub addressee: Addressee,
     /// The number of what it says.
     pub content: i64,
+    /// How many digests of the same day were given up before it: they may have arrived, and are other
+    /// messages.
+    pub edition: u32,
     /// Id and bytes of the message that may have been taken: it leaves again as it is, or not at
     /// all.
     pub message: Option<(String, Vec<u8>)>,
@@ -250,23 +253,27 @@ impl Planning<'_> {
     pub fn enter(&mut self, digest: &Planned) -> Result<Option<i64>> {
         let Planned { recipient, addressee, day, content } = digest;
         let content = self.content(*day, content)?;
-        // What was given up on the same day is said anew.
-        let insert = || {
+        let insert = |edition: u32| {
             self.transaction.row(
-                "INSERT INTO digests (recipient, day, state, planned_at, content)
-                 VALUES (?1, ?2, 'planned', ?3, ?4)
+                "INSERT INTO digests (recipient, day, state, planned_at, content, edition)
+                 VALUES (?1, ?2, 'planned', ?3, ?4, ?5)
                  ON CONFLICT DO NOTHING RETURNING id",
-                values![recipient, *day, self.now, content],
+                values![recipient, *day, self.now, content, edition],
                 |row| row.get(0),
             )
         };
-        let mut id = insert()?;
+        let mut id = insert(0)?;
         if id.is_none() {
-            self.transaction.execute(
-                "DELETE FROM digests WHERE recipient = ?1 AND day = ?2 AND state = 'abandoned'",
+            // What was given up on the same day is said anew.
+            let given_up: Option<u32> = self.transaction.row(
+                "DELETE FROM digests WHERE recipient = ?1 AND day = ?2 AND state = 'abandoned'
+                 RETURNING edition + (CASE WHEN message_id IS NULL THEN 0 ELSE 1 END)",
                 values![recipient, *day],
+                |row| row.get(0),
             )?;
-            id = insert()?;
+            if let Some(edition) = given_up {
+                id = insert(edition)?;
+            }
         }
         let Some(id) = id else { return Ok(None) };
         let Addressee { email, name, language, subscribed } = addressee;
@@ -288,28 +295,34 @@ impl Planning<'_> {
             return digests.iter().try_for_each(|digest| self.enter(digest).map(drop));
         }
         let Some(day) = digests.first().map(|digest| digest.day) else { return Ok(()) };
+        // What was given up on the same day is said anew.
+        let recipients: Vec<&str> = digests.iter().map(|digest| &*digest.recipient).collect();
+        let given_up: Vec<(String, u32)> = self.transaction.rows(
+            "DELETE FROM digests WHERE day = ?2 AND state = 'abandoned' AND recipient IN
+                 (SELECT jsonb_array_elements_text(?1::TEXT::JSONB))
+             RETURNING recipient, edition + (CASE WHEN message_id IS NULL THEN 0 ELSE 1 END)",
+            values![&json(&recipients), day],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        let given_up: HashMap<String, u32> = given_up.into_iter().collect();
         let mut given = Vec::with_capacity(digests.len());
         for Planned { recipient, addressee, content, .. } in digests {
             let Addressee { email, name, language, subscribed } = addressee;
             let content = self.content(day, content)?;
             let subscribed = i64::from(*subscribed);
-            given.push((recipient, content, email, name, language, subscribed));
+            let edition = given_up.get(recipient).copied().unwrap_or(0);
+            given.push((recipient, content, email, name, language, subscribed, edition));
         }
         let given = json(&given);
-        // What was given up on the same day is said anew.
-        self.transaction.execute(
-            "DELETE FROM digests WHERE day = ?2 AND state = 'abandoned' AND recipient IN
-                 (SELECT value->>0 FROM jsonb_array_elements(?1::TEXT::JSONB))",
-            values![&given, day],
-        )?;
         self.count += self.transaction.execute(
             "WITH given AS (
                  SELECT value->>0 AS recipient, (value->>1)::BIGINT AS content, value->>2 AS email,
-                     value->>3 AS name, value->>4 AS language, (value->>5)::BIGINT AS subscribed
+                     value->>3 AS name, value->>4 AS language, (value->>5)::BIGINT AS subscribed,
+                     (value->>6)::BIGINT AS edition
                  FROM jsonb_array_elements(?1::TEXT::JSONB)
              ), entered AS (
-                 INSERT INTO digests (recipient, day, state, planned_at, content)
-                     SELECT recipient, ?2, 'planned', ?3, content FROM given
+                 INSERT INTO digests (recipient, day, state, planned_at, content, edition)
+                     SELECT recipient, ?2, 'planned', ?3, content, edition FROM given
                  ON CONFLICT DO NOTHING RETURNING id, recipient
              )
              INSERT INTO addressees (digest, email, name, language, subscribed)
@@ -382,12 +395,18 @@ impl Ledger {
         self.contents.past(&self.database, recipient, Until { days: &day, content: &day })
     }
 
-    /// Forgets what nobody took, and begins a plan anew. `None` where another machine has planned the
-    /// day, lives, and is not through with it: what is left of it can be sent, too.
+    /// Begins a plan anew, of those with these keys, or of everybody. What nobody took of an earlier one
+    /// does not leave any more, and counts as owed for a week. `None` where another machine has planned
+    /// the day, lives, and is not through with it: what is left of it can be sent, too.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub fn plan(&mut self, day: NaiveDate, now: DateTime<Utc>) -> Result<Option<Planning<'_>>> {
+    pub fn plan(
+        &mut self,
+        day: NaiveDate,
+        only: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Option<Planning<'_>>> {
         let transaction = self.database.begin()?;
         if self.database.is_shared() {
             // One plans at a time: the others wait here, and find what it planned.
@@ -409,13 +428,18 @@ impl Ledger {
         }
         // That there was something to say on a day of this week counts in the next plans.
         let week_ago = day.checked_sub_days(Days::new(7)).unwrap_or(day);
-        let statement = unless_held!(
-            self.database,
+        let statement = self.database.pick(
             "UPDATE digests SET state = 'abandoned', message_id = NULL, reason = NULL
-             WHERE state IN ('planned', 'deferred') AND day < ?2 AND day > ?3",
-            "?1"
+             WHERE state IN ('planned', 'deferred') AND ?1 = ''
+                 AND (?2 = '[]' OR recipient IN (SELECT value FROM json_each(?2)))",
+            concat!(
+                "UPDATE digests SET state = 'abandoned', message_id = NULL, reason = NULL
+                 WHERE state IN ('planned', 'deferred') AND (?2 = '[]' OR recipient IN
+                     (SELECT jsonb_array_elements_text(?2::TEXT::JSONB))) AND ",
+                free!("?1")
+            ),
         );
-        if transaction.execute(statement, values![&self.sender, day, week_ago])? > 0 {
+        if transaction.execute(statement, values![&self.sender, &json(&only)])? > 0 {
             for table in ["messages", "addressees"] {
                 transaction.batch(&format!(
                     "DELETE FROM {table} WHERE digest IN
@@ -423,12 +447,6 @@ impl Ledger {
                 ))?;
             }
         }
-        let statement = unless_held!(
-            self.database,
-            "DELETE FROM digests WHERE state IN ('planned', 'deferred')",
-            "?1"
-        );
-        transaction.execute(statement, values![&self.sender])?;
         transaction.execute(
             "DELETE FROM digests
              WHERE state = 'abandoned' AND message_id IS NULL AND day <= ?1",
@@ -451,6 +469,20 @@ impl Ledger {
         );
         let count: u32 = self.database.value(statement, values![day, &self.sender])?;
         Ok(count as usize)
+    }
+
+    /// The languages of those whose digests of a day wait to be sent.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn languages(&self, day: NaiveDate) -> Result<Vec<String>> {
+        self.database.rows(
+            "SELECT DISTINCT language FROM addressees JOIN digests ON digests.id = digest
+             WHERE state IN ('planned', 'deferred', 'in_doubt') AND day = ?1
+                 AND language IS NOT NULL ORDER BY language",
+            values![day],
+            |row| row.get(0),
+        )
     }
 
     /// The next digests of a day that may leave, after one of them.
@@ -488,12 +520,14 @@ impl Ledger {
         }
         let mut waiting = self.database.rows(
             self.database.pick(
-                "SELECT id, recipient, content, state, message_id, email, name, language, subscribed
+                "SELECT id, recipient, content, state, message_id, email, name, language, subscribed,
+                     edition
                  FROM digests NOT INDEXED LEFT JOIN addressees ON addressees.digest = id
                  WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
                      AND ?4 = ''
                  ORDER BY id LIMIT ?3",
-                "SELECT id, recipient, content, state, message_id, email, name, language, subscribed
+                "SELECT id, recipient, content, state, message_id, email, name, language, subscribed,
+                     edition
                  FROM digests LEFT JOIN addressees ON addressees.digest = id
                  WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
                      AND sender = ?4
@@ -513,7 +547,8 @@ impl Ledger {
                     subscribed: row.get::<Option<i64>>(8)? != Some(0),
                 };
                 let content = row.get::<Option<_>>(2)?.unwrap_or_default();
-                Ok(Waiting { id: row.get(0)?, recipient, addressee, content, message })
+                let (id, edition) = (row.get(0)?, row.get(9)?);
+                Ok(Waiting { id, recipient, addressee, content, edition, message })
             },
         )?;
         for Waiting { id, message, .. } in &mut waiting {

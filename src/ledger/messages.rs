@@ -110,8 +110,38 @@ pub(super) fn damage(digest: i64) -> String {
     format!("the message of digest {digest} is incomplete")
 }
 
-/// Removes the texts of which no message is made any more.
+/// Keeps others from removing texts, until this process is over: it writes messages, and knows the
+/// numbers of texts by heart.
+pub(super) fn hold_texts(database: &Database) -> Result<()> {
+    database.execute(
+        "SELECT pg_advisory_lock_shared(hashtext('crieur texts'), hashtext(current_schema()))",
+        &[],
+    )?;
+    Ok(())
+}
+
+/// Removes the texts of which no message is made any more. Where another machine writes messages, it
+/// is left to whoever is the last.
 pub(super) fn prune(database: &Database) -> Result<()> {
+    if !database.is_shared() {
+        return prune_alone(database);
+    }
+    let is_alone: i64 = database.value(
+        "SELECT pg_try_advisory_lock(hashtext('crieur texts'), hashtext(current_schema()))::INT::BIGINT",
+        &[],
+    )?;
+    if is_alone == 0 {
+        return Ok(());
+    }
+    let pruned = prune_alone(database);
+    database.execute(
+        "SELECT pg_advisory_unlock(hashtext('crieur texts'), hashtext(current_schema()))",
+        &[],
+    )?;
+    pruned
+}
+
+fn prune_alone(database: &Database) -> Result<()> {
     let statement = database.pick(
         "DELETE FROM texts WHERE id NOT IN
              (SELECT json_extract(place.value, '$[1]') FROM messages, json_each(shared) AS place)",

@@ -55,7 +55,7 @@ mod server;
 mod status;
 mod suppressions;
 
-pub use backup::{Restored, check, restore};
+pub use backup::{MOVED, Restored, check, restore};
 pub use digests::{Addressee, Content, Doubtful, Planned, Planning, Waiting};
 pub use people::{CONFIRMATION, People, Request, Subscriber};
 pub use returned::Returned;
@@ -115,6 +115,16 @@ pub enum Error {
         /// What we know.
         known: u32,
     },
+    /// It was written by an earlier version of crieur, and who only reads must not change it.
+    #[error(
+        "the ledger on the server has version {found}, this crieur reads {known}: the next `crieur remind` brings it up to date"
+    )]
+    Outdated {
+        /// What the server says.
+        found: u32,
+        /// What we know.
+        known: u32,
+    },
 }
 
 impl Error {
@@ -128,7 +138,11 @@ impl Error {
                 Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly)
             ),
             Self::Server(_) => true,
-            Self::Damaged(_) | Self::Missing | Self::Elsewhere | Self::TooNew { .. } => false,
+            Self::Damaged(_)
+            | Self::Missing
+            | Self::Elsewhere
+            | Self::TooNew { .. }
+            | Self::Outdated { .. } => false,
         }
     }
 }
@@ -485,7 +499,9 @@ fn apply(
         Mark::Refused { reason, address } => {
             let statement = unless_held!(
                 database,
-                "UPDATE digests SET state = ?2, settled_at = ?3, reason = ?4, counts = ?5
+                "UPDATE digests SET settled_at = ?3, reason = ?4,
+                     state = CASE WHEN doubts > 0 THEN 'held' ELSE ?2 END,
+                     counts = CASE WHEN doubts > 0 THEN 0 ELSE ?5 END
                  WHERE id = ?1",
                 "?6"
             );
@@ -493,7 +509,12 @@ fn apply(
             if database.execute(statement, values)? == 0 {
                 return Ok(false);
             }
-            settle(database, id)?;
+            let doubts: u32 =
+                database.value("SELECT doubts FROM digests WHERE id = ?1", values![id])?;
+            // A server that refuses what it may have taken before says nothing about the first time.
+            if doubts == 0 {
+                settle(database, id)?;
+            }
         }
         Mark::InDoubt(reason) | Mark::Held(reason) => {
             let statement = unless_held!(

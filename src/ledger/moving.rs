@@ -43,9 +43,9 @@ const TABLES: &[Table] = &[
     table!(numbered "texts", "id, fingerprint, text", "?1, ?2, ?3", 3),
     table!(
         numbered "digests",
-        "id, recipient, day, state, message_id, attempts, doubts, counts, reason, planned_at, settled_at, content",
-        "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12",
-        12
+        "id, recipient, day, state, message_id, attempts, doubts, counts, reason, planned_at, settled_at, content, edition",
+        "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13",
+        13
     ),
     table!("addressees", "digest, email, name, language, subscribed", "?1, ?2, ?3, ?4, ?5", 5),
     table!("messages", "digest, own, shared", "?1, ?2, ?3", 3),

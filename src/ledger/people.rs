@@ -109,13 +109,20 @@ fn subscriber(row: &Row<'_>) -> Result<Subscriber> {
 
 /// The recipient whose address and wishes stand in the first two columns.
 fn recipient(row: &Row<'_>) -> Result<Recipient> {
-    let wishes: Wishes = serde_json::from_str(row.text(1)?)
-        .map_err(|error| Error::Damaged(format!("what a subscriber wishes: {error}")))?;
-    Ok(wishes.of(row.text(0)?))
+    Ok(read_wishes(row.text(1)?)?.of(row.text(0)?))
+}
+
+fn read_wishes(kept: &str) -> Result<Wishes> {
+    serde_json::from_str(kept)
+        .map_err(|error| Error::Damaged(format!("what a subscriber wishes: {error}")))
+}
+
+fn kept(wishes: &Wishes) -> Result<String> {
+    serde_json::to_string(wishes).map_err(|error| Error::Io(error.into()))
 }
 
 fn wishes(recipient: &Recipient) -> Result<String> {
-    serde_json::to_string(&Wishes::from(recipient)).map_err(|error| Error::Io(error.into()))
+    kept(&Wishes::from(recipient))
 }
 
 /// Enters a subscriber, in place of what was there.
@@ -250,6 +257,15 @@ impl Ledger {
                 |_| Ok(()),
             )?;
             return Ok(before.is_some());
+        };
+        let before: Option<String> = transaction.row(
+            "SELECT wishes FROM subscribers WHERE recipient = ?1",
+            values![recipient],
+            |row| row.get(0),
+        )?;
+        let wishes = match before {
+            Some(before) => kept(&read_wishes(&wishes)?.keeping(read_wishes(&before)?))?,
+            None => wishes,
         };
         let source = Source::Form.as_str();
         transaction.execute(PUT, values![recipient, &email, &wishes, source, asked_at, now])?;

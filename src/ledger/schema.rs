@@ -193,6 +193,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ALTER TABLE new_digests RENAME TO digests;
     CREATE INDEX digests_by_state ON digests (state) WHERE state <> 'sent';
     ",
+    // How many digests of the day were given up before this one.
+    "ALTER TABLE digests ADD COLUMN edition INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// The same tables for a server, which knows no earlier version than the fourth.
@@ -287,7 +289,11 @@ const POSTGRES: &str = "
 ";
 
 /// The statements that bring a server's tables from each version to the next.
-const POSTGRES_MIGRATIONS: &[(u32, &str)] = &[(4, POSTGRES), (5, "")];
+const POSTGRES_MIGRATIONS: &[(u32, &str)] = &[
+    (4, POSTGRES),
+    (5, ""),
+    (6, "ALTER TABLE digests ADD COLUMN edition BIGINT NOT NULL DEFAULT 0"),
+];
 
 /// The version of the ledgers that we write.
 pub(super) fn known_version() -> u32 {
@@ -364,6 +370,27 @@ pub(super) fn migrate_server(client: &mut postgres::Client) -> Result<()> {
         )?;
     }
     Ok(transaction.commit()?)
+}
+
+/// The version of a server's tables, where it has any that can be read as they are.
+///
+/// # Errors
+/// When they are of another version.
+pub(super) fn readable_version(client: &mut postgres::Client) -> Result<Option<u32>> {
+    let known = known_version();
+    if client.query_one("SELECT to_regclass('crieur') IS NULL", &[])?.try_get(0)? {
+        return Ok(None);
+    }
+    let Some(row) = client.query_opt("SELECT version FROM crieur", &[])? else { return Ok(None) };
+    let found = u32::try_from(row.try_get::<_, i64>(0)?).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(Error::TooNew { found, known });
+    }
+    let is_so = |(version, migration): &(u32, &str)| *version <= found || migration.is_empty();
+    if !POSTGRES_MIGRATIONS.iter().all(is_so) {
+        return Err(Error::Outdated { found, known });
+    }
+    Ok(Some(found))
 }
 
 /// A random number that nobody guesses.

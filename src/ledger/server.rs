@@ -19,7 +19,7 @@ use rustls::ClientConfig;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::database::{Database, Server, values};
-use super::{Ledger, Result, schema};
+use super::{Ledger, Result, messages, schema};
 
 /// How long a machine that says nothing is taken to be alive, in seconds.
 const ALIVE: i64 = 30;
@@ -70,7 +70,10 @@ impl Address {
             #[cfg(unix)]
             Host::Unix(_) => true,
         };
-        let is_local = config.get_hosts().iter().all(is_here);
+        // An address of the network wins over the name beside it; without any, libpq would ask here.
+        let (names, addresses) = (config.get_hosts(), config.get_hostaddrs());
+        let is_local = addresses.iter().all(std::net::IpAddr::is_loopback)
+            && (names.iter().all(is_here) && !(names.is_empty() && addresses.is_empty()));
         let tls = if is_local {
             config.ssl_mode(SslMode::Disable);
             None
@@ -119,6 +122,24 @@ impl Ledger {
     pub fn connect(address: &Address) -> Result<Self> {
         let mut client = address.connect()?;
         schema::migrate_server(&mut client)?;
+        Self::of_client(client, address)
+    }
+
+    /// Opens the ledger on a server for what writes nothing: its tables stay as they are, whichever
+    /// version of crieur the machines that send have. `None` where there is none yet.
+    ///
+    /// # Errors
+    /// When the server is away or refuses, or its tables are of another version.
+    pub fn connect_to_read(address: &Address) -> Result<Option<Self>> {
+        let mut client = address.connect()?;
+        client.batch_execute("SET default_transaction_read_only = on")?;
+        match schema::readable_version(&mut client)? {
+            Some(_) => Self::of_client(client, address).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn of_client(client: Client, address: &Address) -> Result<Self> {
         let id = schema::secret()?;
         let sender = id.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let mut ledger = Self::in_database(Database::Postgres(Box::new(Server::new(client))));
@@ -136,6 +157,7 @@ impl Ledger {
         let Some(address) = self.address.clone() else {
             return Ok(Heart { stop: None, thread: None });
         };
+        messages::hold_texts(&self.database)?;
         self.database.execute(BEATS, values![&self.sender, ALIVE])?;
         self.database.execute(
             "DELETE FROM senders

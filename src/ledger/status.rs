@@ -98,6 +98,16 @@ impl Ledger {
         Ok(unsent.unwrap_or_default())
     }
 
+    /// Whether the last run that sent was killed.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn was_interrupted(&self) -> Result<bool> {
+        let query = "SELECT 1 FROM (SELECT ended_at FROM runs ORDER BY id DESC LIMIT 1) AS latest
+             WHERE ended_at IS NULL";
+        Ok(self.database.row(query, &[], |_| Ok(()))?.is_some())
+    }
+
     /// Enters that a run begins to send. Returns its number.
     ///
     /// # Errors

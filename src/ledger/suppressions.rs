@@ -222,7 +222,7 @@ impl Ledger {
 
     /// Erases a recipient: every digest, and every backup, which hold the address, too. What is
     /// left is a number that tells the address when it is met again, so that nobody writes to it.
-    /// Returns the days and ids of the messages that were sent.
+    /// Returns the days and ids of the messages that left, or were about to.
     ///
     /// # Errors
     /// When the ledger or its backups cannot be written.
@@ -238,7 +238,8 @@ impl Ledger {
         }
         let transaction = self.database.begin()?;
         let messages = transaction.rows(
-            "SELECT day, message_id FROM digests WHERE recipient = ?1",
+            "SELECT day, message_id FROM digests
+             WHERE recipient = ?1 AND message_id IS NOT NULL",
             values![recipient],
             |row| Ok((row.get(0)?, row.text(1)?.to_owned())),
         )?;

@@ -36,7 +36,7 @@ fn said() -> Entry {
 /// Enters a plan; the numbers of its digests.
 fn plan(ledger: &mut Ledger, digests: &[Planned], now: DateTime<Utc>) -> Result<Vec<i64>> {
     let mut planning =
-        ledger.plan(digests.first().map_or(DAY.parse().unwrap(), |d| d.day), now)?.unwrap();
+        ledger.plan(digests.first().map_or(DAY.parse().unwrap(), |d| d.day), &[], now)?.unwrap();
     let ids =
         digests.iter().map(|digest| planning.enter(digest)).collect::<Result<Vec<Option<_>>>>()?;
     planning.commit()?;
@@ -103,7 +103,7 @@ fn state(ledger: &Ledger, recipient: &str) -> Option<String> {
 #[test]
 fn a_plan_is_entered_as_a_whole_or_not_at_all() {
     for mut ledger in ledgers() {
-        let mut planning = ledger.plan(DAY.parse().unwrap(), NOW).unwrap().unwrap();
+        let mut planning = ledger.plan(DAY.parse().unwrap(), &[], NOW).unwrap().unwrap();
         assert!(planning.enter(&digest("a", DAY)).unwrap().is_some());
         // One digest a day.
         assert_eq!(planning.enter(&digest("a", DAY)).unwrap(), None);
@@ -131,7 +131,8 @@ fn a_new_plan_forgets_what_nobody_took_and_nothing_else() {
         ledger.mark(&marks, NOW).unwrap();
         plan(&mut ledger, &[], NOW).unwrap();
         for name in &names[..2] {
-            assert_eq!(state(&ledger, name), None);
+            assert_eq!(state(&ledger, name).as_deref(), Some("abandoned"));
+            assert_eq!(told(&ledger, name), 0, "{name}");
         }
         for name in &names[2..] {
             assert_eq!(state(&ledger, name).as_deref(), Some(*name));
@@ -237,7 +238,7 @@ fn what_nobody_took_is_owed_for_a_week() {
         assert_eq!((count(&ledger, "addressees"), count(&ledger, "messages")), (1, 0));
         assert!(ledger.status(second).unwrap().troubles.is_empty());
         for (today, is_owed) in [("2021-09-07", true), ("2021-09-08", false)] {
-            ledger.plan(day(today), NOW).unwrap().unwrap().commit().unwrap();
+            ledger.plan(day(today), &[], NOW).unwrap().unwrap().commit().unwrap();
             assert_eq!(owed(&ledger, "deferred", day(today)), is_owed, "{today}");
         }
         assert_eq!(told(&ledger, "deferred"), 0);
@@ -931,7 +932,7 @@ fn machines_share_the_digests_of_a_server() {
     let day: NaiveDate = DAY.parse().unwrap();
     let heart = first.hold().unwrap();
     second.hold_for_ever();
-    let mut planning = first.plan(DAY.parse().unwrap(), NOW).unwrap().unwrap();
+    let mut planning = first.plan(DAY.parse().unwrap(), &[], NOW).unwrap().unwrap();
     for number in 0..6 {
         planning.enter(&digest(&number.to_string(), DAY)).unwrap();
     }
@@ -946,16 +947,16 @@ fn machines_share_the_digests_of_a_server() {
     assert_eq!(first.mark(&[(mine[0], sending())], NOW).unwrap(), Vec::<i64>::new());
     assert_eq!(second.doubt_interrupted().unwrap(), 0);
     // Whoever comes while somebody is at work plans nothing anew, and sends what is left.
-    assert!(second.plan(day, NOW).unwrap().is_none());
+    assert!(second.plan(day, &[], NOW).unwrap().is_none());
     assert_eq!(second.free(day).unwrap(), 3);
     // One that is through with it, or dead, is no reason not to plan.
     let mut third = Ledger::connect(&address).unwrap();
     third.hold_for_ever();
     third.database.execute("UPDATE plans SET sender = 'gone'", &[]).unwrap();
-    assert!(third.plan(day, NOW).unwrap().is_some());
+    assert!(third.plan(day, &[], NOW).unwrap().is_some());
     // A new plan of another day leaves alone what is held.
     let tomorrow = day.succ_opt().unwrap();
-    second.plan(tomorrow, NOW).unwrap().unwrap().commit().unwrap();
+    second.plan(tomorrow, &[], NOW).unwrap().unwrap().commit().unwrap();
     let held = "SELECT count(*) FROM digests WHERE state <> 'abandoned'";
     assert_eq!(second.database.value::<u32>(held, &[]).unwrap(), 3);
     drop(heart);
@@ -984,7 +985,7 @@ fn many_are_planned_as_each_is() {
             ledger.mark(&[(id, sending())], NOW).unwrap();
             ledger.mark(&[(id, Mark::Sent)], NOW).unwrap();
         }
-        let mut planning = ledger.plan(day, NOW).unwrap().unwrap();
+        let mut planning = ledger.plan(day, &[], NOW).unwrap().unwrap();
         let pasts = planning.pasts(&names, day).unwrap();
         let one_by_one: Vec<crate::reminders::Past> =
             names.iter().map(|name| planning.past(name, day).unwrap()).collect();
@@ -1090,4 +1091,75 @@ fn many_open_a_new_ledger_at_once() {
     restore(folder.path()).unwrap();
     let restored = Ledger::open(folder.path()).unwrap();
     assert_eq!(count(&restored, "suppressions"), 8);
+}
+
+#[test]
+fn a_plan_for_some_leaves_what_waits_for_others() {
+    for mut ledger in ledgers() {
+        plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+        let day = DAY.parse().unwrap();
+        let mut planning = ledger.plan(day, &["a".to_owned()], NOW).unwrap().unwrap();
+        planning.enter_all(&[digest("a", DAY)]).unwrap();
+        assert_eq!(planning.commit().unwrap(), 1);
+        for name in ["a", "b"] {
+            assert_eq!(state(&ledger, name).as_deref(), Some("planned"), "{name}");
+        }
+        // What was never about to leave has no other name when it is planned again.
+        let editions = ledger.waiting(day, None, 9).unwrap();
+        assert_eq!(editions.iter().map(|digest| digest.edition).collect::<Vec<_>>(), [0, 0]);
+    }
+}
+
+#[test]
+fn what_is_said_after_a_doubt_is_another_message() {
+    for mut ledger in ledgers() {
+        plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+        for edition in 1..3 {
+            let id = ledger.waiting(DAY.parse().unwrap(), None, 9).unwrap()[0].id;
+            ledger.mark(&[(id, sending())], NOW).unwrap();
+            ledger.mark(&[(id, Mark::InDoubt(String::new()))], NOW).unwrap();
+            ledger.mark(&[(id, Mark::Abandoned)], NOW).unwrap();
+            plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+            let waiting = ledger.waiting(DAY.parse().unwrap(), None, 9).unwrap();
+            assert_eq!(waiting.iter().map(|digest| digest.edition).collect::<Vec<_>>(), [edition]);
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_after_a_doubt_stays_in_doubt() {
+    for mut ledger in ledgers() {
+        let ids = plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+        let refused = Mark::Refused { reason: "554 duplicate".to_owned(), address: true };
+        for id in &ids {
+            ledger.mark(&[(*id, sending())], NOW).unwrap();
+        }
+        ledger.mark(&[(ids[0], Mark::InDoubt(String::new()))], NOW).unwrap();
+        ledger.mark(&[(ids[0], sending())], NOW).unwrap();
+        ledger.mark(&[(ids[0], refused.clone()), (ids[1], refused)], NOW).unwrap();
+        assert_eq!(state(&ledger, "a").as_deref(), Some("held"));
+        assert_eq!(state(&ledger, "b").as_deref(), Some("refused"));
+        assert_eq!((told(&ledger, "a"), told(&ledger, "b")), (1, 0));
+        assert_eq!(count(&ledger, "messages"), 1);
+    }
+}
+
+#[test]
+fn who_subscribes_again_keeps_what_the_form_does_not_show() {
+    for mut ledger in ledgers() {
+        let recipient = Recipient {
+            name: Some("Sam".to_owned()),
+            lead_days: Some(vec![14, 5]),
+            new: true,
+            ..Recipient::new("s@example.org")
+        };
+        let source = Source::Command;
+        ledger.put(&Subscriber { recipient, source, asked_at: NOW, confirmed_at: NOW }).unwrap();
+        assert!(ledger.ask(&Recipient::new("s@example.org"), NOW).unwrap());
+        assert!(ledger.confirm("s@example.org", NOW, NOW).unwrap());
+        let known = ledger.subscriber("s@example.org").unwrap().unwrap().recipient;
+        assert_eq!(known.name.as_deref(), Some("Sam"));
+        assert_eq!(known.lead_days, Some(vec![14, 5]));
+        assert!(!known.new);
+    }
 }

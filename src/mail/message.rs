@@ -101,6 +101,24 @@ struct Links<'a> {
     gaps: Vec<&'a str>,
 }
 
+/// As many items as there is room for, in their order. What is left out stands on the page that the mail
+/// links to, which shows what is open: so what changed, and what somebody owns, goes before.
+fn first<'i>(items: &[Item<'i>], shown: usize) -> Vec<Item<'i>> {
+    let rank = |at: &usize| {
+        items.get(*at).map(|item| match item.section {
+            Section::Changed(_) => 0,
+            Section::Owner(_) => 1,
+            Section::Closing => 2,
+            Section::New => 3,
+        })
+    };
+    let mut places: Vec<usize> = (0..items.len()).collect();
+    places.sort_by_key(rank);
+    places.truncate(shown);
+    places.sort_unstable();
+    places.into_iter().filter_map(|at| items.get(at).cloned()).collect()
+}
+
 impl<'a> Composer<'a> {
     /// Composes for a site, with what signs messages and what links are made with. `now` is when
     /// they are sent.
@@ -184,18 +202,20 @@ impl<'a> Composer<'a> {
     }
 
     /// Composes a digest's message, in the language of the catalog, with as many postings as fit.
+    /// `edition` is how many of that day were given up before it.
     ///
     /// # Errors
     /// When nobody sends, a template cannot be rendered, or the key does not sign.
     pub fn compose(
         &self,
         digest: &Digest<'_>,
-        catalog: &Catalog,
-        templates: &Templates,
+        edition: u32,
+        (catalog, templates): (&Catalog, &Templates),
     ) -> Result<Composed, Error> {
+        let identity = self.identity(digest, edition);
         let mut shown = digest.items.len();
         loop {
-            let composed = self.compose_first(shown, digest, catalog, templates)?;
+            let composed = self.compose_first(shown, digest, &identity, catalog, templates)?;
             if composed.bytes.len() <= MAX_SIZE || shown <= 1 {
                 return Ok(composed);
             }
@@ -209,12 +229,12 @@ impl<'a> Composer<'a> {
         &self,
         shown: usize,
         digest: &Digest<'_>,
+        identity: &str,
         catalog: &Catalog,
         templates: &Templates,
     ) -> Result<Composed, Error> {
         let site = self.site;
         let (from, to) = envelope(site, self.keys, &digest.recipient.email)?;
-        let identity = self.identity(digest);
         let message_id = format!("<{identity}@{}>", site.list_id());
         let sender = sender(site)?.to_string();
         let ways = Ways::new(site, &sender, self.keys, &digest.recipient.key());
@@ -253,11 +273,15 @@ impl<'a> Composer<'a> {
     }
 
     /// What tells this digest from all others: a function of list, recipient and day, so that what is
-    /// composed again is the same message. Where messages come back to a program, only who has seen
+    /// composed again is the same message; one that says something else after that may have arrived is
+    /// another. Where messages come back to a program, only who has seen
     /// one can say it.
-    fn identity(&self, digest: &Digest<'_>) -> String {
+    fn identity(&self, digest: &Digest<'_>, edition: u32) -> String {
         let Digest { recipient, day, .. } = digest;
-        let named = format!("{}\n{}\n{day}", self.site.list_id(), recipient.key());
+        let mut named = format!("{}\n{}\n{day}", self.site.list_id(), recipient.key());
+        if edition > 0 {
+            named.push_str(&format!("\n{edition}"));
+        }
         if self.site.mail.bounces.is_some() {
             return self.keys.identity(&named);
         }
@@ -327,7 +351,7 @@ impl<'a> Composer<'a> {
             language,
             subject: &subject,
             site: SiteContext { title: &site.title, url: site.url.as_str() },
-            sections: sections(site, &digest.items[..shown], catalog),
+            sections: sections(site, &first(&digest.items, shown), catalog),
             more: digest.items.len() - shown,
             subscribed: digest.recipient.subscribed,
             unsubscribe: links.unsubscribe,
@@ -477,7 +501,7 @@ mod tests {
                 let recipient = Recipient::new(format!("{name}@example.org"));
                 let day = NaiveDate::default();
                 let digest = Digest { recipient: &recipient, day, items: vec![item.clone()] };
-                composer.compose(&digest, &catalog, &templates).unwrap()
+                composer.compose(&digest, 0, (&catalog, &templates)).unwrap()
             });
             let [first, second] = messages.each_ref().map(|message| message.shared.clone());
             let fingerprints = |shared: &[Shared]| -> Vec<[u8; 32]> {

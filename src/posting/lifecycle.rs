@@ -124,8 +124,7 @@ pub fn left(posting: &Posting, now: DateTime<Utc>, rules: &Rules) -> Option<Date
         State::Open | State::Upcoming => None,
         State::Closed => closing,
         State::Filled | State::Withdrawn => {
-            let updated = posting.updated(rules.zone, rules.since);
-            let changed = posting.committed.map_or(updated, |committed| committed.max(updated));
+            let changed = posting.changed(posting.updated(rules.zone, rules.since));
             Some(closing.map_or(changed, |closing| closing.min(changed)))
         }
     }

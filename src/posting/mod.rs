@@ -153,6 +153,12 @@ impl Posting {
             .unwrap_or_else(|| since.and_time(NaiveTime::MIN).and_utc())
     }
 
+    /// When anything about it changed: its text, as it is shown, or else its file. What an author says
+    /// of the text is not when a date or a state changed.
+    pub fn changed(&self, updated: DateTime<Utc>) -> DateTime<Utc> {
+        self.committed.map_or(updated, |committed| committed.max(updated))
+    }
+
     /// Leaves out what has not happened yet: that is nobody's last change, and no day of publication.
     /// A day in the file's name that was to come when the file last changed is none for good, so that
     /// nothing changes when it comes. Returns when some of the rest will have happened, if there is any.

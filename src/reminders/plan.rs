@@ -179,7 +179,7 @@ pub struct Candidate<'a> {
     owners: Vec<String>,
 }
 
-/// A recipient, what they were told, and when they can be told next after now.
+/// A recipient, what they were told, and by when their next digest will have come, however late.
 struct Reader<'r> {
     recipient: &'r Recipient,
     past: &'r Past,
@@ -402,7 +402,7 @@ impl<'a> Today<'a> {
         let recipient = reader.recipient;
         let leads = recipient.lead_days.as_ref().unwrap_or(&self.site.reminders.lead_days);
         let lead = leads.iter().copied().filter(|lead| i64::from(*lead) >= days_left).min();
-        let cannot_wait = ends <= reader.next;
+        let cannot_wait = ends < reader.next;
         match recipient.weekly {
             None => lead.or_else(|| leads.iter().copied().max().filter(|_| cannot_wait)),
             Some(weekday) if self.is_weekly_day(weekday, reader.past) => {
@@ -422,13 +422,13 @@ impl<'a> Today<'a> {
                 && past.last_day(self.day).is_none_or(|sent| sent < last))
     }
 
-    /// When a recipient's next digest after today's can come.
+    /// The end of the day of a recipient's next digest after today's: it may come late that day.
     fn next_digest(&self, recipient: &Recipient) -> DateTime<Utc> {
         let days = recipient.weekly.map_or(1, |weekday| {
             u64::from(WEEK) - u64::from(self.day.weekday().days_since(weekday))
         });
         let day = self.day.checked_add_days(Days::new(days)).unwrap_or(self.day);
-        Moment::at(day, self.site.reminders.send_after, self.rules.zone)
+        Moment::Day(day).end(self.rules.zone)
     }
 
     /// What a recipient who was reminded of a posting believes of it and is no longer so.
@@ -457,7 +457,7 @@ impl<'a> Today<'a> {
         };
         let can_wait =
             recipient.weekly.is_some_and(|weekday| !self.is_weekly_day(weekday, reader.past))
-                && told_end.into_iter().chain(candidate.ends).all(|end| end > reader.next);
+                && told_end.into_iter().chain(candidate.ends).all(|end| end >= reader.next);
         (!can_wait).then_some(change)
     }
 

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{self, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
@@ -40,6 +40,10 @@ pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Reques
     if request.method() == Method::POST {
         let allow = [(header::ALLOW, HeaderValue::from_static("GET, HEAD"))];
         return (StatusCode::METHOD_NOT_ALLOWED, allow).into_response();
+    }
+    if request.uri().path() != server.root && format!("{}/", request.uri().path()) == server.root {
+        // Relative addresses lead elsewhere without the slash.
+        return Redirect::temporary(&server.root).into_response();
     }
     let Some(path) = below(&server.root, request.uri().path()) else {
         return not_found(&server).await;

@@ -115,11 +115,18 @@ impl LedgerSettings {
                 "`ledger` is neither `sqlite` nor the address of a PostgreSQL server".to_owned(),
                 "write `ledger: sqlite`, or an address like `postgres://crieur@db.example.org/crieur`",
             ),
-            Some(url) if url.password().is_some() => refuse(
-                "ledger",
-                "`ledger` has a password in it, which does not stand here".to_owned(),
-                "write `ledger: { url: …, password_file: … }` (or `password_env`)",
-            ),
+            Some(_)
+                if server
+                    .url
+                    .parse::<postgres::Config>()
+                    .is_ok_and(|config| config.get_password().is_some()) =>
+            {
+                refuse(
+                    "ledger",
+                    "`ledger` has a password in it, which does not stand here".to_owned(),
+                    "write `ledger: { url: …, password_file: … }` (or `password_env`)",
+                )
+            }
             Some(_) => {}
         }
         if server.password_env.is_some() && server.password_file.is_some() {
@@ -355,7 +362,8 @@ impl IdSettings {
             !label.is_empty()
                 && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         });
-        let is_address = authority.is_ascii() && text::is_address(&authority);
+        let is_address =
+            authority.is_ascii() && !authority.contains('&') && text::is_address(&authority);
         if given && !is_domain && !is_address {
             refuse(
                 "ids.authority",

@@ -60,6 +60,10 @@ pub(super) fn web_address<'de, D: Deserializer<'de>, T: From<Url>>(
 ) -> Result<T, D::Error> {
     let text = text(deserializer)?;
     let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    if url.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+        let why = "an address that everybody reads has neither a user nor a password in it";
+        return Err(D::Error::custom(format!("{why}; write what follows the `@`")));
+    }
     url.filter(Url::has_host).map(T::from).ok_or_else(|| {
         let help = "write it as a browser shows it, like `https://jobs.example.org/`";
         D::Error::custom(format!("`{text}` is not an address of the web; {help}"))

@@ -1,7 +1,7 @@
 //! From an edition to the output folder: what is not as it should be is rendered, a batch of postings
 //! at a time, and written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) enum Run {
     /// Everything is published.
     Done(Changes, Option<Record>),
     /// Some postings could not be rendered.
-    Failed(HashMap<Arc<str>, edition::Error>),
+    Failed(BTreeMap<Arc<str>, edition::Error>),
 }
 
 /// How many postings are rendered before what became of them is written: so much is held in memory.
@@ -143,7 +143,7 @@ impl Press<'_> {
         let closed = (0..edition.outlines.len()).filter(is_closed);
         let order: Vec<usize> = everything.members.iter().copied().chain(closed).collect();
         let mut texts: HashMap<usize, String> = HashMap::new();
-        let mut failed: HashMap<Arc<str>, edition::Error> = HashMap::new();
+        let mut failed: BTreeMap<Arc<str>, edition::Error> = BTreeMap::new();
         let mut batches = order.chunks(BATCH);
         let mut batch = self.postings(&publication, &needed, batches.next())?;
         while !batch.is_empty() {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::attention;
 use crate::clock::Deadline;
-use crate::commands::mailing::{self, Languages, ledger_failure, masked, without_addresses};
+use crate::commands::mailing::{self, Languages, ledger_failure, masked};
 use crate::commands::{Level, Opened, Outcome, Result, Shell, configuration, temporary};
 use crate::diagnostics::plural;
 use crate::dispatch::{self, Dispatch, Event, Job, Outgoing, Pace, Report, Unsendable};
@@ -21,6 +21,7 @@ use crate::mail::{Composer, message};
 use crate::posting::Moment;
 use crate::reminders::{Digest, Item, Recipient, Today};
 use crate::site::{InDoubt, Transport};
+use crate::text;
 use crate::tokens::Keys;
 
 /// How many digests are taken from the ledger at once.
@@ -40,6 +41,8 @@ pub(super) struct Content<'a> {
 pub(super) struct Jobs<'a> {
     opened: &'a Opened,
     today: &'a Today<'a>,
+    /// The keys of those that are meant; none means everybody.
+    only: Vec<String>,
     /// What is in doubt and does not leave in this run.
     left_alone: HashSet<i64>,
     contents: HashMap<i64, Arc<Content<'a>>>,
@@ -51,10 +54,10 @@ impl<'a> Jobs<'a> {
     pub(super) fn new(
         opened: &'a Opened,
         today: &'a Today<'a>,
-        left_alone: HashSet<i64>,
+        (only, left_alone): (Vec<String>, HashSet<i64>),
         began: Option<Deadline>,
     ) -> Self {
-        Self { opened, today, left_alone, contents: HashMap::new(), began }
+        Self { opened, today, only, left_alone, contents: HashMap::new(), began }
     }
 
     pub(super) fn next(
@@ -68,17 +71,18 @@ impl<'a> Jobs<'a> {
             after = Some(last.id);
             let mut jobs = Vec::with_capacity(page.len());
             for digest in page {
-                if self.left_alone.contains(&digest.id) {
+                let is_meant = self.only.is_empty() || self.only.contains(&digest.recipient);
+                if !is_meant || self.left_alone.contains(&digest.id) {
                     continue;
                 }
-                let Waiting { id, recipient, addressee, content, message } = digest;
+                let Waiting { id, recipient, addressee, content, edition, message } = digest;
                 let content = self.content(ledger, content)?;
                 let until = content.until;
                 let work = if let Some((message_id, bytes)) = message {
                     let (email, day) = (addressee.email, self.today.day());
                     Work::Again { email, day, message_id, bytes: bytes.into() }
                 } else if content.is_so {
-                    Work::New { recipient: restored(addressee), content }
+                    Work::New { recipient: restored(addressee), content, edition }
                 } else {
                     continue;
                 };
@@ -155,7 +159,8 @@ pub(super) fn send<'a>(
         Ok(report) => report,
         Err(dispatch::Error::Ledger(error)) => return Err(ledger_failure(error)),
         Err(dispatch::Error::Compose(error)) => {
-            let run = Run { ended_at, error: Some(error.to_string()), ..Run::default() };
+            let why = text::without_addresses(&error.to_string());
+            let run = Run { ended_at, error: Some(why), ..Run::default() };
             ledger.end_run(number, &run).map_err(ledger_failure)?;
             return Err(configuration(error));
         }
@@ -168,14 +173,15 @@ pub(super) fn send<'a>(
         let line = format!("{who}: refused too often, and not written to any more");
         shell.log(Level::Warning, &line, json!({ "recipient": who }));
     }
-    let stopped = report.stopped.as_ref().map(|why| without_addresses(&why.to_string()));
+    let stopped = report.stopped.as_ref().map(ToString::to_string);
+    let error = stopped.as_ref().or(report.unsendable.as_ref());
     let run = Run {
         ended_at,
         sent: report.sent,
         deferred: report.deferred,
         refused: report.refused,
         in_doubt: report.in_doubt,
-        error: stopped.or_else(|| report.unsendable.clone()),
+        error: error.map(|error| text::without_addresses(error)),
         ..Run::default()
     };
     ledger.end_run(number, &run).map_err(ledger_failure)?;
@@ -198,6 +204,8 @@ pub(super) enum Work<'a> {
         recipient: Recipient,
         /// What it says.
         content: Arc<Content<'a>>,
+        /// How many digests of today were given up before it.
+        edition: u32,
     },
     /// A message that may have arrived.
     Again {
@@ -232,10 +240,10 @@ pub(super) fn outgoing(
             let (message_id, bytes) = (message_id.clone(), bytes.clone());
             Ok(Outgoing { from, to, day: *day, message_id, bytes, shared: Vec::new() })
         }
-        Work::New { recipient, content } => {
+        Work::New { recipient, content, edition } => {
             let day = opened.now.with_timezone(&opened.site.timezone).date_naive();
             let digest = Digest { recipient, day, items: content.items.clone() };
-            let mail = languages.compose(composer, &digest).map_err(unsendable)?;
+            let mail = languages.compose(composer, &digest, *edition).map_err(unsendable)?;
             let message::Composed { from, to, message_id, bytes, shared, .. } = mail;
             Ok(Outgoing { from, to, day, message_id, bytes: bytes.into(), shared })
         }
@@ -255,7 +263,7 @@ fn tell(shell: &Shell, event: &Event) {
     };
     if level != Level::Info || shell.global.verbose > 0 {
         let fields = json!({ "recipient": who, "message_id": event.message_id });
-        shell.log(level, &format!("{who}: {}", without_addresses(&what)), fields);
+        shell.log(level, &format!("{who}: {}", text::without_addresses(&what)), fields);
     }
 }
 
@@ -281,7 +289,7 @@ pub(super) fn finished(
     if let Some(why) = &report.unsendable {
         // A template that fails for everybody is the site's to mend, one that fails for some is
         // worth a look.
-        let why = without_addresses(why);
+        let why = text::without_addresses(why);
         if report.sent == 0 {
             return Err(configuration(anyhow!("{line}; {why}")));
         }
@@ -290,7 +298,7 @@ pub(super) fn finished(
     let waits = report.deferred > 0
         || (report.in_doubt > 0 && opened.site.reminders.in_doubt == InDoubt::Resend);
     let why = report.stopped.as_ref().map(ToString::to_string).unwrap_or_default();
-    let why = without_addresses(&why);
+    let why = text::without_addresses(&why);
     match &report.stopped {
         Some(Unavailable::Misconfigured(_)) => Err(configuration(anyhow!("{line}; {why}"))),
         Some(Unavailable::Away(_)) if waits => {

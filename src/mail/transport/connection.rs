@@ -14,6 +14,39 @@ use crate::clock::Deadline;
 /// How long a reply may be, in bytes: no server has so much to say.
 const MAX_REPLY: usize = 64 * 1024;
 
+/// A socket from which nothing is read after an instant, however slowly it comes: TLS reads again and
+/// again until it has a record.
+struct Socket {
+    stream: TcpStream,
+    until: Option<Deadline>,
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(until) = &self.until else { return self.stream.read(buffer) };
+        loop {
+            let left = until.left().ok_or_else(late)?;
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(buffer) {
+                // The time is over, or nearly.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 /// A connection, plain or not.
 pub(super) struct Wire {
     stream: Stream,
@@ -22,8 +55,8 @@ pub(super) struct Wire {
 }
 
 enum Stream {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Plain(Socket),
+    Tls(Box<StreamOwned<ClientConnection, Socket>>),
 }
 
 impl Wire {
@@ -33,13 +66,14 @@ impl Wire {
         // Commands are short, and each waits for its answer.
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(time))?;
-        Ok(Self { stream: Stream::Plain(stream), buffer: Vec::new() })
+        let socket = Socket { stream, until: None };
+        Ok(Self { stream: Stream::Plain(socket), buffer: Vec::new() })
     }
 
-    fn socket(&self) -> &TcpStream {
-        match &self.stream {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => &stream.sock,
+    fn socket(&mut self) -> &mut Socket {
+        match &mut self.stream {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => &mut stream.sock,
         }
     }
 
@@ -53,15 +87,12 @@ impl Wire {
         if !self.buffer.is_empty() {
             return Err(io::Error::other("the server spoke before TLS began"));
         }
-        let socket = self.socket().try_clone()?;
-        socket.set_read_timeout(Some(time))?;
+        let until = Some(Deadline::after(time));
+        let socket = Socket { stream: self.socket().stream.try_clone()?, until };
         let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, socket);
         while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => late(),
-                _ => error,
-            })?;
+            stream.conn.complete_io(&mut stream.sock)?;
         }
         self.stream = Stream::Tls(Box::new(stream));
         Ok(())
@@ -109,12 +140,10 @@ impl Wire {
             if self.buffer.len() > MAX_REPLY {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
             }
-            let left = deadline.left().ok_or_else(late)?;
-            self.socket().set_read_timeout(Some(left))?;
+            self.socket().until = Some(*deadline);
             let mut chunk = [0; 4096];
             let read = match self.read(&mut chunk) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 read => read?,
             };
             if read == 0 {
@@ -135,10 +164,12 @@ impl Wire {
     /// Whether the server has nothing to say at the moment. One that closes, or answers before it
     /// was asked, does not take what would be sent next.
     pub(super) fn is_quiet(&mut self) -> io::Result<bool> {
-        self.socket().set_nonblocking(true)?;
+        let socket = self.socket();
+        socket.until = None;
+        socket.stream.set_nonblocking(true)?;
         let mut chunk = [0; 4096];
         let read = self.read(&mut chunk);
-        self.socket().set_nonblocking(false)?;
+        self.socket().stream.set_nonblocking(false)?;
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(self.buffer.is_empty()),
             Err(error) => Err(error),

@@ -11,6 +11,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use lettre::Address;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Rset, Starttls};
@@ -237,6 +239,8 @@ impl Session<'_> {
         };
         let credentials = login.credentials.clone();
         let begin = Auth::new(mechanism, credentials.clone(), None).map_err(io::Error::other)?;
+        // Some servers repeat what they could not read.
+        let mut secret = begin.to_string();
         let mut answer = self.command(&begin)?;
         // LOGIN asks twice. XOAUTH2 says why it refuses, and wants to be told that we heard it.
         for _ in 0..3 {
@@ -247,16 +251,18 @@ impl Session<'_> {
                 self.command(&"\r\n")?
             } else {
                 let next = Auth::new_from_response(mechanism, credentials.clone(), &answer);
-                self.command(&next.map_err(io::Error::other)?)?
+                let next = next.map_err(io::Error::other)?;
+                secret.push_str(&next.to_string());
+                self.command(&next)?
             };
         }
+        let said = without_secrets(&said(&answer), &secret);
         Ok(match answer.is_positive() && !answer.has_code(334) {
             true => Ok(()),
             false if is_permanent(&answer) => Err(Unavailable::Misconfigured(format!(
-                "{place} does not let `user` in: {}; check `user` and the password",
-                said(&answer)
+                "{place} does not let `user` in: {said}; check `user` and the password"
             ))),
-            false => Err(Unavailable::Away(format!("{place}: {}", said(&answer)))),
+            false => Err(Unavailable::Away(format!("{place}: {said}"))),
         })
     }
 
@@ -365,13 +371,20 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
     }
     // RFC 3463: class, subject, detail. Only the first two subjects speak of the address, and two
     // of their details of the sender's; servers say so when they have heard both.
-    let code = answer.first_word().and_then(|word| word.strip_prefix("5."));
+    // Some write it behind their words, as in `(#5.7.1)`.
+    let words = reason.split(|c: char| c.is_whitespace() || "()[]#,;:".contains(c));
+    let is_code = |word: &&str| {
+        word.matches('.').count() == 2 && word.chars().all(|c| c.is_ascii_digit() || c == '.')
+    };
+    let code = words.filter(is_code).find_map(|word| word.strip_prefix("5."));
     let subject = code.and_then(|rest| rest.split('.').next());
     if matches!(code, Some("1.7" | "1.8")) {
         return Delivery::SenderRefused(reason);
     }
     let address = match subject {
         Some(subject) => matches!(subject, "1" | "2"),
+        // A server that does not pass on mail says so of every address.
+        None if reason.to_ascii_lowercase().contains("relay") => false,
         None => [550, 551, 553].into_iter().any(|code| answer.has_code(code)),
     };
     match step {
@@ -485,6 +498,19 @@ fn is_ascii(address: &Address) -> bool {
     AsRef::<str>::as_ref(address).is_ascii()
 }
 
+/// What a server said to a log-in, without what it was sent, as it was written and as it was meant.
+fn without_secrets(said: &str, sent: &str) -> String {
+    let words = || sent.split_ascii_whitespace().flat_map(|word| [word, word.trim_matches('=')]);
+    let meant = words().filter_map(|word| STANDARD.decode(word).ok());
+    let meant: Vec<String> = meant.filter_map(|bytes| String::from_utf8(bytes).ok()).collect();
+    let parts = meant.iter().flat_map(|text| text.split(['\0', '\u{1}', ' ', '=']));
+    let mut secrets: Vec<&str> = words().chain(parts).filter(|part| part.len() > 3).collect();
+    // The longest first: others may be parts of it. The names of mechanisms are no secret.
+    secrets.sort_unstable_by_key(|part| std::cmp::Reverse(part.len()));
+    secrets.retain(|part| !["AUTH", "PLAIN", "LOGIN", "XOAUTH2", "user", "auth"].contains(part));
+    secrets.into_iter().fold(said.to_owned(), |said, secret| said.replace(secret, "…"))
+}
+
 /// What a server said, on one line that can be shown.
 fn said(answer: &Response) -> String {
     let text: Vec<&str> = answer.message().collect();
@@ -535,6 +561,25 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_repeats_a_log_in_tells_nobody() {
+        // jobs, s3cret-Passw0rd
+        let sent = "AUTH PLAIN AGpvYnMAczNjcmV0LVBhc3N3MHJk\r\n";
+        for said in [
+            "501 5.5.2 cannot decode: AUTH PLAIN AGpvYnMAczNjcmV0LVBhc3N3MHJk",
+            "535 no s3cret-Passw0rd for jobs",
+            "535 AGpvYnMAczNjcmV0LVBhc3N3MHJk",
+        ] {
+            let shown = without_secrets(said, sent);
+            assert!(!shown.contains("s3cret") && !shown.contains("AGpv"), "{shown}");
+            assert!(shown.starts_with(&said[..3]), "{shown}");
+        }
+        assert_eq!(
+            without_secrets("535 5.7.8 AUTH PLAIN refused", sent),
+            "535 5.7.8 AUTH PLAIN refused"
+        );
+    }
+
+    #[test]
     fn lines_that_begin_with_a_dot_get_another() {
         for (message, sent) in [
             (".a\r\nb.\r\n..\r\n", "..a\r\nb.\r\n...\r\n"),
@@ -556,6 +601,9 @@ mod tests {
             ("552 5.2.2 mailbox full", true),
             ("554 5.7.1 relay access denied", false),
             ("554 no", false),
+            ("550 relay not permitted", false),
+            ("553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", false),
+            ("550 Requested action not taken: mailbox unavailable [5.1.1]", true),
         ] {
             assert_eq!(at(Step::Rcpt, text), refused(text, address));
         }

@@ -17,7 +17,7 @@ use crate::text;
 /// How many problems are kept: a file that is none of ours has one in every line.
 const MAX_PROBLEMS: usize = 100;
 /// How long a line may be, in bytes.
-const MAX_LINE: u64 = 64 * 1024;
+const MAX_LINE: usize = 64 * 1024;
 
 /// Reads the list as a whole.
 ///
@@ -165,21 +165,43 @@ struct Lines<R> {
 
 impl<R: BufRead> Lines<R> {
     fn next(&mut self) -> io::Result<Option<(usize, String)>> {
-        let mut bytes = Vec::new();
-        if self.file.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes)? == 0 {
-            return Ok(None);
-        }
+        let Some(bytes) = self.bytes()? else { return Ok(None) };
         self.number += 1;
-        if !bytes.ends_with(b"\n") {
-            // The rest of a line that is too long to be somebody's.
-            self.file.skip_until(b'\n')?;
-        }
         let text = String::from_utf8(bytes).unwrap_or_else(|error| {
             let bytes = error.as_bytes();
             encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0.into_owned()
         });
-        let text = text.trim_start_matches('\u{FEFF}').trim_end_matches(['\r', '\n']);
-        Ok(Some((self.number, text.to_owned())))
+        Ok(Some((self.number, text.trim_start_matches('\u{FEFF}').to_owned())))
+    }
+
+    /// The next line without its end, which is written in three ways. What is longer than a line of
+    /// somebody's can be is cut.
+    fn bytes(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        let mut is_there = false;
+        loop {
+            let piece = match self.file.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                piece => piece?,
+            };
+            if piece.is_empty() {
+                return Ok(is_there.then_some(line));
+            }
+            is_there = true;
+            let end = memchr::memchr2(b'\n', b'\r', piece);
+            let text = piece.get(..end.unwrap_or(piece.len())).unwrap_or_default();
+            line.extend(text.iter().take(MAX_LINE.saturating_sub(line.len())));
+            let is_return = end.and_then(|end| piece.get(end)) == Some(&b'\r');
+            let read = end.map_or(piece.len(), |end| end + 1);
+            self.file.consume(read);
+            if end.is_none() {
+                continue;
+            }
+            if is_return && self.file.fill_buf()?.first() == Some(&b'\n') {
+                self.file.consume(1);
+            }
+            return Ok(Some(line));
+        }
     }
 }
 

@@ -193,6 +193,13 @@ impl Wishes {
             ..Recipient::new(email)
         }
     }
+
+    /// These, with what the form where people ask does not show as it was before.
+    #[must_use]
+    pub fn keeping(self, before: Self) -> Self {
+        let (name, lead_days) = (self.name.or(before.name), self.lead_days.or(before.lead_days));
+        Self { name, lead_days, ..self }
+    }
 }
 
 impl From<&Recipient> for Wishes {
@@ -310,15 +317,14 @@ impl Entry {
             });
             return None;
         }
-        let terms = |key: &str| self.texts(key).iter().map(|text| text::term(text)).collect();
         Some(Recipient {
             name: self.text("name").map(|name| text::shortened(&name, MAX_NAME)),
             language: self
                 .value("language", &mut remark, "a tag like `fr` or `en`", |tag| tag.parse().ok()),
             subscribed: true,
-            domains: terms("domains"),
-            teams: terms("teams"),
-            contracts: terms("contracts"),
+            domains: self.terms("domains", &mut remark),
+            teams: self.terms("teams", &mut remark),
+            contracts: self.terms("contracts", &mut remark),
             junior: self.flag("junior", &mut remark),
             lead_days: self.lead_days(&mut remark),
             weekly: self.weekly(&mut remark),
@@ -364,6 +370,29 @@ impl Entry {
             });
         }
         value
+    }
+
+    /// Interests. One without a letter or a digit would be nobody's, and keep everything from a reader.
+    fn terms(&self, key: &'static str, remark: &mut impl FnMut(Remark)) -> Vec<String> {
+        let mut terms = Vec::new();
+        for text in self.texts(key) {
+            let term = text::term(&text);
+            if !term.is_empty() {
+                terms.push(term);
+                continue;
+            }
+            remark(Remark {
+                severity: Severity::Warning,
+                code: Code::InvalidValue,
+                span: self.span(key),
+                message: format!(
+                    "`{key}`: `{}` names nothing; it is ignored",
+                    text::shortened(&text, 40)
+                ),
+                help: "leave it empty for everything",
+            });
+        }
+        terms
     }
 
     fn flag(&self, key: &'static str, remark: &mut impl FnMut(Remark)) -> bool {

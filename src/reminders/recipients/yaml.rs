@@ -47,7 +47,7 @@ pub fn read(path: &str, bytes: &[u8]) -> (Vec<Recipient>, Vec<Diagnostic>) {
                     .help(remark.help),
             );
         };
-        let entry = match entry(&item) {
+        let entry = match entry(&item, &mut remark) {
             Ok(entry) => entry,
             Err(strange) => {
                 remark(strange);
@@ -124,7 +124,9 @@ fn one_by_one(content: &str, mut report: impl FnMut(yaml::SyntaxError)) -> Vec<N
     let mut starts = Vec::new();
     let mut at = 0;
     for line in content.split_inclusive('\n') {
-        if is_entry(line) && indent(line) == least {
+        // Whoever forgot the space after a dash began an entry all the same.
+        let begins = line.trim_start().starts_with('-') && !line.trim_start().starts_with("--");
+        if begins && indent(line) == least {
             starts.push(at);
         }
         at += line.len();
@@ -137,7 +139,12 @@ fn one_by_one(content: &str, mut report: impl FnMut(yaml::SyntaxError)) -> Vec<N
     for pair in starts.windows(2) {
         match parse(&content[pair[0]..pair[1]], pair[0]) {
             Ok(Some(Node { value: Value::Sequence(found), .. })) => items.extend(found),
-            Ok(_) => {}
+            Ok(None) => {}
+            Ok(Some(node)) if node.is_null() => {}
+            Ok(Some(Node { span, .. })) => {
+                let message = "there is no space after its dash".to_owned();
+                report(yaml::SyntaxError { span, message, limit: false });
+            }
             Err(error) => report(error),
         }
     }
@@ -158,7 +165,7 @@ fn unknown(item: &Node) -> impl Iterator<Item = &(Node, Node)> {
 }
 
 /// The texts of an entry. An address alone is an entry, too.
-fn entry(item: &Node) -> Result<Entry, Remark> {
+fn entry(item: &Node, remark: &mut impl FnMut(Remark)) -> Result<Entry, Remark> {
     let strange = |node: &Node, message: String| Remark {
         severity: Severity::Error,
         code: Code::InvalidRecipient,
@@ -177,17 +184,28 @@ fn entry(item: &Node) -> Result<Entry, Remark> {
     };
     for (key, value) in entries {
         let Some(name) = KEYS.iter().find(|name| key.as_text() == Some(name)) else { continue };
-        let texts = match &value.value {
+        let texts: Option<Vec<String>> = match &value.value {
             _ if value.is_null() => continue,
-            Value::Scalar { text, .. } => split(name, text),
-            Value::Sequence(items) => items
-                .iter()
-                .map(|item| item.as_text().map(str::to_owned))
-                .collect::<Option<_>>()
-                .ok_or_else(|| strange(value, format!("`{name}` is not a list of texts")))?,
-            Value::Mapping(_) => {
-                return Err(strange(value, format!("`{name}` is neither a text nor a list")));
+            Value::Scalar { text, .. } => Some(split(name, text)),
+            Value::Sequence(items) => {
+                items.iter().map(|item| item.as_text().map(str::to_owned)).collect()
             }
+            Value::Mapping(_) => None,
+        };
+        let Some(texts) = texts else {
+            let message = format!("`{name}` is neither a text nor a list of texts");
+            if *name == "email" {
+                return Err(strange(value, message));
+            }
+            // Nobody is left out for a wish that cannot be read.
+            remark(Remark {
+                severity: Severity::Warning,
+                code: Code::InvalidValue,
+                span: value.span.clone(),
+                message: format!("{message}; it is ignored"),
+                help: "correct it, or delete it",
+            });
+            continue;
         };
         if entry.values.insert(name, (texts, value.span.clone())).is_some() {
             return Err(strange(value, format!("`{name}` stands twice in this entry")));
@@ -214,7 +232,7 @@ mod tests {
         let (good, problems) = emails(
             "- email: a@example.org\n  domains: dev\n- email: not an address\n- name: X\n- email: A@example.org\n- email: b@example.org\n  teams: { a: b }\n- email: c@example.org\n  domain: x\n- d@example.org\n",
         );
-        assert_eq!(good, ["a@example.org", "c@example.org", "d@example.org"]);
+        assert_eq!(good, ["a@example.org", "b@example.org", "c@example.org", "d@example.org"]);
         assert_eq!(problems.len(), 5, "{problems:#?}");
         assert!(problems[0].starts_with("invalid-recipient:3 "));
         assert!(problems[2].contains("line 1 already"));
@@ -225,10 +243,10 @@ mod tests {
     fn nobody_is_lost_for_a_wish_that_cannot_be_read() {
         let (recipients, problems) = read(
             "r.yaml",
-            "- email: a@example.org\n  lead_days: soon\n  junior: perhaps\n  language: '?'\n  weekday: someday\n  cadence: hourly\n".as_bytes(),
+            "- email: a@example.org\n  lead_days: soon\n  junior: perhaps\n  language: '?'\n  weekday: someday\n  cadence: hourly\n  domains: [Design, [Dev, Ops]]\n  teams: '-'\n  name: { first: B }\n".as_bytes(),
         );
         assert_eq!(recipients, [Recipient::new("a@example.org")]);
-        assert_eq!(problems.len(), 5);
+        assert_eq!(problems.len(), 8, "{problems:#?}");
         assert!(problems.iter().all(|problem| problem.severity == Severity::Warning));
     }
 
@@ -275,6 +293,7 @@ mod tests {
             "- email: [x@example.org",
             "- { email: x@example.org",
             "- email: \"x@example.org",
+            "-email: x@example.org",
         ] {
             let content = format!("- email: a@example.org\n{bad}\n- email: b@example.org\n");
             let (good, problems) = emails(&content);

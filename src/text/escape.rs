@@ -1,0 +1,95 @@
+//! Characters that a format cannot write as they are, and contents that are put in after a library wrote
+//! what is around them.
+
+/// What is written instead of ASCII characters that cannot stand for themselves.
+pub struct References {
+    /// Which bytes are replaced: small enough to be looked up for every byte of a text.
+    is_replaced: [bool; 256],
+    by: [&'static str; 256],
+}
+
+impl References {
+    /// The table of some characters.
+    ///
+    /// # Panics
+    /// Where one is not ASCII: when the program is compiled.
+    #[must_use]
+    pub const fn new<const N: usize>(of: [(u8, &'static str); N]) -> Self {
+        Self { is_replaced: [false; 256], by: [""; 256] }.and(of)
+    }
+
+    /// The table with some characters more.
+    ///
+    /// # Panics
+    /// Where one is not ASCII: when the program is compiled.
+    #[must_use]
+    pub const fn and<const N: usize>(mut self, of: [(u8, &'static str); N]) -> Self {
+        let mut at = 0;
+        while at < N {
+            let (byte, reference) = of[at];
+            assert!(byte.is_ascii(), "a part of a character cannot be replaced");
+            self.is_replaced[byte as usize] = true;
+            self.by[byte as usize] = reference;
+            at += 1;
+        }
+        self
+    }
+}
+
+/// How JSON writes the characters that it cannot write as they are.
+const IN_JSON: [(u8, &str); 5] =
+    [(b'"', "\\\""), (b'\\', "\\\\"), (b'\n', "\\n"), (b'\r', "\\r"), (b'\t', "\\t")];
+
+/// How JSON writes the characters of a text that a document may contain (RFC 8259 section 7), as
+/// `serde_json` does.
+pub static JSON: References = References::new(IN_JSON);
+
+/// The same in a `script` element, which nothing in it may end.
+pub static JSON_IN_SCRIPT: References =
+    References::new(IN_JSON).and([(b'<', "\\u003c"), (b'>', "\\u003e")]);
+
+/// The text with some ASCII characters replaced.
+pub fn escaped(text: &str, references: &References) -> String {
+    let mut escaped = String::with_capacity(text.len() + text.len() / 4);
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|b| references.is_replaced[usize::from(b)]) {
+        escaped.push_str(&rest[..at]);
+        escaped.push_str(references.by[usize::from(rest.as_bytes()[at])]);
+        rest = &rest[at + 1..];
+    }
+    escaped.push_str(rest);
+    escaped
+}
+
+/// What stands for a posting's content while a library writes what is around it: a character that
+/// no document may contain. The content is most of what there is to write, and libraries copy it
+/// again and again.
+pub const STAND_IN: &str = "\u{1}";
+/// The same in JSON.
+pub const STAND_IN_JSON: &str = "\\u0001";
+
+/// Puts the content in its place, after and before what stands around it there. What has no such
+/// place is left as it is.
+pub fn filled(text: &str, (begin, stand_in, end): (&str, &str, &str), content: &str) -> String {
+    match text.split_once(&[begin, stand_in, end].concat()) {
+        Some((before, after)) => [before, begin, content, end, after].concat(),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::allowed;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn json_is_what_serde_writes(text in any::<String>().prop_map(|text| allowed(&text).into_owned())) {
+            prop_assert_eq!(format!("\"{}\"", escaped(&text, &JSON)), serde_json::to_string(&text).unwrap());
+            let inner = escaped(&text, &JSON_IN_SCRIPT);
+            prop_assert!(!inner.contains(['<', '>']));
+            prop_assert_eq!(serde_json::from_str::<String>(&format!("\"{inner}\"")).unwrap(), text);
+        }
+    }
+}

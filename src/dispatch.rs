@@ -8,7 +8,7 @@
 //! behind the end of a message: its own text does not leave before the answer to the last one is
 //! on the disk.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -33,6 +33,9 @@ use worker::Worker;
 /// it gives up. The first on a list are often of one kind (of one host, or beyond ASCII), and must not
 /// keep everybody else from being written to.
 const MAX_FAILURES: usize = 10;
+
+/// How many that failed are known by their numbers.
+const MAX_PUT_OFF: usize = 100_000;
 
 /// A message that is ready to leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,9 +183,13 @@ struct Common<T, E> {
     more: bool,
     /// How many are tried again in the next round.
     again: usize,
+    /// The numbers of some of them, which are not tried again in this one.
+    put_off: HashSet<i64>,
     /// In a row, and none of them a recipient's.
     failures: usize,
     /// How many are passed over next, because so many failed.
+    to_pass_over: usize,
+    /// How many were.
     passed_over: usize,
     /// Why a connection could not be opened, or nothing went over it.
     stopped: Option<Unavailable>,
@@ -204,12 +211,17 @@ impl Dispatch<'_> {
         log: &mut (dyn FnMut(&Event) + Send),
     ) -> Result<Report, Error<E>> {
         let mut report = Report::default();
-        for round in 0.. {
+        let mut waits = self.retry_after.iter();
+        let mut put_off = HashSet::new();
+        loop {
+            let sent_before = report.sent;
             let shared = Mutex::new(Common {
                 queue: VecDeque::new(),
                 more: true,
                 again: 0,
+                put_off,
                 failures: 0,
+                to_pass_over: 0,
                 passed_over: 0,
                 stopped: None,
                 unsendable: None,
@@ -224,15 +236,22 @@ impl Dispatch<'_> {
                 return Err(Error::Compose(error));
             }
             report.unsendable = report.unsendable.or(shared.unsendable);
-            let is_over = shared.queue.is_empty() && !shared.more && shared.again == 0;
+            put_off = shared.put_off;
+            if shared.passed_over > 0 && report.sent > sent_before {
+                // The server takes mail: it is their turn, without those that failed.
+                continue;
+            }
+            let again = shared.again + shared.passed_over + put_off.len();
+            let is_over = shared.queue.is_empty() && !shared.more && again == 0;
             // Where all was sent in the end, what failed on the way does not matter.
             report.stopped = shared.stopped.filter(|_| !is_over);
             let is_hopeless =
                 report.sent == 0 && matches!(report.stopped, Some(Unavailable::Misconfigured(_)));
-            match self.retry_after.get(round) {
+            match waits.next() {
                 Some(wait) if !is_over && !is_hopeless => thread::sleep(*wait),
                 _ => break,
             }
+            put_off.clear();
         }
         let unsent = ledger.unsent()?;
         (report.deferred, report.in_doubt) = (unsent.waiting, unsent.in_doubt);

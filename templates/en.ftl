@@ -141,6 +141,7 @@ change-moved = Now closes on { $date }
 change-endless = No longer has a closing date
 change-closed = Closed earlier than announced, on { $date }
 owner-still-open = Closed on { $date }, but its file still says that it is open: write “{ $line }”, or move the date.
+owner-stale = Closed by itself { $days } days after it opened, but its file still says that it is open: write “{ $line }”, or add a closing date.
 owner-endless = Open for { $days } days without a closing date: add one, or close the posting.
 digest-more = { $count ->
     [one] And one more posting:

@@ -145,6 +145,7 @@ change-moved = Ferme désormais le { $date }
 change-endless = N’a plus de date de clôture
 change-closed = S’est fermée plus tôt qu’annoncé, le { $date }
 owner-still-open = Fermée le { $date }, mais son fichier la dit toujours ouverte : écrivez « { $line } » ou repoussez la date.
+owner-stale = Fermée d’elle-même { $days } jours après son ouverture, mais son fichier la dit toujours ouverte : écrivez « { $line } » ou ajoutez une date de clôture.
 owner-endless = Ouverte depuis { $days } jours sans date de clôture : ajoutez-en une, ou fermez l’offre.
 digest-more = { $count ->
     [one] Et une autre offre :

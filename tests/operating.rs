@@ -124,3 +124,79 @@ fn after_ten_doubts_a_person_has_to_look() {
     site.run(&[&on(20), "ledger", "settle", "--arrived"]).exits(0);
     assert_eq!(site.run(&[&on(20), "remind"]).exits(0).stderr, "no digest is due\n");
 }
+
+#[test]
+fn what_a_killed_run_sent_stands_in_a_backup_after_the_next() {
+    let site = site();
+    site.run(&[&on(20), "remind"]).exits(0);
+    let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    // As a run leaves it that was killed after its last message was taken.
+    let killed = "INSERT INTO digests (recipient, day, state, planned_at)
+             VALUES ('z@example.org', '2021-09-20', 'sent', '2021-09-20T08:00:00Z');
+         INSERT INTO runs (started_at, planned) VALUES ('2021-09-20T08:00:00Z', 1)";
+    ledger.execute_batch(killed).unwrap();
+    drop(ledger);
+    let known = || {
+        let backup = site.path(".crieur/backups/ledger-2021-09-20.sqlite3");
+        let backup = rusqlite::Connection::open(backup).unwrap();
+        let count = "SELECT count(*) FROM digests";
+        backup.query_row(count, [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!(known(), 1);
+    for _ in 0..2 {
+        site.run(&[&on(20), "remind"]).exits(0);
+        assert_eq!(known(), 2);
+    }
+    // Who has no more than a backup is told what that means.
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(site.path(&format!(".crieur/ledger.sqlite3{end}")));
+    }
+    let restored = site.run(&[&on(20), "ledger", "restore"]).exits(1);
+    assert!(restored.stderr.contains("may be sent once more"), "{}", restored.stderr);
+}
+
+#[test]
+fn a_weekly_digest_that_nobody_took_outlasts_runs_without_its_reader() {
+    for meanwhile in ["an empty list", "somebody else"] {
+        let site = site();
+        let server = Server::start(Options::new(|_: &Step<'_>| Some(Act::Drop)));
+        let port = server.port;
+        let smtp = format!(
+            "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 1, retry_after: [] }} }}"
+        );
+        site.write("content/site.yaml", SETTINGS.replace(" }\n", &format!(", {smtp}\n")));
+        // The 6th of September is a Monday.
+        let reader = "- { email: w@example.org, weekday: Mon, lead_days: [30] }\n";
+        site.write("content/recipients.yaml", format!("{reader}- email: b@example.org\n"));
+        site.run(&["--now=2021-09-06T08:00:00+02:00", "remind"]).exits(75);
+        let later = "--now=2021-09-06T10:00:00+02:00";
+        if meanwhile == "an empty list" {
+            site.write("content/recipients.yaml", "");
+            site.run(&[later, "remind"]);
+            site.write("content/recipients.yaml", reader);
+        } else {
+            site.run(&[later, "remind", "--recipient", "b@example.org"]);
+        }
+        let next = site.run(&["--now=2021-09-07T10:00:00+02:00", "remind", "--dry-run"]).exits(0);
+        assert!(next.stdout.contains("w@example.org"), "{meanwhile}: {}", next.stdout);
+    }
+}
+
+#[test]
+fn who_is_taken_off_the_list_is_not_written_to_for_the_wishes_that_they_chose() {
+    let site = site();
+    site.run(&[&on(1), "recipients", "add", "b@example.org"]).exits(0);
+    let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    // As the page about what they wish enters somebody from the list.
+    let chose = "INSERT INTO subscribers
+         SELECT 'a@example.org', 'a@example.org', wishes, 'list', asked_at, confirmed_at
+         FROM subscribers";
+    ledger.execute(chose, []).unwrap();
+    let written_to = || {
+        let run = site.run(&[&on(20), "remind", "--dry-run"]).exits(0);
+        ["a@", "b@"].map(|who| run.stdout.matches(who).count())
+    };
+    assert_eq!(written_to(), [1, 1]);
+    site.write("content/recipients.yaml", "");
+    assert_eq!(written_to(), [0, 1]);
+}

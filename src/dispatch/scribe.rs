@@ -184,7 +184,8 @@ impl<'a, 'n, T, E> Feed<'a, 'n, T, E> {
             let mut shared = lock(self.shared);
             self.last = jobs.last().map(|job| job.id).or(self.last);
             shared.more = !jobs.is_empty();
-            shared.queue.extend(jobs);
+            let Common { queue, put_off, .. } = &mut *shared;
+            queue.extend(jobs.into_iter().filter(|job| !put_off.contains(&job.id)));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::scribe::{Answer, Scribe};
-use super::{Common, Dispatch, Event, Job, MAX_FAILURES, Outgoing, Unsendable, lock};
+use super::{Common, Dispatch, Event, Job, MAX_FAILURES, MAX_PUT_OFF, Outgoing, Unsendable, lock};
 use crate::ledger::Mark;
 use crate::mail::transport::{Connection, Delivery, Letter, Unavailable};
 use crate::site::InDoubt;
@@ -143,9 +143,9 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
             if shared.failures >= 2 * MAX_FAILURES || shared.broken.is_some() {
                 return None;
             }
-            while shared.passed_over > 0 && shared.queue.pop_front().is_some() {
-                shared.passed_over -= 1;
-                shared.again += 1;
+            while shared.to_pass_over > 0 && shared.queue.pop_front().is_some() {
+                shared.to_pass_over -= 1;
+                shared.passed_over += 1;
             }
             if let Some(job) = shared.queue.pop_front() {
                 return Some(job);
@@ -211,7 +211,11 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
         };
         self.remember(&job, &outgoing.message_id, mark);
         if !is_over {
-            lock(self.shared).again += 1;
+            let mut shared = lock(self.shared);
+            shared.again += 1;
+            if shared.put_off.len() < MAX_PUT_OFF {
+                shared.put_off.insert(job.id);
+            }
         }
     }
 
@@ -224,7 +228,7 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
             Delivery::Accepted
             | Delivery::Deferred(_)
             | Delivery::Refused { address: true, .. } => {
-                (shared.failures, shared.passed_over) = (0, 0);
+                (shared.failures, shared.to_pass_over) = (0, 0);
                 // So the server does not refuse everything.
                 if matches!(shared.stopped, Some(Unavailable::Misconfigured(_))) {
                     shared.stopped = None;
@@ -253,7 +257,7 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
         }
         if let Some(more) = shared.failures.checked_sub(MAX_FAILURES) {
             let more = u32::try_from(more).unwrap_or(u32::MAX);
-            shared.passed_over = 4_usize.saturating_pow(more);
+            shared.to_pass_over = 4_usize.saturating_pow(more);
         }
     }
 

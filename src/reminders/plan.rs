@@ -530,7 +530,7 @@ impl<'a> Today<'a> {
                     self.smallest_stage(past, candidate, |entry| entry.section == "owner");
                 smallest.is_none_or(|before| before > stage).then_some((Duty::Closes, Some(stage)))
             }
-            (State::Closed, Some(_)) => {
+            (State::Closed, _) => {
                 let says_open = posting.open == Some(true) || posting.status == Some(Status::Open);
                 (says_open && !told(Duty::StillOpen)).then_some((Duty::StillOpen, None))
             }

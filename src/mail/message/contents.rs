@@ -87,6 +87,11 @@ fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext 
         Section::Changed(Change::Closed) => dated("change-closed"),
         Section::Changed(Change::Filled) => catalog.word("state-filled"),
         Section::Changed(Change::Withdrawn) => catalog.word("state-withdrawn"),
+        // Nothing closed it but its age.
+        Section::Owner(Duty::StillOpen) if deadline.is_none() => {
+            let days = site.stale_after_days.unwrap_or_default();
+            catalog.with("owner-stale", [("days", days.into()), ("line", line.into())])
+        }
         Section::Owner(Duty::StillOpen) => dated("owner-still-open"),
         Section::Owner(Duty::Endless(days)) => {
             catalog.with("owner-endless", [("days", days.into())])

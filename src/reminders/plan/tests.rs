@@ -702,3 +702,25 @@ fn what_closes_on_the_day_of_the_next_weekly_digest_does_not_wait_for_it() {
     assert!(due("2021-09-14T09:00", "2021-09-10T10:00:00Z", &past));
     assert!(!due("2021-09-14", "2021-09-10T10:00:00Z", &past));
 }
+
+#[test]
+fn the_owner_of_a_posting_that_its_age_closed_is_told_once() {
+    let site = site("stale_after_days: 60\nreminders: { owners: true }");
+    let owner = Recipient { subscribed: false, ..somebody() };
+    let told = |yaml: &str| {
+        let postings = [posting(&format!("opens: 2021-06-01\ncontact: a@example.org\n{yaml}"))];
+        let today = Today::new(&site, &postings, at("2021-08-10T08:00:00Z"));
+        let mut sent = Sent::default();
+        let digest = today.digests(std::slice::from_ref(&owner), &sent);
+        digest.iter().for_each(|digest| digest.remember(&mut sent));
+        assert!(today.digests(std::slice::from_ref(&owner), &sent).is_empty());
+        digest
+            .into_iter()
+            .flat_map(|digest| digest.items)
+            .map(|item| item.section)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told("open: true"), [Section::Owner(Duty::StillOpen)]);
+    assert_eq!(told("status: open"), [Section::Owner(Duty::StillOpen)]);
+    assert_eq!(told(""), []);
+}

@@ -375,6 +375,22 @@ mod tests {
     }
 
     #[test]
+    fn lines_end_in_three_ways() {
+        for end in ["\n", "\r\n", "\r"] {
+            let content = ["email,name", "", "a@example.org,A", "b", "c@example.org,C"].join(end);
+            for content in [content.clone(), content + end] {
+                let (good, problems) = list(content.as_bytes());
+                assert_eq!(good.len(), 2, "{end:?}");
+                assert_eq!(problems.len(), 1);
+                assert!(problems[0].starts_with("invalid-recipient:4:1 "), "{problems:?}");
+            }
+        }
+        // However long a line is, the next one is another's.
+        let long = format!("email,name\na@example.org,{}\nb@example.org,B\n", "x".repeat(1 << 18));
+        assert_eq!(emails(&long), ["a@example.org", "b@example.org"]);
+    }
+
+    #[test]
     fn a_quote_that_is_not_closed_swallows_nobody() {
         let content = "email,name\na@example.org,\"Jo\nb@example.org,\"\"Al\"\nc@example.org,\"\n";
         assert_eq!(emails(content), ["a@example.org", "b@example.org", "c@example.org"]);

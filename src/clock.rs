@@ -29,7 +29,7 @@ impl Now {
     /// Reads the option.
     ///
     /// # Errors
-    /// When it is neither an instant nor a day.
+    /// When it is neither an instant nor a day, or of a year that nobody lives in.
     pub fn parse(text: Option<&str>) -> Result<Self, String> {
         let Some(text) = text else { return Ok(Self::Clock) };
         let instant =

@@ -408,7 +408,7 @@ struct Move {
 fn moves(files: &[File]) -> Vec<Move> {
     let name = |file: &File| file.path.rsplit('/').next().unwrap_or_default().to_owned();
     let mut moves = Vec::new();
-    let (mut moved, mut taken) = (HashSet::new(), HashSet::new());
+    let (mut placed, mut taken) = (HashSet::new(), HashSet::new());
     // Of several that hold the same, the one of that name.
     for (by_content, by_name) in [(true, true), (true, false), (false, true)] {
         let key = |file: &File, content: Option<gix::ObjectId>| {
@@ -422,11 +422,11 @@ fn moves(files: &[File]) -> Vec<Move> {
             break;
         }
         for file in files.iter().filter(|file| file.before.is_none()) {
-            if moved.contains(&file.path) {
+            if placed.contains(&file.path) {
                 continue;
             }
             if let Some(old) = gone.get_mut(&key(file, file.now)).and_then(Vec::pop) {
-                moved.insert(file.path.clone());
+                placed.insert(file.path.clone());
                 taken.insert(old.path.clone());
                 let (to, from) = (file.path.clone(), old.path.clone());
                 moves.push(Move { to, from, is_same: by_content });

@@ -4,6 +4,18 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Whether somebody has to change permissions, or move something out of the way: the next run fails
+/// in the same way.
+pub fn needs_a_person(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        AlreadyExists, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem,
+    };
+    matches!(
+        error.kind(),
+        AlreadyExists | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem
+    )
+}
+
 /// Makes a private folder, where there is none.
 ///
 /// # Errors

@@ -183,7 +183,7 @@ pub fn language<'a>(posting: &'a Posting, site: &Site) -> Option<&'a str> {
 
 /// An instant that differs from that of another posting changed in the same second. git and
 /// people count seconds at best, and files are often committed together; readers that sort by
-/// `updated`, and RFC 4287's recommendation that no two entries of one feed share it, need more.
+/// `updated` need more, and validators warn where two entries of a feed share it.
 /// The digits below the second are a function of the id, so they never change.
 fn distinct(updated: DateTime<Utc>, id: &str) -> DateTime<Utc> {
     if updated.nanosecond() != 0 {

@@ -17,7 +17,7 @@ pub struct Error {
 }
 
 /// Tells the hub that the feeds at these addresses changed, one request a feed: hubs agree on
-/// nothing else (WebSub section 7 leaves it to them). Stops at the first that fails.
+/// nothing else (WebSub section 6 leaves it to them). Stops at the first that fails.
 ///
 /// # Errors
 /// When the hub is away, or refuses.

@@ -20,6 +20,7 @@ use crate::history;
 use crate::outline::next_change;
 use crate::posting::load::Loaded;
 use crate::posting::{Moment, Posting};
+use crate::private;
 use crate::publish::{self, Changes, Record};
 use crate::site::Site;
 use crate::websub;
@@ -199,14 +200,9 @@ pub(super) fn tell_hub(shell: &Shell, site: &Site, changed: &[Url]) {
 
 /// A folder that may not be written, or is none, needs a person; the rest may well pass.
 fn refused(error: publish::Error) -> Failure {
-    use std::io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied};
     match &error {
         publish::Error::NoManifest(_) => configuration(error),
-        publish::Error::Io { error: io, .. }
-            if matches!(io.kind(), AlreadyExists | NotADirectory | PermissionDenied) =>
-        {
-            configuration(error)
-        }
+        publish::Error::Io { error: io, .. } if private::needs_a_person(io) => configuration(error),
         _ => temporary(error),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::mailing::Languages;
-use super::{Failure, Opened, Result, Shell, Unopened, build, mailing, open, outcome, print};
+use super::{Failure, Opened, Result, Shell, Unopened, build, mailing, outcome, print};
 use crate::cli::{self, CheckFormat};
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally, plural};
 use crate::history;
@@ -12,7 +12,7 @@ use crate::serve::check_addresses;
 use crate::site::{RECIPIENTS, SETTINGS};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
-    let mut opened = match open(&shell.layout()) {
+    let opened = match shell.open() {
         Ok(opened) => opened,
         Err(Unopened::Missing(error)) => return Err(Failure::Configuration(error)),
         Err(Unopened::Problems(problems)) => {
@@ -20,7 +20,6 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
             return Err(Failure::Reported);
         }
     };
-    opened.now = shell.now.instant(opened.site.timezone);
     let loaded = opened.postings()?;
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(build::rehearse(&opened, &loaded.postings));

@@ -142,7 +142,7 @@ fn digest(
     let recipient = mailing::find(&audience, email)?;
     let key = recipient.key();
     let suppressed = ledger.suppressions().map_err(ledger_failure)?.contains(&key);
-    let day = opened.now.with_timezone(&opened.site.timezone).date_naive();
+    let day = opened.today();
     let past = &ledger.past(&key, day).map_err(ledger_failure)?;
     let today = Today::new(&opened.site, postings, opened.now);
     let digest = today.digest(recipient, past);

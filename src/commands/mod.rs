@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use anyhow::Context;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde_json::json;
 
@@ -261,15 +261,17 @@ impl Shell {
         }
     }
 
-    /// Reads the settings and what belongs to them.
+    /// Reads the settings and what belongs to them, as they are now.
+    fn open(&self) -> std::result::Result<Opened, Unopened> {
+        let opened = open(&self.layout(), |zone| self.now.instant(zone))?;
+        self.zone.get_or_init(|| opened.site.timezone);
+        Ok(opened)
+    }
+
+    /// The same, and says what is wrong with them.
     fn site(&self) -> Result<Opened> {
-        let layout = self.layout();
-        match open(&layout) {
-            Ok(mut opened) => {
-                opened.now = self.now.instant(opened.site.timezone);
-                self.zone.get_or_init(|| opened.site.timezone);
-                Ok(opened)
-            }
+        match self.open() {
+            Ok(opened) => Ok(opened),
             Err(Unopened::Problems(problems)) => {
                 self.report(&problems);
                 Err(Failure::Reported)
@@ -300,7 +302,10 @@ enum Unopened {
     Problems(Vec<Diagnostic>),
 }
 
-fn open(layout: &Layout) -> std::result::Result<Opened, Unopened> {
+fn open(
+    layout: &Layout,
+    now: impl FnOnce(Tz) -> DateTime<Utc>,
+) -> std::result::Result<Opened, Unopened> {
     let path = layout.settings();
     let text = std::fs::read_to_string(&path).map_err(|error| {
         let context = match error.kind() {
@@ -335,7 +340,7 @@ fn open(layout: &Layout) -> std::result::Result<Opened, Unopened> {
         .map_err(|error| unusable(&own, &error.name, error.line, error.message))?;
     let parts = own.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
     let key = Key::join([cache::program().bytes(), text.as_bytes()].into_iter().chain(parts));
-    let now = DateTime::UNIX_EPOCH;
+    let now = now(site.timezone);
     Ok(Opened { key, layout: layout.clone(), site, catalog, templates, own, now })
 }
 
@@ -386,6 +391,11 @@ fn own_templates(layout: &Layout) -> anyhow::Result<BTreeMap<String, String>> {
 }
 
 impl Opened {
+    /// The day that it is, in the site's zone.
+    fn today(&self) -> NaiveDate {
+        self.now.with_timezone(&self.site.timezone).date_naive()
+    }
+
     /// Reads the postings, with what time has made untrue in them.
     fn postings(&self) -> Result<Loaded> {
         Ok(self.as_of_now(self.understand(self.files()?)))

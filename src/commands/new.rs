@@ -28,7 +28,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::New) -> Result {
             "the title `{title}` makes no file name: use letters or digits"
         )));
     }
-    let today = opened.now.with_timezone(&opened.site.timezone).date_naive();
+    let today = opened.today();
     let matter = FrontMatter { title: &title, role: &title, opens: today.to_string() };
     let yaml = serde_yaml::to_string(&matter).map_err(temporary)?;
     let (hint, body) = if opened.site.language.language.as_str() == "fr" {

@@ -54,7 +54,7 @@ fn receive(shell: &Shell, arguments: &cli::Receive) -> Result {
     };
     let named = named.into_iter().cloned().collect();
     let (opened, ledger) = (&opened, &mut ledger);
-    let mut desk = Desk { shell, opened, ledger, named, listed: None, sent_to: None };
+    let mut desk = Desk { shell, opened, ledger, named, listed: None, sent_to: Looked::NotYet };
     let has_changed = match inbound {
         Inbound::Nothing(why) => {
             desk.say(None, why);
@@ -88,12 +88,18 @@ struct Desk<'a> {
     /// Those of them who stand in the list, once it was read.
     listed: Option<HashSet<String>>,
     /// To whom a message was sent whose id the message holds, once that was looked for.
-    sent_to: Option<Option<String>>,
+    sent_to: Looked,
+}
+
+/// What was looked for once.
+enum Looked {
+    NotYet,
+    For(Option<String>),
 }
 
 impl Desk<'_> {
     fn day(&self) -> NaiveDate {
-        self.opened.now.with_timezone(&self.opened.site.timezone).date_naive()
+        self.opened.today()
     }
 
     fn say(&self, who: Option<&str>, what: &str) {
@@ -111,13 +117,13 @@ impl Desk<'_> {
             return Ok(Some((proven.clone(), true)));
         }
         // Nobody can say the id of a message beforehand.
-        if self.sent_to.is_none() {
+        if let Looked::NotYet = self.sent_to {
             let mut ids = whom.message_ids.iter().map(|id| self.ledger.recipient_of(id));
             let found =
                 ids.find_map(std::result::Result::transpose).transpose().map_err(ledger_failure)?;
-            self.sent_to = Some(found);
+            self.sent_to = Looked::For(found);
         }
-        if let Some(Some(recipient)) = &self.sent_to {
+        if let Looked::For(Some(recipient)) = &self.sent_to {
             return Ok(Some((recipient.clone(), true)));
         }
         for named in &whom.named {

@@ -372,7 +372,7 @@ fn settle(
 pub(super) fn lock(folder: &Path) -> Result<File> {
     let path = folder.join("remind.lock");
     let failed = |error: io::Error| {
-        let is_lasting = ledger::is_lasting(&error);
+        let is_lasting = private::needs_a_person(&error);
         let error = anyhow!(error).context(format!("cannot use `{}`", folder.display()));
         if is_lasting { configuration(error) } else { temporary(error) }
     };

@@ -9,7 +9,7 @@ use crate::posting::moment::rfc3339;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Status) -> Result {
     let opened = shell.site()?;
-    let today = opened.now.with_timezone(&opened.site.timezone).date_naive();
+    let today = opened.today();
     let status = mailing::ledger_to_read(&opened)?.status(today).map_err(ledger_failure)?;
     let text = match arguments.format {
         DataFormat::Json => {

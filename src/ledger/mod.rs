@@ -132,7 +132,7 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         match self {
             // Something else is where it should be.
-            Self::Io(error) => !is_lasting(error),
+            Self::Io(error) => !private::needs_a_person(error),
             Self::Database(error) => !matches!(
                 error.sqlite_error_code(),
                 Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly)
@@ -145,12 +145,6 @@ impl Error {
             | Self::Outdated { .. } => false,
         }
     }
-}
-
-/// Whether somebody has to change permissions, or move something out of the way.
-pub fn is_lasting(error: &io::Error) -> bool {
-    use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, PermissionDenied};
-    matches!(error.kind(), AlreadyExists | IsADirectory | NotADirectory | PermissionDenied)
 }
 
 // Each says its cause itself.
@@ -501,7 +495,7 @@ fn apply(
                 database,
                 "UPDATE digests SET settled_at = ?3, reason = ?4,
                      state = CASE WHEN doubts > 0 THEN 'held' ELSE ?2 END,
-                     counts = CASE WHEN doubts > 0 THEN 0 ELSE ?5 END
+                     counts = CASE WHEN doubts > 0 THEN counts ELSE ?5 END
                  WHERE id = ?1",
                 "?6"
             );

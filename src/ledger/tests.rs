@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use chrono::{NaiveTime, TimeDelta};
 
 use super::*;
-use crate::reminders::recipients::Source;
+use crate::mail::Shared;
+use crate::reminders::recipients::{Consent, Source};
 use crate::reminders::{Entry, Recipient};
 use crate::tokens::Purpose;
 
@@ -1161,5 +1162,123 @@ fn who_subscribes_again_keeps_what_the_form_does_not_show() {
         assert_eq!(known.name.as_deref(), Some("Sam"));
         assert_eq!(known.lead_days, Some(vec![14, 5]));
         assert!(!known.new);
+    }
+}
+
+#[test]
+fn what_several_are_refused_in_a_run_waits_for_the_next() {
+    for mut ledger in ledgers() {
+        let names = ["a", "b", "c"];
+        let digests: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
+        let ids = plan(&mut ledger, &digests, NOW).unwrap();
+        let later = NOW + TimeDelta::hours(1);
+        let refused = |address| Mark::Refused { reason: "554 no".to_owned(), address };
+        // One is its own affair, an address that does not exist is, too, and so is another run.
+        ledger.mark(&[(ids[0], refused(false)), (ids[1], refused(true))], NOW).unwrap();
+        assert_eq!(ledger.defer_refused(NOW).unwrap(), 0);
+        assert_eq!(state(&ledger, "a").as_deref(), Some("refused"));
+        ledger.mark(&[(ids[2], refused(false))], later).unwrap();
+        assert_eq!(ledger.defer_refused(later).unwrap(), 0);
+        ledger.mark(&[(ids[0], refused(false))], later).unwrap();
+        assert_eq!(ledger.defer_refused(later).unwrap(), 2);
+        let states = names.map(|name| state(&ledger, name).unwrap());
+        assert_eq!(states, ["deferred", "refused", "deferred"]);
+    }
+}
+
+#[test]
+fn a_plan_reads_who_subscribes() {
+    for mut ledger in ledgers() {
+        let consent = Consent { at: Some(NOW), source: Some(Source::Form) };
+        let recipient = Recipient { consent, ..Recipient::new("s@example.org") };
+        let entered = Subscriber {
+            recipient: recipient.clone(),
+            source: Source::Form,
+            asked_at: NOW,
+            confirmed_at: NOW,
+        };
+        ledger.put(&entered).unwrap();
+        let read = |people: &dyn People| {
+            let keys = ["a@example.org".to_owned(), "s@example.org".to_owned()];
+            let all: Vec<Recipient> =
+                people.subscribers("", 9).unwrap().into_iter().map(|s| s.recipient).collect();
+            assert!(people.subscribers("s@example.org", 9).unwrap().is_empty());
+            (people.subscribing(&keys).unwrap().into_iter().collect::<Vec<_>>(), all)
+        };
+        let expected = (vec!["s@example.org".to_owned()], vec![recipient]);
+        assert_eq!(read(&ledger), expected);
+        let planning = ledger.plan(DAY.parse().unwrap(), &[], NOW).unwrap().unwrap();
+        assert_eq!(read(&planning), expected);
+    }
+}
+
+#[test]
+fn who_does_not_confirm_in_time_is_forgotten() {
+    for mut ledger in ledgers() {
+        ledger.ask(&Recipient::new("a@example.org"), NOW).unwrap();
+        ledger.ask(&Recipient::new("b@example.org"), NOW + TimeDelta::seconds(1)).unwrap();
+        let end = NOW + CONFIRMATION;
+        assert_eq!(ledger.forget_requests(end - TimeDelta::seconds(1)).unwrap(), 0);
+        assert_eq!(ledger.forget_requests(end).unwrap(), 1);
+        assert_eq!(count(&ledger, "requests"), 1);
+        assert_eq!(ledger.forget_requests(end).unwrap(), 0);
+    }
+}
+
+#[test]
+fn who_sends_elsewhere_keeps_its_texts_and_who_only_reads_changes_no_table() {
+    let Some(address) = server(&new_schema()) else { return };
+    let mut first = Ledger::connect(&address).unwrap();
+    let mut second = Ledger::connect(&address).unwrap();
+    let day: NaiveDate = DAY.parse().unwrap();
+    let (_one, two) = (first.hold().unwrap(), second.hold().unwrap());
+    plan(&mut first, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+    let ids: Vec<i64> = second.waiting(day, None, 9).unwrap().iter().map(|w| w.id).collect();
+    let shared = Mark::Sending {
+        message_id: "<x@y>".to_owned(),
+        message: b"text".to_vec().into(),
+        shared: vec![Shared { range: 0..4, fingerprint: [1; 32] }],
+    };
+    for id in &ids {
+        assert!(second.mark(&[(*id, shared.clone())], NOW).unwrap().is_empty());
+        assert_eq!(messages::read(&second.database, *id).unwrap(), b"text");
+        second.mark(&[(*id, Mark::Sent)], NOW).unwrap();
+        // No message is made of the text any more, and whoever wrote it knows it by heart.
+        first.prune(day).unwrap();
+        assert_eq!(count(&first, "texts"), 1);
+    }
+    // Alone, the other one removes what is of no use.
+    drop((two, second));
+    first.prune(day).unwrap();
+    assert_eq!(count(&first, "texts"), 0);
+
+    let read = || Ledger::connect_to_read(&address);
+    assert_eq!(read().unwrap().unwrap().unsent().unwrap().waiting, 0);
+    assert!(read().unwrap().unwrap().prune(day).is_err());
+    let version = |version: u32| {
+        let query = "UPDATE crieur SET version = ?1";
+        first.database.execute(query, values![version]).unwrap();
+    };
+    version(known_version() - 1);
+    assert!(matches!(read(), Err(Error::Outdated { .. })));
+    version(known_version() + 1);
+    assert!(matches!(read(), Err(Error::TooNew { .. })));
+    first.database.execute("DROP TABLE crieur", &[]).unwrap();
+    assert!(read().unwrap().is_none());
+}
+
+#[test]
+fn whoever_did_not_plan_is_told_the_languages_of_what_waits() {
+    for mut ledger in ledgers() {
+        let in_language = |name: &str, language: Option<&str>| {
+            let mut planned = digest(name, DAY);
+            planned.addressee.language = language.map(str::to_owned);
+            planned
+        };
+        let digests =
+            [in_language("a", Some("en")), in_language("b", Some("fr")), in_language("c", None)];
+        let ids = plan(&mut ledger, &digests, NOW).unwrap();
+        ledger.mark(&[(ids[1], Mark::Sent)], NOW).unwrap();
+        assert_eq!(ledger.languages(DAY.parse().unwrap()).unwrap(), ["en"]);
     }
 }

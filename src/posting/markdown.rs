@@ -125,13 +125,16 @@ fn summary<'a>(root: &'a AstNode<'a>, max: usize) -> String {
     text::shortened(&text::one_line(&words[..end]), max)
 }
 
+/// How long a heading can be, in characters: longer than any that was meant as one.
+const MAX_HEADING: usize = 1_000;
+
 /// The first heading's text.
 pub fn first_heading(markdown: &str) -> Option<String> {
     let arena = Arena::new();
     let root = comrak::parse_document(&arena, markdown, &options());
     root.children()
         .find(|node| matches!(node.data.borrow().value, NodeValue::Heading(_)))
-        .map(|heading| text::one_line(&inline_text(heading)))
+        .map(|heading| text::shortened(&text::one_line(&inline_text(heading)), MAX_HEADING))
         .filter(|heading| !heading.is_empty())
 }
 

@@ -98,6 +98,11 @@ enum LedgerSettings {
     Server(LedgerServer),
 }
 
+/// Whether the address of a server holds a password, wherever libpq reads one.
+fn has_password(url: &str) -> bool {
+    url.parse().is_ok_and(|config: postgres::Config| config.get_password().is_some())
+}
+
 impl LedgerSettings {
     fn checked(self, refuse: &mut impl FnMut(&str, String, &str)) -> LedgerPlace {
         let server = match self {
@@ -115,18 +120,11 @@ impl LedgerSettings {
                 "`ledger` is neither `sqlite` nor the address of a PostgreSQL server".to_owned(),
                 "write `ledger: sqlite`, or an address like `postgres://crieur@db.example.org/crieur`",
             ),
-            Some(_)
-                if server
-                    .url
-                    .parse::<postgres::Config>()
-                    .is_ok_and(|config| config.get_password().is_some()) =>
-            {
-                refuse(
-                    "ledger",
-                    "`ledger` has a password in it, which does not stand here".to_owned(),
-                    "write `ledger: { url: …, password_file: … }` (or `password_env`)",
-                )
-            }
+            Some(_) if has_password(&server.url) => refuse(
+                "ledger",
+                "`ledger` has a password in it, which does not stand here".to_owned(),
+                "write `ledger: { url: …, password_file: … }` (or `password_env`)",
+            ),
             Some(_) => {}
         }
         if server.password_env.is_some() && server.password_file.is_some() {

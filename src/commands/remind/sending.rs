@@ -186,7 +186,7 @@ pub(super) fn send<'a>(
     };
     ledger.end_run(number, &run).map_err(ledger_failure)?;
     if report.sent > 0 {
-        let today = opened.now.with_timezone(&opened.site.timezone).date_naive();
+        let today = opened.today();
         ledger.prune(today).map_err(ledger_failure)?;
         mailing::keep(shell, opened, ledger, opened.now);
     }
@@ -241,7 +241,7 @@ pub(super) fn outgoing(
             Ok(Outgoing { from, to, day: *day, message_id, bytes, shared: Vec::new() })
         }
         Work::New { recipient, content, edition } => {
-            let day = opened.now.with_timezone(&opened.site.timezone).date_naive();
+            let day = opened.today();
             let digest = Digest { recipient, day, items: content.items.clone() };
             let mail = languages.compose(composer, &digest, *edition).map_err(unsendable)?;
             let message::Composed { from, to, message_id, bytes, shared, .. } = mail;

@@ -14,7 +14,8 @@ use rustls::{
 /// A configuration that trusts these certificates, and what they sign.
 ///
 /// # Errors
-/// When none of them can be used.
+/// When the library cannot be set up with them. That none of them can be used is none: nothing is
+/// trusted then.
 pub fn config(trusted: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();

@@ -712,7 +712,9 @@ fn the_owner_of_a_posting_that_its_age_closed_is_told_once() {
         let today = Today::new(&site, &postings, at("2021-08-10T08:00:00Z"));
         let mut sent = Sent::default();
         let digest = today.digests(std::slice::from_ref(&owner), &sent);
-        digest.iter().for_each(|digest| digest.remember(&mut sent));
+        for digest in &digest {
+            digest.remember(&mut sent);
+        }
         assert!(today.digests(std::slice::from_ref(&owner), &sent).is_empty());
         digest
             .into_iter()

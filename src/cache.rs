@@ -7,41 +7,11 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
+use crate::key::Key;
 use crate::private;
-
-/// The hash (BLAKE3) of everything that something is made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key([u8; 32]);
-
-impl Key {
-    /// The key of a text.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(blake3::hash(bytes).into())
-    }
-
-    /// The key of several parts: where one ends and the next begins matters.
-    pub fn join<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        Self(hasher.finalize().into())
-    }
-
-    /// The bytes of the key, to make another one from.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// A short name for a file.
-    pub fn name(&self) -> String {
-        self.0.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-    }
-}
 
 /// The key of the program itself: another build of it may make other things of the same input.
 pub fn program() -> Key {
@@ -65,7 +35,8 @@ const NEW: &str = ".new-";
 pub fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let bytes = fs::read(path).ok()?;
     let (sum, data) = bytes.split_first_chunk::<32>()?;
-    (Key::join([program().bytes(), data]).0 == *sum).then(|| postcard::from_bytes(data).ok())?
+    (Key::join([program().bytes(), data]).bytes() == sum)
+        .then(|| postcard::from_bytes(data).ok())?
 }
 
 /// Writes a cache, at once or not at all. It holds nothing that is not elsewhere, so a failure is
@@ -121,10 +92,5 @@ mod tests {
         assert_eq!(load::<Vec<String>>(&path), None);
         fs::write(&path, "x").unwrap();
         assert_eq!(load::<Vec<String>>(&path), None);
-    }
-
-    #[test]
-    fn parts_do_not_run_into_each_other() {
-        assert_ne!(Key::join([&b"ab"[..], b"c"]), Key::join([&b"a"[..], b"bc"]));
     }
 }

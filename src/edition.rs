@@ -8,12 +8,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
-use crate::cache::Key;
 use crate::calendar;
 use crate::catalog::Catalog;
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::feeds::{self, Entry, Feed, Format, facet_path};
 use crate::frame::Frame;
+use crate::key::Key;
 use crate::outline::{Category, Outline, Teams};
 use crate::pages;
 use crate::posting::Posting;

@@ -23,6 +23,7 @@ pub mod frame;
 pub mod history;
 pub mod inbound;
 pub mod job_posting;
+pub mod key;
 pub mod ledger;
 pub mod mail;
 pub mod outline;

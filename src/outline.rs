@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::cache::Key;
 use crate::calendar;
 use crate::job_posting;
+use crate::key::Key;
 use crate::posting::Posting;
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::site::{Facet, Site};

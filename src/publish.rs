@@ -18,8 +18,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{self, Key};
+use crate::cache;
 use crate::frame::Frame;
+use crate::key::Key;
 
 mod assembly;
 mod folder;

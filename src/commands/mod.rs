@@ -11,11 +11,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde_json::json;
 
-use crate::cache::{self, Key};
+use crate::cache;
 use crate::catalog::{self, Catalog};
 use crate::cli::{Cli, Color, Command, Global, LogFormat};
 use crate::clock::Now;
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally};
+use crate::key::Key;
 use crate::posting::files::Files;
 use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Known, Loaded};

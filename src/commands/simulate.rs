@@ -9,7 +9,7 @@ use super::{Failure, Result, Shell, outcome, print};
 use crate::cli::{self, DataFormat};
 use crate::diagnostics::plural;
 use crate::posting::Moment;
-use crate::reminders::{self, Digest, Item, Recipient, Sent, Today};
+use crate::reminders::{self, Digest, Item, Recipient, Section, Sent, Today};
 
 /// A digest, as `--format json` shows it.
 #[derive(Serialize)]
@@ -103,10 +103,10 @@ fn entry(digest: &Digest<'_>, languages: &Languages) -> String {
 
 /// One posting of a digest, for people.
 pub(super) fn line(item: &Item<'_>) -> String {
-    let why = match (item.section.as_str(), item.section.what()) {
-        ("closing", _) => String::new(),
-        (section, None) => format!(" ({section})"),
-        (section, Some(what)) => format!(" ({section}: {what})"),
+    let why = match (item.section, item.section.what()) {
+        (Section::Closing, _) => String::new(),
+        (section, None) => format!(" ({})", section.as_str()),
+        (section, Some(what)) => format!(" ({}: {what})", section.as_str()),
     };
     let closes = item
         .posting

@@ -5,7 +5,7 @@ use chrono::{NaiveTime, TimeDelta};
 use super::*;
 use crate::mail::Shared;
 use crate::reminders::recipients::{Consent, Source};
-use crate::reminders::{Entry, Recipient};
+use crate::reminders::{Change, Duty, Entry, Recipient, Section};
 use crate::tokens::Purpose;
 
 const DAY: &str = "2021-09-01";
@@ -13,8 +13,7 @@ const DAY: &str = "2021-09-01";
 fn entry(posting: &str, stage: Option<u16>) -> Entry {
     Entry {
         posting: posting.to_owned(),
-        section: "closing".to_owned(),
-        what: None,
+        section: Section::Closing,
         closes: Some("2021-09-03".to_owned()),
         stage,
     }
@@ -615,7 +614,7 @@ fn what_was_in_doubt_in_an_earlier_version_is_in_doubt_with_its_bytes() {
     assert_eq!(doubtful.message, [0x00, 0xFF, 0x2E]);
     let stages: Vec<_> = doubtful.entries.iter().map(|entry| entry.stage).collect();
     assert_eq!(stages, [Some(3), None]);
-    assert_eq!(doubtful.entries[1].what.as_deref(), Some("still-open"));
+    assert_eq!(doubtful.entries[1].section.what(), Some("still-open"));
     let waiting = ledger.waiting(DAY.parse().unwrap(), None, 9).unwrap();
     assert_eq!((waiting.len(), waiting[0].addressee.email.as_str()), (2, "a"));
     drop(ledger);
@@ -1280,5 +1279,30 @@ fn whoever_did_not_plan_is_told_the_languages_of_what_waits() {
         let ids = plan(&mut ledger, &digests, NOW).unwrap();
         ledger.mark(&[(ids[1], Mark::Sent)], NOW).unwrap();
         assert_eq!(ledger.languages(DAY.parse().unwrap()).unwrap(), ["en"]);
+    }
+}
+
+#[test]
+fn what_earlier_versions_remembered_is_understood() {
+    let entry = |section: &str, what: &str| -> Entry {
+        let json = format!(
+            r#"{{"posting":"p","section":"{section}","what":{what},"closes":null,"stage":7}}"#
+        );
+        serde_json::from_str(&json).unwrap()
+    };
+    for (section, what, expected) in [
+        ("closing", "null", Section::Closing),
+        ("new", "null", Section::New),
+        ("changed", "\"moved\"", Section::Changed(Change::Moved)),
+        ("changed", "\"withdrawn\"", Section::Changed(Change::Withdrawn)),
+        ("owner", "\"still-open\"", Section::Owner(Duty::StillOpen)),
+        ("owner", "\"endless\"", Section::Owner(Duty::Endless)),
+    ] {
+        let entry = entry(section, what);
+        assert_eq!(entry.section, expected);
+        // The names that people see are those that are kept.
+        let kept = serde_json::to_value(&entry).unwrap();
+        assert_eq!(kept["section"], expected.as_str());
+        assert_eq!(kept["what"].as_str(), expected.what());
     }
 }

@@ -16,8 +16,8 @@ use url::Url;
 
 use super::dkim::{self, Signer};
 use super::unsubscribe::{Ways, return_path};
-use crate::cache::Key;
 use crate::catalog::Catalog;
+use crate::key::Key;
 use crate::reminders::recipients::key;
 use crate::reminders::{Digest, Duty, Item, Section};
 use crate::site::Site;
@@ -151,8 +151,9 @@ impl<'a> Composer<'a> {
         let has_pages = ways.page.is_some() || ways.preferences.is_some();
         let address = if ways.page.is_some() { "" } else { ways.best() };
         let mut items = Vec::with_capacity(64 * digest.items.len());
-        for Item { posting, section, days_left, stage: _ } in &digest.items {
-            let endless = if let Section::Owner(Duty::Endless(days)) = section { *days } else { 0 };
+        for Item { posting, section, days_left, open_for, stage: _ } in &digest.items {
+            let is_endless = *section == Section::Owner(Duty::Endless);
+            let endless = open_for.filter(|_| is_endless).unwrap_or_default();
             for text in [&posting.id, section.as_str(), section.what().unwrap_or_default()] {
                 items.extend_from_slice(text.as_bytes());
                 items.push(b'\n');
@@ -487,6 +488,7 @@ mod tests {
             posting: &posting,
             section: Section::Closing,
             stage: Some(3),
+            open_for: None,
             days_left: Some(3),
         };
         let keys = Keys::new(b"secret".to_vec(), Vec::new());

@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
 use super::front_matter;
-use crate::cache::Key;
 use crate::diagnostics::{Code, Diagnostic, Severity};
+use crate::key::Key;
 use crate::site::{Layout, POSTINGS};
 
 /// The largest file that is read as a posting, in bytes. A long posting has 20,000.

@@ -12,9 +12,9 @@ use super::Posting;
 use super::files::{Contents, Files, Found};
 use super::parse::{self, Parsed};
 use super::vocabulary::Field;
-use crate::cache::Key;
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::history::History;
+use crate::key::Key;
 use crate::site::{Layout, POSTINGS, Site};
 
 /// A site's postings, in path order, with what is wrong with their files.

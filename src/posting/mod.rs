@@ -22,8 +22,8 @@ pub mod vocabulary;
 pub use lifecycle::State;
 pub use moment::Moment;
 
-use crate::cache::Key;
 use crate::diagnostics::Source;
+use crate::key::Key;
 use crate::site::Facet;
 use vocabulary::Field;
 

@@ -16,8 +16,8 @@ use super::moment;
 use super::values::{self, contact, is_identity, is_language, redirect, yes_or_no};
 use super::vocabulary::Field;
 use super::{Contact, Posting, Status, markdown};
-use crate::cache::Key;
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
+use crate::key::Key;
 use crate::site::{POSTINGS, Site};
 use crate::text;
 

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::cache::Key;
 use crate::frame::Frame;
+use crate::key::Key;
 
 /// Where a part stands in an assembled file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

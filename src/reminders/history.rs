@@ -6,15 +6,16 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
-/// One posting in a digest, as it is remembered. The words are those of [`super::Item::entry`].
+use super::plan::Section;
+
+/// One posting in a digest, as it is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The posting's id.
     pub posting: String,
-    /// The section that it stood in.
-    pub section: String,
-    /// What the section said of it, where it can say several things.
-    pub what: Option<String>,
+    /// The section that it stood in, and what that said of it.
+    #[serde(flatten)]
+    pub section: Section,
     /// The closing date that the recipient read, in ISO 8601.
     pub closes: Option<String>,
     /// The lead, in days, that made it due.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc, Weekday};
+use serde::{Deserialize, Serialize};
 
 use super::history::{Entry, Past, Sent};
 use super::recipients::{self, Recipient};
@@ -43,10 +44,13 @@ pub struct Item<'a> {
     pub stage: Option<u16>,
     /// Calendar days to its last day; negative when that is past.
     pub days_left: Option<i64>,
+    /// Calendar days since it came to be open, as far as anybody knows.
+    pub open_for: Option<i64>,
 }
 
-/// The sections of a digest, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The sections of a digest, in their order. The names in which they are remembered stand in ledgers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "section", content = "what", rename_all = "kebab-case")]
 pub enum Section {
     /// It closes soon.
     Closing,
@@ -59,7 +63,8 @@ pub enum Section {
 }
 
 /// What changed since a recipient was reminded of a posting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// It closes at another time, or no longer at any.
     Moved,
@@ -72,14 +77,15 @@ pub enum Change {
 }
 
 /// What the owner of a posting should look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Duty {
     /// It closes soon, or today.
     Closes,
     /// It has closed, and its file still says that it is open.
     StillOpen,
-    /// It has been open for long, without a closing date. In days.
-    Endless(i64),
+    /// It has been open for long, without a closing date.
+    Endless,
 }
 
 impl Section {
@@ -103,8 +109,13 @@ impl Section {
             Self::Changed(Change::Withdrawn) => Some("withdrawn"),
             Self::Owner(Duty::Closes) => Some("closes"),
             Self::Owner(Duty::StillOpen) => Some("still-open"),
-            Self::Owner(Duty::Endless(_)) => Some("endless"),
+            Self::Owner(Duty::Endless) => Some("endless"),
         }
+    }
+
+    /// Whether it is for the owner of a posting alone.
+    fn is_owners(self) -> bool {
+        matches!(self, Self::Owner(_))
     }
 
     fn order(self) -> u8 {
@@ -122,8 +133,7 @@ impl Item<'_> {
     pub fn entry(&self) -> Entry {
         Entry {
             posting: self.posting.id.clone(),
-            section: self.section.as_str().to_owned(),
-            what: self.section.what().map(str::to_owned),
+            section: self.section,
             closes: self.posting.closes.map(|closes| closes.to_string()),
             stage: self.stage,
         }
@@ -262,38 +272,19 @@ impl<'a> Today<'a> {
     pub fn items(&self, entries: &[Arc<Entry>]) -> Vec<Item<'a>> {
         let item = |entry: &Arc<Entry>| {
             let candidate = &self.candidates[*self.places.get(entry.posting.as_str())?];
-            Some(Item {
-                posting: candidate.posting,
-                section: self.section(entry, candidate)?,
-                stage: entry.stage,
-                days_left: candidate.days_left,
-            })
+            Some(self.item(candidate, entry.section, entry.stage))
         };
         entries.iter().filter_map(item).collect()
     }
 
-    /// The section that an entry names.
-    fn section(&self, entry: &Entry, candidate: &Candidate<'_>) -> Option<Section> {
-        Some(match (entry.section.as_str(), entry.what.as_deref()) {
-            ("closing", _) => Section::Closing,
-            ("new", _) => Section::New,
-            ("changed", Some("moved")) => Section::Changed(Change::Moved),
-            ("changed", Some("closed")) => Section::Changed(Change::Closed),
-            ("changed", Some("filled")) => Section::Changed(Change::Filled),
-            ("changed", Some("withdrawn")) => Section::Changed(Change::Withdrawn),
-            ("owner", Some("closes")) => Section::Owner(Duty::Closes),
-            ("owner", Some("still-open")) => Section::Owner(Duty::StillOpen),
-            ("owner", Some("endless")) => {
-                Section::Owner(Duty::Endless(self.open_since(candidate.posting)?))
-            }
-            _ => return None,
-        })
-    }
-
-    /// For how many days a posting has been open.
-    fn open_since(&self, posting: &Posting) -> Option<i64> {
-        let opened = posting.came(self.rules.zone)?;
-        Some((self.day - opened.with_timezone(&self.rules.zone).date_naive()).num_days())
+    fn item(&self, candidate: &Candidate<'a>, section: Section, stage: Option<u16>) -> Item<'a> {
+        Item {
+            posting: candidate.posting,
+            section,
+            stage,
+            days_left: candidate.days_left,
+            open_for: candidate.opened.map(|opened| (self.day - opened).num_days()),
+        }
     }
 
     /// Whether somebody may get a digest now: one a day, and not before the hour.
@@ -312,12 +303,7 @@ impl<'a> Today<'a> {
         let reader = Reader { recipient, past, next: self.next_digest(recipient) };
         let mut items: Vec<Item<'r>> = Vec::new();
         for candidate in &self.candidates {
-            let item = |section, stage| Item {
-                posting: candidate.posting,
-                section,
-                stage,
-                days_left: candidate.days_left,
-            };
+            let item = |section, stage| self.item(candidate, section, stage);
             let stage = self.stage_due(candidate, &reader).ok();
             if let Some(change) = self.change(candidate, &reader) {
                 items.push(item(Section::Changed(change), stage));
@@ -343,8 +329,10 @@ impl<'a> Today<'a> {
     pub fn still_says(&self, entries: &[Arc<Entry>]) -> bool {
         let speaks_of_open = |entry: &&Arc<Entry>| {
             entry.stage.is_some()
-                || matches!(entry.section.as_str(), "closing" | "new")
-                || entry.what.as_deref() == Some("moved")
+                || matches!(
+                    entry.section,
+                    Section::Closing | Section::New | Section::Changed(Change::Moved)
+                )
         };
         entries.iter().filter(speaks_of_open).all(|entry| {
             self.places.get(entry.posting.as_str()).is_some_and(|place| {
@@ -386,7 +374,7 @@ impl<'a> Today<'a> {
         };
         let stage = self.stage(reader, ends, days_left).ok_or(NotDue::TooEarly)?;
         let smallest =
-            self.smallest_stage(reader.past, candidate, |entry| entry.section != "owner");
+            self.smallest_stage(reader.past, candidate, |entry| !entry.section.is_owners());
         match smallest {
             Some(before) if before <= stage => Err(NotDue::AlreadySent(before)),
             _ => Ok(stage),
@@ -437,8 +425,8 @@ impl<'a> Today<'a> {
         let told = reader
             .past
             .about(&candidate.posting.id)
-            .rfind(|entry| matches!(entry.section.as_str(), "closing" | "changed"))?;
-        let is_over = !matches!(told.what.as_deref(), None | Some("moved"));
+            .rfind(|entry| matches!(entry.section, Section::Closing | Section::Changed(_)))?;
+        let is_over = !matches!(told.section, Section::Closing | Section::Changed(Change::Moved));
         // Somebody who asked not to be told of such postings any more is not told.
         if is_over || !recipient.subscribed {
             return None;
@@ -476,7 +464,7 @@ impl<'a> Today<'a> {
         recipient.weekly.is_none_or(|weekday| self.is_weekly_day(weekday, reader.past))
             && candidate.state == State::Open
             && recipient.wants(candidate)
-            && reader.past.about(&candidate.posting.id).all(|entry| entry.section == "owner")
+            && reader.past.about(&candidate.posting.id).all(|entry| entry.section.is_owners())
             && candidate.opened.is_some_and(|opened| opened > since && opened <= self.day)
     }
 
@@ -515,10 +503,9 @@ impl<'a> Today<'a> {
         if !self.site.reminders.owners || !candidate.owners.iter().any(|key| key == owner) {
             return None;
         }
-        let told = |duty: Duty| {
-            let what = Section::Owner(duty).what();
-            past.about(&posting.id)
-                .any(|entry| entry.what.as_deref() == what && self.closes_as(candidate, entry))
+        let told = |duty| {
+            let is_that = |entry: &Entry| entry.section == Section::Owner(duty);
+            past.about(&posting.id).any(|entry| is_that(entry) && self.closes_as(candidate, entry))
         };
         match (candidate.state, candidate.days_left) {
             (State::Open, Some(days_left)) => {
@@ -527,7 +514,7 @@ impl<'a> Today<'a> {
                 let stage =
                     [0, longest].into_iter().find(|stage| i64::from(*stage) >= days_left)?;
                 let smallest =
-                    self.smallest_stage(past, candidate, |entry| entry.section == "owner");
+                    self.smallest_stage(past, candidate, |entry| entry.section.is_owners());
                 smallest.is_none_or(|before| before > stage).then_some((Duty::Closes, Some(stage)))
             }
             (State::Closed, _) => {
@@ -535,9 +522,8 @@ impl<'a> Today<'a> {
                 (says_open && !told(Duty::StillOpen)).then_some((Duty::StillOpen, None))
             }
             (State::Open, None) => {
-                let days = self.open_since(posting)?;
-                let duty = Duty::Endless(days);
-                (days >= FORGOTTEN && !told(duty)).then_some((duty, None))
+                let days = (self.day - candidate.opened?).num_days();
+                (days >= FORGOTTEN && !told(Duty::Endless)).then_some((Duty::Endless, None))
             }
             _ => None,
         }

@@ -9,12 +9,12 @@ use anyhow::anyhow;
 use rayon::prelude::*;
 
 use super::refused;
-use crate::cache::Key;
 use crate::calendar;
 use crate::commands::{Opened, Result, configuration, temporary};
 use crate::edition::{self, Edition, FileOf, Rendered, list_path};
 use crate::feeds::{Feed, Format};
 use crate::frame::Frame;
+use crate::key::Key;
 use crate::outline::Outline;
 use crate::publish::{Assembly, Changes, Parts, Publication, Record};
 

@@ -93,7 +93,8 @@ fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext 
             catalog.with("owner-stale", [("days", days.into()), ("line", line.into())])
         }
         Section::Owner(Duty::StillOpen) => dated("owner-still-open"),
-        Section::Owner(Duty::Endless(days)) => {
+        Section::Owner(Duty::Endless) => {
+            let days = item.open_for.unwrap_or_default();
             catalog.with("owner-endless", [("days", days.into())])
         }
     };

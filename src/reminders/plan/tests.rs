@@ -101,10 +101,16 @@ fn an_entry_tells_the_section_that_it_stood_in() {
         Section::Changed(Change::Withdrawn),
         Section::Owner(Duty::Closes),
         Section::Owner(Duty::StillOpen),
-        Section::Owner(Duty::Endless(92)),
+        Section::Owner(Duty::Endless),
     ];
     for section in sections {
-        let item = Item { posting: &postings[0], section, stage: Some(3), days_left: None };
+        let item = Item {
+            posting: &postings[0],
+            section,
+            stage: Some(3),
+            days_left: None,
+            open_for: Some(92),
+        };
         assert_eq!(today.items(&[Arc::new(item.entry())]), [item]);
     }
 }
@@ -505,7 +511,7 @@ proptest! {
                 let largest = i64::from(*recipient.lead_days.as_ref().unwrap_or(&leads).iter().max().unwrap());
                 let is_near = recipient.weekly.is_none_or(|weekday| weekday == today.day.weekday()) && days_left <= largest;
                 if is_near || closes.end(site.timezone) < today.next_digest(&recipient) {
-                    let told = today.smallest_stage(sent.of(&key), candidate, |entry| entry.section != "owner");
+                    let told = today.smallest_stage(sent.of(&key), candidate, |entry| !entry.section.is_owners());
                     prop_assert!(told.is_some(), "{} closes {closes} and nobody was told by {now}", candidate.posting.slug);
                 }
             }
@@ -526,11 +532,9 @@ fn what_closes_stands_before_what_changed_what_is_owned_and_what_is_new() {
     let postings: Vec<Posting> = yamls.iter().map(|yaml| posting(yaml)).collect();
     let reader = Recipient { new: true, ..somebody() };
     let mut past = Past::default();
-    let told = Section::Closing.as_str().to_owned();
     past.add(Entry {
         posting: "urn:x-a:3".to_owned(),
-        section: told,
-        what: None,
+        section: Section::Closing,
         closes: Some("2021-10-30".to_owned()),
         stage: Some(7),
     });
@@ -564,8 +568,7 @@ fn a_digest_of_this_morning_is_dropped_when_it_is_not_true_any_more() {
     let entry = |section: Section, stage| {
         Arc::new(Entry {
             posting: "urn:x-a:1".to_owned(),
-            section: section.as_str().to_owned(),
-            what: section.what().map(str::to_owned),
+            section,
             closes: Some("2021-09-03".to_owned()),
             stage,
         })
@@ -605,8 +608,7 @@ fn a_change_waits_for_the_weekly_digest_unless_somebody_would_know_too_late() {
         past.add_day("2021-09-01".parse().unwrap());
         past.add(Entry {
             posting: "urn:x-a:1".to_owned(),
-            section: "closing".to_owned(),
-            what: None,
+            section: Section::Closing,
             closes: Some(closes.to_owned()),
             stage: Some(7),
         });

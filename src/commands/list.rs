@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Outcome, Result, Shell, print, temporary};
+use super::{Outcome, Result, Shell, print, table, temporary};
 use crate::cli::{self, ListFormat};
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::{Moment, Posting};
@@ -85,7 +85,6 @@ pub(super) fn json<T: Serialize>(items: &[T]) -> Result<String> {
 }
 
 fn csv(rows: &[Row<'_>]) -> Result<String> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
     let text = |value: Option<String>| value.unwrap_or_default();
     let header = [
         "path",
@@ -103,39 +102,30 @@ fn csv(rows: &[Row<'_>]) -> Result<String> {
         "closes",
         "days_left",
     ];
-    writer.write_record(header).map_err(temporary)?;
-    for row in rows {
-        writer
-            .write_record([
-                row.path.to_owned(),
-                row.slug.to_owned(),
-                row.id.to_owned(),
-                row.url.clone(),
-                row.title.to_owned(),
-                row.role.unwrap_or_default().to_owned(),
-                row.organisation.unwrap_or_default().to_owned(),
-                row.team.unwrap_or_default().to_owned(),
-                row.contract.unwrap_or_default().to_owned(),
-                row.domains.join("; "),
-                row.state.as_str().to_owned(),
-                text(row.opens.map(|moment| moment.to_string())),
-                text(row.closes.map(|moment| moment.to_string())),
-                text(row.days_left.map(|days| days.to_string())),
-            ])
-            .map_err(temporary)?;
-    }
-    let bytes = writer.into_inner().map_err(|error| temporary(error.into_error()))?;
-    String::from_utf8(bytes).map_err(temporary)
+    let row = |row: &Row<'_>| {
+        [
+            row.path.to_owned(),
+            row.slug.to_owned(),
+            row.id.to_owned(),
+            row.url.clone(),
+            row.title.to_owned(),
+            row.role.unwrap_or_default().to_owned(),
+            row.organisation.unwrap_or_default().to_owned(),
+            row.team.unwrap_or_default().to_owned(),
+            row.contract.unwrap_or_default().to_owned(),
+            row.domains.join("; "),
+            row.state.as_str().to_owned(),
+            text(row.opens.map(|moment| moment.to_string())),
+            text(row.closes.map(|moment| moment.to_string())),
+            text(row.days_left.map(|days| days.to_string())),
+        ]
+    };
+    table::csv(std::iter::once(header.map(str::to_owned)).chain(rows.iter().map(row)))
 }
 
 fn table(rows: &[Row<'_>]) -> String {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
-        .set_header(["state", "closes", "left", "title", "employer", "slug"]);
-    for row in rows {
-        table.add_row([
+    let row = |row: &Row<'_>| {
+        [
             row.state.as_str().to_owned(),
             row.closes.map_or_else(String::new, |moment| moment.to_string()),
             row.days_left
@@ -144,10 +134,10 @@ fn table(rows: &[Row<'_>]) -> String {
             row.title.to_owned(),
             row.organisation.or(row.team).unwrap_or_default().to_owned(),
             row.slug.to_owned(),
-        ]);
-    }
-    // No spaces at the end of lines: people compare such lists.
-    table.lines().map(|line| format!("{}\n", line.trim_end().trim_start_matches(' '))).collect()
+        ]
+    };
+    let header = ["state", "closes", "left", "title", "employer", "slug"];
+    table::table(header, rows.iter().map(row))
 }
 
 /// The posting that somebody means by a file, slug or id.

@@ -42,6 +42,7 @@ mod run;
 mod serve;
 mod simulate;
 mod status;
+mod table;
 mod unsubscribe;
 
 /// How a command ended, when it did what it was asked to.

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc, Weekday};
 use serde::Serialize;
 
 use super::mailing::{self, Audience, PAGE, ledger_failure, masked};
-use super::{Failure, Opened, Outcome, Result, Shell, list, outcome, print, temporary};
+use super::{Failure, Opened, Outcome, Result, Shell, list, outcome, print, table, temporary};
 use crate::cli::{self, ExportFormat, ListFormat};
 use crate::diagnostics::plural;
 use crate::ledger::Subscriber;
@@ -121,16 +121,9 @@ impl Row {
 }
 
 fn csv(rows: &[Row], header: bool, with_state: bool) -> Result<String> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    if header {
-        let state = with_state.then_some("state");
-        writer.write_record(KEYS.iter().copied().chain(state)).map_err(temporary)?;
-    }
-    for row in rows {
-        writer.write_record(row.cells()).map_err(temporary)?;
-    }
-    let bytes = writer.into_inner().map_err(|error| temporary(error.into_error()))?;
-    String::from_utf8(bytes).map_err(temporary)
+    let state = with_state.then_some("state");
+    let header = header.then(|| KEYS.iter().copied().chain(state).map(str::to_owned).collect());
+    table::csv(header.into_iter().chain(rows.iter().map(Row::cells)))
 }
 
 /// Everybody, whether or not they are written to.
@@ -162,21 +155,16 @@ fn show(shell: &Shell, opened: &Opened, format: ListFormat) -> Result {
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
-        .set_header(["state", "address", "source", "since", "wishes"]);
-    for row in rows {
-        table.add_row([
+    let row = |row: &Row| {
+        [
             row.state.unwrap_or_default().to_owned(),
             row.email.clone(),
             row.source.unwrap_or("file").to_owned(),
             row.confirmed_at.as_deref().unwrap_or_default().chars().take(10).collect(),
             row.wishes(),
-        ]);
-    }
-    format!("{table}\n")
+        ]
+    };
+    table::table(["state", "address", "source", "since", "wishes"], rows.iter().map(row))
 }
 
 fn add(shell: &Shell, opened: &Opened, arguments: &cli::RecipientsAdd) -> Result {

@@ -9,6 +9,9 @@
 //! [`inbound`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+#[cfg(not(unix))]
+compile_error!("crieur keeps files private with the permissions of Unix, and ends at its signals");
+
 pub mod cache;
 pub mod calendar;
 pub mod catalog;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Whether somebody has to change permissions, or move something out of the way: the next run fails
@@ -48,16 +49,9 @@ pub fn file(path: &Path) -> io::Result<fs::File> {
     Ok(file)
 }
 
-#[cfg(unix)]
 fn restrict(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     if fs::metadata(path)?.permissions().mode() & 0o777 == mode {
         return Ok(());
     }
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn restrict(_path: &Path, _mode: u32) -> io::Result<()> {
-    Ok(())
 }

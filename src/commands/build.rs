@@ -32,12 +32,33 @@ use press::{Press, Run};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Build) -> Result {
     let opened = shell.site()?;
-    let built = build(shell, &opened, arguments.out.clone(), arguments.strict)?;
+    let order = Order { out: arguments.out.clone(), strict: arguments.strict, is_all: true };
+    let built = build(shell, &opened, &order)?;
     shell.say(&built.line);
     tell_hub(shell, &opened.site, &built.changed);
     let outcome = built.outcome;
     std::mem::forget(built);
     Ok(outcome)
+}
+
+/// What is to be built.
+pub(super) struct Order {
+    /// Where, if not where the site says.
+    pub(super) out: Option<PathBuf>,
+    /// Whether one mistake keeps everything from being published.
+    pub(super) strict: bool,
+    /// Whether the program is over afterwards.
+    pub(super) is_all: bool,
+}
+
+impl Order {
+    /// What is not needed any more. At the end of the program a large site is not taken apart piece by
+    /// piece.
+    fn done_with<T>(&self, value: T) {
+        if self.is_all {
+            std::mem::forget(value);
+        }
+    }
 }
 
 /// What a build leaves for what comes next.
@@ -81,13 +102,9 @@ impl Standing {
 }
 
 /// Builds a site that is open already.
-pub(super) fn build(
-    shell: &Shell,
-    opened: &Opened,
-    out: Option<PathBuf>,
-    strict: bool,
-) -> Result<Built> {
-    let out = out.unwrap_or_else(|| opened.layout.out());
+pub(super) fn build(shell: &Shell, opened: &Opened, order: &Order) -> Result<Built> {
+    let strict = order.strict;
+    let out = order.out.clone().unwrap_or_else(|| opened.layout.out());
     let (record, standing) = (opened.layout.record(&out), opened.layout.standing(&out));
     let (files, last) = rayon::join(|| opened.files(), || Record::load(&record));
     let files = files?;
@@ -102,7 +119,7 @@ pub(super) fn build(
     if let Some(last_time) = still.filter(|_| !strict)
         && publish::is_as_left(&out, &last).map_err(refused)?
     {
-        std::mem::forget((files, last));
+        order.done_with((files, last));
         let Standing { open, feeds, diagnostics, .. } = last_time;
         return Ok(report(shell, opened, &Changes::default(), (open, feeds), &diagnostics));
     }
@@ -126,10 +143,10 @@ pub(super) fn build(
     let until = Standing::until(opened, &loaded);
     // A run that is killed from here on must not leave an answer to another question.
     cache::forget(&standing);
-    let publish = || publish_all(opened, &loaded.postings, &out, &last);
+    let publish = || publish_all(opened, &loaded.postings, (order, &out), &last);
     let (published, ()) = rayon::join(publish, || opened.remember(learned));
     let published = published?;
-    std::mem::forget(last);
+    order.done_with(last);
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(published.diagnostics);
     let Published { changes, open, feeds, .. } = published;
@@ -286,7 +303,7 @@ fn unshown(path: Arc<str>, error: &edition::Error) -> Diagnostic {
 fn publish_all(
     opened: &Opened,
     postings: &[Posting],
-    out: &Path,
+    (order, out): (&Order, &Path),
     last: &Record,
 ) -> Result<Published> {
     let Opened { site, catalog, templates, own, .. } = opened;
@@ -302,8 +319,7 @@ fn publish_all(
                 let (open, feeds) = (edition.open(), edition.feeds.len());
                 let mut diagnostics = std::mem::take(&mut edition.diagnostics);
                 diagnostics.append(&mut failures);
-                // The program is nearly over: a large site is not taken apart piece by piece.
-                std::mem::forget(edition);
+                order.done_with(edition);
                 return Ok(Published { changes, record, open, feeds, diagnostics });
             }
             Run::Failed(failed) => failed,

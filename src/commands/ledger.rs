@@ -90,6 +90,7 @@ fn bring(shell: &Shell) -> Result {
     let _lock = remind::lock(&private)?;
     let _absence = serve::absence(&private)?;
     let file = Ledger::open(&private).map_err(ledger_failure)?;
+    file.refuse_damage().map_err(ledger_failure)?;
     let mut server = Ledger::connect(&address).map_err(ledger_failure)?;
     let Some(rows) = file.copy_to(&mut server).map_err(ledger_failure)? else {
         let why = "there is a ledger on the server already: nothing was moved";
@@ -111,7 +112,7 @@ fn settle(shell: &Shell, arguments: &cli::Settle) -> Result {
     let opened = shell.site()?;
     let private = opened.layout.private();
     let _lock = remind::lock(&private)?;
-    let mut ledger = mailing::ledger(&opened)?;
+    let mut ledger = mailing::sound_ledger(&opened)?;
     let wanted: Vec<String> = arguments.recipient.iter().map(|email| key(email)).collect();
     ledger.doubt_interrupted().map_err(ledger_failure)?;
     let doubtful = ledger.doubtful().map_err(ledger_failure)?;

@@ -243,6 +243,13 @@ pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
     .map_err(ledger_failure)
 }
 
+/// The same, after all of it was looked at: for what writes much, or for long.
+pub(super) fn sound_ledger(opened: &Opened) -> Result<Ledger> {
+    let ledger = ledger(opened)?;
+    ledger.refuse_damage().map_err(ledger_failure)?;
+    Ok(ledger)
+}
+
 /// The ledger as it stands, or an empty one, for what writes nothing.
 pub(super) fn ledger_to_read(opened: &Opened) -> Result<Ledger> {
     let found = match server(opened)? {

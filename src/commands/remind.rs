@@ -77,7 +77,7 @@ pub(super) fn remind(
     let _lock = lock(&private)?;
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
-    let mut ledger = mailing::ledger(opened)?;
+    let mut ledger = mailing::sound_ledger(opened)?;
     let _heart = ledger.hold().map_err(ledger_failure)?;
     let keys = ledger.renewed_keys(opened.now).map_err(ledger_failure)?;
     ledger.forget_requests(opened.now).map_err(ledger_failure)?;

@@ -6,7 +6,8 @@ use crate::cli;
 pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
     let opened = shell.site()?;
     let nobody_in_particular = cli::Remind { dry_run: false, recipient: Vec::new() };
-    match build::build(shell, &opened, arguments.out.clone(), false) {
+    let order = build::Order { out: arguments.out.clone(), strict: false, is_all: false };
+    match build::build(shell, &opened, &order) {
         Ok(built) => {
             let postings = match built.postings {
                 Some(postings) => Ok(postings),

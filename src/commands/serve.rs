@@ -55,7 +55,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Serve) -> Result {
     }
     if has_people {
         // Whatever is wrong with it is said now, and not to the first visitor.
-        let mut ledger = mailing::ledger(&opened)?;
+        let mut ledger = mailing::sound_ledger(&opened)?;
         ledger.renewed_keys(opened.now).map_err(mailing::ledger_failure)?;
         mailing::transport(&opened)?;
         mailing::signer(&opened)?;

@@ -240,10 +240,10 @@ impl Mark {
 
 impl Ledger {
     /// Opens the ledger, makes it where there is none, and brings one of an earlier version up to
-    /// date, after a backup.
+    /// date, after a backup. Damage shows where it is met: see [`Ledger::refuse_damage`].
     ///
     /// # Errors
-    /// When it cannot be read and written, or is damaged.
+    /// When it cannot be read and written.
     pub fn open(folder: &Path) -> Result<Self> {
         private::folder(folder)?;
         let path = folder.join(FILE);
@@ -257,12 +257,9 @@ impl Ledger {
         // What is committed is on the disk: a mark that is lost would send a mail twice.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        let damage: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if damage != "ok" {
-            return Err(Error::Damaged(damage));
-        }
         let version = version(&connection)?;
         if (1..known_version()).contains(&version) {
+            refuse_damage(&connection)?;
             backup::make(&connection, folder, &format!("version-{version}"))?;
         }
         Self::of(schema::migrated(connection)?)
@@ -324,6 +321,14 @@ impl Ledger {
     fn in_database(database: Database) -> Self {
         let (contents, texts) = (Contents::default(), Texts::default());
         Self { database, contents, texts, sender: String::new(), address: None }
+    }
+
+    /// Reads all of the file. A large one takes seconds.
+    ///
+    /// # Errors
+    /// When a part of it is not what was written there.
+    pub fn refuse_damage(&self) -> Result<()> {
+        self.database.file().map_or(Ok(()), refuse_damage)
     }
 
     /// Waits no longer than this for others who write.
@@ -431,6 +436,11 @@ impl Ledger {
             .file()
             .map_or(Ok(()), |file| backup::make(file, folder, &now.format("%Y-%m-%d").to_string()))
     }
+}
+
+fn refuse_damage(file: &Connection) -> Result<()> {
+    let damage: String = file.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if damage == "ok" { Ok(()) } else { Err(Error::Damaged(damage)) }
 }
 
 /// Enters one mark of a sender. `false` when the digest must not leave, or is somebody else's.

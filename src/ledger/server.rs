@@ -67,7 +67,6 @@ impl Address {
                 name == "localhost"
                     || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
             }
-            #[cfg(unix)]
             Host::Unix(_) => true,
         };
         // An address of the network wins over the name beside it; without any, libpq would ask here.

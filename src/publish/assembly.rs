@@ -40,15 +40,8 @@ impl Parts {
     }
 }
 
-#[cfg(unix)]
 pub(super) fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, from)
-}
-
-#[cfg(windows)]
-pub(super) fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<()> {
-    let read = std::os::windows::fs::FileExt::seek_read(file, buffer, from)?;
-    if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// A file that is put together from parts, beside its place.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -25,20 +26,9 @@ const TEMPORARY: &str = ".crieur-";
 pub(super) struct Stamp([i64; 6]);
 
 impl Stamp {
-    #[cfg(unix)]
     pub(super) fn of(file: &Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
         let (size, inode) = (file.size().cast_signed(), file.ino().cast_signed());
         Self([size, inode, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
-    }
-
-    #[cfg(not(unix))]
-    pub(super) fn of(file: &Metadata) -> Self {
-        let since = |time: io::Result<std::time::SystemTime>| {
-            let time = time.ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-            time.map_or(0, |time| time.as_nanos() as i64)
-        };
-        Self([file.len() as i64, since(file.modified()), since(file.created()), 0, 0, 0])
     }
 }
 
@@ -160,12 +150,8 @@ impl Folder<'_> {
         let parent = target.parent().unwrap_or(self.out);
         let mut builder = tempfile::Builder::new();
         builder.prefix(TEMPORARY).suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As any program would create it: the umask decides, and web servers can read it.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
+        // As any program would create it: the umask decides, and web servers can read it.
+        builder.permissions(fs::Permissions::from_mode(0o666));
         let file = match builder.tempfile_in(parent) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(parent).map_err(failed(parent))?;

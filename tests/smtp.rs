@@ -605,14 +605,24 @@ fn what_a_server_refused_to_everybody_leaves_when_it_is_mended() {
 
 #[test]
 fn what_changed_while_it_was_in_doubt_is_said_anew() {
-    let server = Server::start(once("dot", "a@example.org", 3, Act::Drop));
+    let server = Server::start(once("dot", "a@example.org", 3, Act::AcceptAndDrop));
     let site = site(&server, 1, "");
     site.posting("b.md", "title: Urgent\ncloses: 2021-08-31");
     remind(&site).exits(75);
+    let dry = site.run(&["--now=2021-08-31T17:00:00Z", "remind", "--dry-run"]).exits(0);
+    assert!(dry.stderr.contains("0 digests would be sent, and 1 digest"), "{}", dry.stderr);
     site.posting("a.md", "title: Développeuse\ncloses: 2021-09-05");
+    let dry = site.run(&["--now=2021-08-31T17:00:00Z", "remind", "--dry-run"]).exits(0);
+    assert!(dry.stderr.contains("1 digest would be sent"), "{}", dry.stderr);
+    assert!(!dry.stderr.contains("again"), "{}", dry.stderr);
     site.run(&["--now=2021-08-31T18:00:00Z", "remind"]).exits(0);
-    let mail = String::from_utf8(server.accepted()[0].message.clone()).unwrap();
+    let accepted = server.accepted();
+    let mail = String::from_utf8(accepted[3].message.clone()).unwrap();
     assert!(mail.contains("Urgent") && mail.contains("5 septembre"), "{mail}");
+    // Whoever keeps one of two messages of one id would keep the wrong one.
+    let ids: Vec<String> = accepted.iter().map(|mail| mail.header("Message-ID")).collect();
+    assert_eq!((&ids[0], &ids[1]), (&ids[1], &ids[2]));
+    assert_ne!(ids[2], ids[3]);
 }
 
 #[test]

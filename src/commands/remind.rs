@@ -1,6 +1,6 @@
 //! `crieur remind`: sends the digests that are due.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -17,20 +17,18 @@ use crate::cli;
 use crate::clock::{Deadline, Now};
 use crate::diagnostics::{Diagnostic, plural};
 use crate::dispatch::Report;
-use crate::ledger::{self, Addressee, Doubtful, Ledger, Mark, Planned, Run, Suppressions};
+use crate::ledger::{self, Addressee, Ledger, Planned, Run, Suppressions};
 use crate::mail::{Composer, message};
 use crate::posting::Posting;
 use crate::private;
 use crate::reminders::recipients::key;
 use crate::reminders::{Digest, Item, Recipient, Today};
-use crate::site::{InDoubt, Transport};
 
+mod doubts;
 mod sending;
 
+use doubts::Decision;
 use sending::{Jobs, finished, outgoing, send};
-
-/// How often a message that may have arrived is sent again, before a person has to look.
-const MAX_DOUBTS: u32 = 10;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Remind) -> Result {
     let opened = shell.site()?;
@@ -96,7 +94,7 @@ pub(super) fn remind(
     }
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 
-    let settled = settle(shell, opened, &mut ledger, &today, &suppressed, &audience)?;
+    let settled = doubts::settle(shell, opened, &mut ledger, &today, &suppressed, &audience)?;
     let only: Vec<String> = arguments.recipient.iter().map(|email| key(email)).collect();
     let Plan { planned, readers, problems } =
         plan(&mut ledger, (audience_for_plan, &only), &today, &suppressed, &mut languages)?;
@@ -223,6 +221,18 @@ fn rehearse(
 ) -> Result<(Outcome, String)> {
     let ledger = mailing::ledger_to_read(opened)?;
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
+    // What a run would decide about what is in doubt.
+    let doubtful = ledger.doubtful().map_err(ledger_failure)?;
+    let mut given_up: HashMap<&str, Vec<i64>> = HashMap::new();
+    let mut again: HashMap<&str, i64> = HashMap::new();
+    for digest in &doubtful {
+        match doubts::decide(opened, today, digest) {
+            Decision::GivenUp => given_up.entry(&digest.recipient).or_default().push(digest.id),
+            Decision::Again => drop(again.insert(&digest.recipient, digest.id)),
+            Decision::Arrived | Decision::Held | Decision::LeftAlone => {}
+        }
+    }
+    let mut listed: HashSet<i64> = HashSet::new();
     let mut count = 0;
     let mut lines = String::new();
     loop {
@@ -241,7 +251,9 @@ fn rehearse(
             if suppressed.contains(&key) {
                 continue;
             }
-            let past = ledger.past(&key, today.day()).map_err(ledger_failure)?;
+            listed.extend(again.get(key.as_str()).copied());
+            let without = given_up.get(key.as_str()).map_or(&[][..], Vec::as_slice);
+            let past = ledger.past_without(&key, today.day(), without).map_err(ledger_failure)?;
             let Some(digest) = today.due(recipient, &past) else { continue };
             count += 1;
             lines.push_str(&format!("{}: {}\n", recipient.email, languages.subject(&digest)));
@@ -261,10 +273,8 @@ fn rehearse(
     }
     print(lines.as_bytes())?;
     let mut line = format!("{} would be sent", plural(count, "digest"));
-    let doubtful = ledger.doubtful().map_err(ledger_failure)?;
-    let again = doubtful.iter().filter(|digest| !digest.held && digest.day == today.day()).count();
-    if again > 0 {
-        let again = plural(again, "digest");
+    if !listed.is_empty() {
+        let again = plural(listed.len(), "digest");
         line.push_str(&format!(", and {again} that may have arrived again"));
     }
     Ok((outcome(&problems, false), line))
@@ -284,88 +294,6 @@ fn planned(recipient: String, digest: &Digest<'_>) -> Planned {
         day: digest.day,
         content: ledger::Content::new(&digest.items.iter().map(Item::entry).collect::<Vec<_>>()),
     }
-}
-
-/// What was decided about what an earlier run left in doubt.
-struct Settled {
-    /// How many of them are sent again.
-    again: usize,
-    /// Those that do not leave, and stay in doubt.
-    left_alone: HashSet<i64>,
-}
-
-impl Settled {
-    /// How many of what is in doubt wait for nobody.
-    fn unwanted(&self) -> u32 {
-        u32::try_from(self.left_alone.len()).unwrap_or(u32::MAX)
-    }
-}
-
-/// Decides about what an earlier run left in doubt.
-fn settle(
-    shell: &Shell,
-    opened: &Opened,
-    ledger: &mut Ledger,
-    today: &Today<'_>,
-    suppressed: &Suppressions,
-    audience: &impl Fn() -> Result<Audience>,
-) -> Result<Settled> {
-    ledger.doubt_interrupted().map_err(ledger_failure)?;
-    let doubtful = ledger.doubtful().map_err(ledger_failure)?;
-    let mut settled = Settled { again: 0, left_alone: HashSet::new() };
-    if doubtful.is_empty() {
-        return Ok(settled);
-    }
-    let keys: HashSet<&str> = doubtful.iter().map(|digest| digest.recipient.as_str()).collect();
-    let mut listed = HashSet::new();
-    let mut everybody = audience()?;
-    loop {
-        let recipients = everybody.next(ledger, PAGE)?;
-        if recipients.is_empty() {
-            break;
-        }
-        listed.extend(
-            recipients
-                .iter()
-                .map(Recipient::key)
-                .filter(|key| keys.contains(key.as_str()) && !suppressed.contains(key)),
-        );
-    }
-    let outbox = mailing::outbox(&opened.layout);
-    let mut marks = Vec::new();
-    for doubtful in &doubtful {
-        let Doubtful { id, day, .. } = *doubtful;
-        let is_held = opened.site.reminders.in_doubt == InDoubt::Hold
-            || doubtful.doubts >= MAX_DOUBTS
-            || doubtful.held
-            // Only the very same message may leave again, and it is lost.
-            || doubtful.message.is_empty();
-        if outbox.has(day, &doubtful.message_id) {
-            marks.push((id, Mark::Sent));
-        } else if opened.site.mail.transport == Transport::File && !doubtful.held {
-            // Files leave no doubt: it is not there. What is held left another way.
-            marks.push((id, Mark::Abandoned));
-        } else if is_held {
-            if !doubtful.held {
-                marks.push((id, Mark::Held("it may have arrived".to_owned())));
-                shell.complain(&format!(
-                    "the digest of {day} to {} may have arrived, and is held: see `crieur status`",
-                    masked(&doubtful.recipient)
-                ));
-            }
-        } else if day < today.day() || (day == today.day() && !today.still_says(&doubtful.entries))
-        {
-            // Its words are no longer so. What still matters of it is planned anew.
-            marks.push((id, Mark::Abandoned));
-        } else if day == today.day() && listed.contains(&doubtful.recipient) {
-            settled.again += 1;
-        } else {
-            // Nobody wants it any more, or the clock went back: it stays as it is.
-            settled.left_alone.insert(id);
-        }
-    }
-    ledger.mark(&marks, opened.now).map_err(ledger_failure)?;
-    Ok(settled)
 }
 
 /// One run at a time: whoever holds this file's lock sends.

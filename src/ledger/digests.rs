@@ -125,7 +125,7 @@ impl Contents {
     fn past(&self, database: &Database, recipient: &str, until: Until<'_>) -> Result<Past> {
         let mut past = Past::default();
         let contents = database.rows(
-            "SELECT day, state, content FROM digests WHERE recipient = ?1 ORDER BY day",
+            "SELECT day, state, content, id FROM digests WHERE recipient = ?1 ORDER BY id",
             values![recipient],
             |row| until.remember(row, &mut past),
         )?;
@@ -145,11 +145,11 @@ impl Contents {
             recipients.iter().enumerate().map(|(at, recipient)| (*recipient, at)).collect();
         let recipients = json(&recipients);
         let said = database.rows(
-            "SELECT day, state, content, recipient FROM digests WHERE recipient IN
-                 (SELECT jsonb_array_elements_text(?1::TEXT::JSONB)) ORDER BY day",
+            "SELECT day, state, content, id, recipient FROM digests WHERE recipient IN
+                 (SELECT jsonb_array_elements_text(?1::TEXT::JSONB)) ORDER BY id",
             values![&recipients],
             |row| {
-                let Some(at) = places.get(row.text(3)?) else { return Ok(None) };
+                let Some(at) = places.get(row.text(4)?) else { return Ok(None) };
                 let Some(past) = pasts.get_mut(*at) else { return Ok(None) };
                 Ok(until.remember(row, past)?.map(|content| (*at, content)))
             },
@@ -182,12 +182,17 @@ impl Contents {
 struct Until<'a> {
     days: &'a str,
     content: &'a str,
+    /// The numbers of those that do not count.
+    without: &'a [i64],
 }
 
 impl Until<'_> {
-    /// Remembers the day of a digest, and returns what it said, if that counts. A row has day, state
-    /// and content first.
+    /// Remembers the day of a digest, and returns what it said, if that counts. A row has day, state,
+    /// content and number first.
     fn remember(self, row: &Row<'_>, past: &mut Past) -> Result<Option<i64>> {
+        if !self.without.is_empty() && self.without.contains(&row.get(3)?) {
+            return Ok(None);
+        }
         let (day, state) = (row.text(0)?, row.text(1)?);
         let may_have_arrived = matches!(state, "sending" | "sent" | "in_doubt" | "held");
         if day < self.days && matches!(state, "planned" | "deferred" | "abandoned") {
@@ -228,7 +233,7 @@ impl Planning<'_> {
     /// When the ledger cannot be read.
     pub fn past(&self, recipient: &str, today: NaiveDate) -> Result<Past> {
         let tomorrow = today.succ_opt().unwrap_or(today).to_string();
-        let until = Until { days: &tomorrow, content: EVER };
+        let until = Until { days: &tomorrow, content: EVER, without: &[] };
         self.known.past(&self.transaction, recipient, until)
     }
 
@@ -241,7 +246,7 @@ impl Planning<'_> {
             return recipients.iter().map(|recipient| self.past(recipient, today)).collect();
         }
         let tomorrow = today.succ_opt().unwrap_or(today).to_string();
-        let until = Until { days: &tomorrow, content: EVER };
+        let until = Until { days: &tomorrow, content: EVER, without: &[] };
         self.known.pasts(&self.transaction, recipients, until)
     }
 
@@ -382,7 +387,17 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn past(&self, recipient: &str, today: NaiveDate) -> Result<Past> {
         let tomorrow = today.succ_opt().unwrap_or(today).to_string();
-        let until = Until { days: &tomorrow, content: EVER };
+        let until = Until { days: &tomorrow, content: EVER, without: &[] };
+        self.contents.past(&self.database, recipient, until)
+    }
+
+    /// The same, as if some digests had never been.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn past_without(&self, recipient: &str, today: NaiveDate, without: &[i64]) -> Result<Past> {
+        let tomorrow = today.succ_opt().unwrap_or(today).to_string();
+        let until = Until { days: &tomorrow, content: EVER, without };
         self.contents.past(&self.database, recipient, until)
     }
 
@@ -392,7 +407,11 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn past_before(&self, recipient: &str, day: NaiveDate) -> Result<Past> {
         let day = day.to_string();
-        self.contents.past(&self.database, recipient, Until { days: &day, content: &day })
+        self.contents.past(
+            &self.database,
+            recipient,
+            Until { days: &day, content: &day, without: &[] },
+        )
     }
 
     /// Begins a plan anew, of those with these keys, or of everybody. What nobody took of an earlier one

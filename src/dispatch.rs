@@ -34,7 +34,7 @@ use worker::Worker;
 /// keep everybody else from being written to.
 const MAX_FAILURES: usize = 10;
 
-/// How many that failed are known by their numbers.
+/// How many digests that failed are remembered, so that they are not tried again in the same pass.
 const MAX_PUT_OFF: usize = 100_000;
 
 /// A message that is ready to leave.
@@ -94,6 +94,8 @@ pub struct Dispatch<'a> {
     pub pace: Option<Pace>,
     /// When it is.
     pub now: DateTime<Utc>,
+    /// The keys of the recipients that are meant; none means everybody.
+    pub only: &'a [String],
 }
 
 /// So many messages a second, over all connections.
@@ -145,6 +147,8 @@ pub struct Report {
     pub refused: u32,
     /// How many may or may not have arrived.
     pub in_doubt: u32,
+    /// The same, and a person decides.
+    pub held: u32,
     /// Why there was no message for somebody, the first time that there was none.
     pub unsendable: Option<String>,
     /// Why the run could not send everything, when it was not for a recipient.
@@ -183,10 +187,12 @@ struct Common<T, E> {
     more: bool,
     /// How many are tried again in the next round.
     again: usize,
-    /// The numbers of some of them, which are not tried again in this one.
+    /// The numbers of what failed since the last wait, and is tried again only after the next one.
     put_off: HashSet<i64>,
     /// In a row, and none of them a recipient's.
     failures: usize,
+    /// Whether the server took something in this run: it does not refuse everything.
+    takes_mail: bool,
     /// How many are passed over next, because so many failed.
     to_pass_over: usize,
     /// How many were.
@@ -221,6 +227,7 @@ impl Dispatch<'_> {
                 again: 0,
                 put_off,
                 failures: 0,
+                takes_mail: report.sent > 0,
                 to_pass_over: 0,
                 passed_over: 0,
                 stopped: None,
@@ -253,8 +260,9 @@ impl Dispatch<'_> {
             }
             put_off.clear();
         }
-        let unsent = ledger.unsent()?;
-        (report.deferred, report.in_doubt) = (unsent.waiting, unsent.in_doubt);
+        let unsent = ledger.unsent(self.only)?;
+        (report.deferred, report.in_doubt, report.held) =
+            (unsent.waiting, unsent.in_doubt, unsent.held);
         Ok(report)
     }
 

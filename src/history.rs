@@ -17,8 +17,8 @@ pub struct History {
     /// Of every file that ever was there. A commit that was made with a clock far off may be followed by
     /// one that seems to be older.
     times: HashMap<String, Times>,
-    /// Where files stood before, by where they were moved to.
-    moved: HashMap<String, String>,
+    /// The last moves to places, by these.
+    moved: HashMap<String, Moved>,
     /// The files that are there in the commit.
     present: HashSet<String>,
     /// Whether the clone is shallow and some files' last change lies before its beginning.
@@ -30,6 +30,14 @@ pub struct History {
 struct Times {
     came: Option<i64>,
     changed: Option<i64>,
+}
+
+/// A move of a file: when, and from where. Of several to one place the greatest counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Moved {
+    /// In seconds since 1970, if that is known.
+    at: Option<i64>,
+    from: String,
 }
 
 /// Up to where a history is known: while this is the same, it tells the same.
@@ -73,19 +81,33 @@ impl History {
         self.head.boundary.is_empty().then(|| DateTime::from_timestamp(came, 0)).flatten()
     }
 
+    /// When a file came to its present name. `None` where that is not known.
+    pub fn named(&self, path: &str) -> Option<DateTime<Utc>> {
+        let here = self.present.get(path)?;
+        let moved = self.moved.get(here).and_then(|moved| moved.at);
+        let came = self.times.get(here).and_then(|times| times.came);
+        DateTime::from_timestamp(moved.max(came)?, 0)
+    }
+
     /// What is known of a file that is there, and of what it was before it was moved.
-    fn along<'h>(&'h self, path: &str) -> impl Iterator<Item = &'h Times> {
-        let mut place = self.present.get(path).map(String::as_str);
+    fn along(&self, path: &str) -> impl Iterator<Item = Times> {
+        let mut place = self.present.get(path);
         let mut moves = 0;
         std::iter::from_fn(move || {
-            let here = place?;
-            // What stands at the old place now is another file, and files may be moved in a circle.
-            let before = self.moved.get(here).filter(|before| !self.present.contains(*before));
-            place = before.map(String::as_str).filter(|_| moves < MAX_MOVES);
+            let here = place.take()?;
+            let mut known = self.times.get(here).copied().unwrap_or_default();
+            if let Some(Moved { at, from }) = self.moved.get(here).filter(|_| moves < MAX_MOVES) {
+                if self.present.contains(from) {
+                    // What stands at the old place now is another file: the move is all that is known.
+                    known.came = known.came.or(*at);
+                    known.changed = known.changed.max(*at);
+                } else {
+                    place = Some(from);
+                }
+            }
             moves += 1;
-            Some(self.times.get(here))
+            Some(known)
         })
-        .flatten()
     }
 
     /// Up to where it is known.
@@ -244,8 +266,7 @@ impl Walk<'_> {
         mainline: &HashSet<gix::ObjectId>,
         (before, known): (History, Option<gix::ObjectId>),
     ) -> Result<History, Error> {
-        let History { mut times, moved: moved_before, .. } = before;
-        let mut moved = HashMap::new();
+        let History { mut times, mut moved, .. } = before;
         let commits =
             self.repository.rev_walk([commit]).with_hidden(known).all().map_err(Error::new)?;
         for commit in commits {
@@ -257,10 +278,16 @@ impl Walk<'_> {
             // A clock that was far off when somebody committed says nothing.
             let time = commit.object().map_err(Error::new)?.time().map_err(Error::new)?.seconds;
             let year = DateTime::from_timestamp(time, 0).map(|time| time.year());
-            if !year.is_some_and(|year| YEARS.contains(&year)) {
-                continue;
-            }
+            let time = Some(time).filter(|_| year.is_some_and(|year| YEARS.contains(&year)));
             let Changed { own, arrived, moves } = self.changed_by(commit.id, &commit.parent_ids)?;
+            for Move { to, from, .. } in moves {
+                let this = Moved { at: time, from };
+                let last = moved.entry(to).or_insert_with(|| this.clone());
+                if this > *last {
+                    *last = this;
+                }
+            }
+            let Some(time) = time else { continue };
             for path in own {
                 let changed = &mut times.entry(path).or_default().changed;
                 *changed = (*changed).max(Some(time));
@@ -271,13 +298,6 @@ impl Walk<'_> {
                     *came = Some(came.map_or(time, |came| came.min(time)));
                 }
             }
-            // The newest come first.
-            for Move { to, from, .. } in moves {
-                moved.entry(to).or_insert(from);
-            }
-        }
-        for (new, old) in moved_before {
-            moved.entry(new).or_insert(old);
         }
         let present: HashSet<String> =
             self.changes(None, self.folder(commit)?)?.into_iter().map(|file| file.path).collect();

@@ -89,6 +89,7 @@ impl Templates {
             if is_html(name) { AutoEscape::Html } else { AutoEscape::None }
         });
         environment.set_formatter(format);
+        environment.add_filter("mailto", |address: &str| text::mailto(address));
         environment
             .add_function("t", move |name: &str, kwargs: Kwargs| phrase(&catalog, name, &kwargs));
         for (name, text) in BUILT_IN {

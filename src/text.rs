@@ -9,7 +9,7 @@ mod escape;
 mod markup;
 
 pub use address::{
-    MAX_SLUG, is_address, is_deliverable, slug, starred, strict, term, without_addresses,
+    MAX_SLUG, is_address, is_deliverable, mailto, slug, starred, strict, term, without_addresses,
 };
 pub use escape::{JSON, JSON_IN_SCRIPT, References, STAND_IN, STAND_IN_JSON, escaped, filled};
 pub use markup::{headings_below_title, without_markup};

@@ -281,3 +281,37 @@ fn a_move_is_no_change_and_a_merge_brings_what_was_written_elsewhere() {
     let feed = feed_rs::parser::parse(site.read("out/feed.atom").as_bytes()).unwrap();
     assert_eq!(feed.updated.unwrap().timestamp(), august(24));
 }
+
+/// A place that is used again tells nothing of what stood there before.
+#[test]
+fn what_was_moved_away_is_dated_by_its_move_where_something_else_stands_now() {
+    let site = Site::new();
+    gix::init(site.root()).unwrap();
+    site.posting("offer.md", "title: One");
+    let first = commit(&site, august(1), vec![]);
+    let offer = site.path("content/postings/offer.md");
+    std::fs::rename(&offer, site.path("content/postings/archive.md")).unwrap();
+    let second = commit(&site, august(5), vec![first]);
+    assert_eq!(is_the_same_without_a_cache(&site), ["archive 01T12:00"]);
+    site.posting("offer.md", "title: Two");
+    commit(&site, august(9), vec![second]);
+    assert_eq!(is_the_same_without_a_cache(&site), ["archive 05T12:00", "offer 09T12:00"]);
+}
+
+#[test]
+fn a_day_that_a_file_is_given_by_a_new_name_is_its_day() {
+    let site = Site::new();
+    gix::init(site.root()).unwrap();
+    site.posting("dev.md", "title: Dev");
+    let first = commit(&site, august(1), vec![]);
+    let published = |site: &Site| {
+        site.run(&[NOW, "build"]).exits(0);
+        let feed = feed_rs::parser::parse(site.read("out/feed.atom").as_bytes()).unwrap();
+        feed.entries[0].published.map(|at| at.format("%m-%dT%H:%M").to_string())
+    };
+    assert_eq!(published(&site), None);
+    let dated = site.path("content/postings/2021-08-20-dev.md");
+    std::fs::rename(site.path("content/postings/dev.md"), dated).unwrap();
+    commit(&site, august(20), vec![first]);
+    assert_eq!(published(&site).as_deref(), Some("08-19T22:00"));
+}

@@ -561,6 +561,21 @@ fn many_who_are_refused_keep_nobody_else_from_being_written_to() {
 }
 
 #[test]
+fn however_many_are_refused_all_others_are_written_to_in_one_run() {
+    let server = Server::start(Options::new(|at: &Step<'_>| {
+        let is_refused = at.name == "rcpt" && at.recipient.starts_with("bad");
+        is_refused.then_some(Act::Say("554 5.7.1 not that host"))
+    }));
+    let site = site(&server, 1, "connections: 1");
+    let bad = (0..60).map(|n| format!("- bad{n}@example.org\n"));
+    let good = (0..300).map(|n| format!("- good{n}@example.org\n"));
+    site.write("content/recipients.yaml", bad.chain(good).collect::<String>());
+    let run = remind(&site).exits(1);
+    assert!(run.stderr.contains("300 digests sent, 60 refused"), "{}", run.stderr);
+    assert_eq!(server.recipients().len(), 300);
+}
+
+#[test]
 fn a_server_that_drips_over_tls_is_left_in_time() {
     // The beginning of a record of TLS, and no more: each byte comes in time, and the record never.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

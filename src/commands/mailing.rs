@@ -27,7 +27,6 @@ use crate::reminders::recipients::{self, key, read_yaml};
 use crate::reminders::{Digest, Owners, Recipient};
 use crate::site::{Layout, LedgerPlace, LedgerServer, SETTINGS, Security, Smtp, Transport};
 use crate::templates::Templates;
-use crate::text;
 
 /// The mailing list, one recipient after another. A list in CSV is read as it goes; one in YAML is
 /// read as a whole.
@@ -102,7 +101,7 @@ pub(super) struct Audience {
     /// After whom the next of those who subscribe come; nothing when all were met.
     after: Option<String>,
     owners: Owners,
-    /// The keys of those who are on the list, and subscribe, too.
+    /// The keys of those on the list who chose their wishes by themselves.
     both: HashSet<String>,
     /// The keys of those that are meant and were not met yet, with their addresses.
     wanted: HashMap<String, String>,
@@ -133,8 +132,9 @@ impl Audience {
                     // They come later, with what they wish now.
                     let keys: Vec<String> = next.iter().map(Recipient::key).collect();
                     let subscribing = people.subscribing(&keys).map_err(ledger_failure)?;
-                    next.retain(|recipient| !subscribing.contains(&recipient.key()));
-                    self.both.extend(subscribing);
+                    next.retain(|recipient| !subscribing.contains_key(&recipient.key()));
+                    let listed = |(_, source): &(String, Source)| *source == Source::List;
+                    self.both.extend(subscribing.into_iter().filter(listed).map(|(key, _)| key));
                 }
             } else if let Some(after) = self.after.take() {
                 let page = people.subscribers(&after, most).map_err(ledger_failure)?;
@@ -294,7 +294,10 @@ pub(super) fn counted(sent: String, others: [(u32, &str); 3]) -> String {
 
 /// An address that may stand in a log: `a…@example.org`.
 pub(super) fn masked(email: &str) -> String {
-    if email.contains('@') { text::without_addresses(email) } else { "…".to_owned() }
+    match email.rsplit_once('@') {
+        Some((local, domain)) => format!("{}…@{domain}", local.chars().next().unwrap_or('?')),
+        None => "…".to_owned(),
+    }
 }
 
 /// The catalog and templates of each language that recipients read.

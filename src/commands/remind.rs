@@ -62,7 +62,11 @@ pub(super) fn remind(
     // Whatever is wrong with settings and list is said before anything is written.
     let audience_for_plan = audience()?;
     if opened.site.mail.from.is_none() || !arguments.recipient.is_empty() {
-        let people = mailing::ledger_to_read(opened)?;
+        // A server's tables are brought up to date first: this run will write.
+        let people = match mailing::server(opened)? {
+            Some(_) => mailing::ledger(opened)?,
+            None => mailing::ledger_to_read(opened)?,
+        };
         let mut wanted = audience()?;
         while !wanted.next(&people, PAGE)?.is_empty() {
             if opened.site.mail.from.is_none() {
@@ -94,17 +98,11 @@ pub(super) fn remind(
     }
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 
-    let settled = doubts::settle(shell, opened, &mut ledger, &today, &suppressed, &audience)?;
     let only: Vec<String> = arguments.recipient.iter().map(|email| key(email)).collect();
+    let settled =
+        doubts::settle(shell, opened, &mut ledger, &today, (&suppressed, &only), &audience)?;
     let Plan { planned, readers, problems } =
         plan(&mut ledger, (audience_for_plan, &only), &today, &suppressed, &mut languages)?;
-    // What waits for others, where only some are meant, waits for the next run.
-    let others = if only.is_empty() {
-        0
-    } else {
-        let waiting = ledger.unsent().map_err(ledger_failure)?.waiting as usize;
-        waiting.saturating_sub(planned)
-    };
     shell.report(&problems);
     let mut outcome = outcome(&problems, false);
     if readers == Some(0) && ledger.has_digests().map_err(ledger_failure)? {
@@ -122,8 +120,8 @@ pub(super) fn remind(
             ledger.end_run(number, &Run { ended_at, ..Run::default() }).map_err(ledger_failure)?;
             mailing::keep(shell, opened, &ledger, opened.now);
         }
-        let in_doubt = ledger.unsent().map_err(ledger_failure)?.in_doubt;
-        let held = in_doubt.saturating_sub(settled.unwanted());
+        let unsent = ledger.unsent(&only).map_err(ledger_failure)?;
+        let held = (unsent.in_doubt + unsent.held).saturating_sub(settled.unwanted());
         if held > 0 {
             let held = plural(held as usize, "digest");
             shell.complain(&format!(
@@ -134,17 +132,13 @@ pub(super) fn remind(
     }
     let composer = Composer::new(&opened.site, signer.as_ref(), &keys, opened.now);
     let unwanted = settled.unwanted();
-    let mut waiting = Jobs::new(opened, &today, (only, settled.left_alone), began);
+    let mut waiting = Jobs::new(opened, &today, (&only, settled.left_alone), began);
     let jobs = &mut |ledger: &Ledger, after| waiting.next(ledger, after);
-    let digests = planned + settled.again;
+    let digests = (planned + settled.again, only.as_slice());
     let report = send(shell, opened, &mut ledger, transport.as_ref(), digests, jobs, &|work| {
         outgoing(work, opened, &keys, &composer, &languages)
     })?;
-    let report = Report {
-        deferred: report.deferred.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX)),
-        in_doubt: report.in_doubt.saturating_sub(unwanted),
-        ..report
-    };
+    let report = Report { in_doubt: report.in_doubt.saturating_sub(unwanted), ..report };
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
 }
 

@@ -222,6 +222,10 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
     /// Failures in a row that are no recipient's tell that the server is not well.
     fn count(&self, delivery: &Delivery) {
         let mut shared = lock(self.shared);
+        shared.takes_mail |= *delivery == Delivery::Accepted;
+        if shared.takes_mail && matches!(delivery, Delivery::Refused { .. }) {
+            return;
+        }
         shared.failures += 1;
         let is_much = shared.failures >= MAX_FAILURES;
         match delivery {

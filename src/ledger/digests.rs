@@ -182,7 +182,7 @@ impl Contents {
 struct Until<'a> {
     days: &'a str,
     content: &'a str,
-    /// The numbers of those that do not count.
+    /// The numbers of those that count as given up.
     without: &'a [i64],
 }
 
@@ -191,6 +191,7 @@ impl Until<'_> {
     /// content and number first.
     fn remember(self, row: &Row<'_>, past: &mut Past) -> Result<Option<i64>> {
         if !self.without.is_empty() && self.without.contains(&row.get(3)?) {
+            past.add_owed(row.get(0)?);
             return Ok(None);
         }
         let (day, state) = (row.text(0)?, row.text(1)?);
@@ -219,6 +220,8 @@ pub struct Planning<'a> {
     day: NaiveDate,
     /// As whom this machine plans, on a server.
     sender: &'a str,
+    /// Whether it is everybody's.
+    is_whole: bool,
     count: usize,
 }
 
@@ -367,7 +370,7 @@ impl Planning<'_> {
     /// # Errors
     /// When the ledger cannot be written: then nothing of it is entered.
     pub fn commit(self) -> Result<usize> {
-        if self.transaction.is_shared() {
+        if self.transaction.is_shared() && self.is_whole {
             self.transaction.execute(
                 "INSERT INTO plans (day, sender) VALUES (?1, ?2)
                  ON CONFLICT (day) DO UPDATE SET sender = excluded.sender",
@@ -391,7 +394,7 @@ impl Ledger {
         self.contents.past(&self.database, recipient, until)
     }
 
-    /// The same, as if some digests had never been.
+    /// The same, as if some digests had been given up.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -473,7 +476,8 @@ impl Ledger {
         )?;
         let known = &self.contents;
         let (contents, sender) = (HashMap::new(), self.sender.as_str());
-        Ok(Some(Planning { transaction, known, contents, now, day, sender, count: 0 }))
+        let is_whole = only.is_empty();
+        Ok(Some(Planning { transaction, known, contents, now, day, sender, is_whole, count: 0 }))
     }
 
     /// How many digests of a day wait to be sent, and are nobody else's.
@@ -504,13 +508,14 @@ impl Ledger {
         )
     }
 
-    /// The next digests of a day that may leave, after one of them.
+    /// The next digests of a day that may leave, after one of them: of these recipients, or of all.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub fn waiting(
         &self,
         day: NaiveDate,
+        only: &[String],
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<Waiting>> {
@@ -523,6 +528,7 @@ impl Ledger {
             },
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let only = json(&only);
         if self.database.is_shared() {
             // What others look at this very moment will be theirs.
             self.database.execute(
@@ -530,11 +536,13 @@ impl Ledger {
                     "UPDATE digests SET sender = ?4 WHERE id IN
                          (SELECT id FROM digests
                           WHERE id > ?1 AND day = ?2
-                              AND state IN ('planned', 'deferred', 'in_doubt') AND ",
+                              AND state IN ('planned', 'deferred', 'in_doubt')
+                              AND (?5 = '[]' OR recipient IN
+                                  (SELECT jsonb_array_elements_text(?5::TEXT::JSONB))) AND ",
                     free!("?4"),
                     " ORDER BY id LIMIT ?3 FOR UPDATE SKIP LOCKED)"
                 ),
-                values![after, day, limit, &self.sender],
+                values![after, day, limit, &self.sender, &only],
             )?;
         }
         let mut waiting = self.database.rows(
@@ -544,15 +552,17 @@ impl Ledger {
                  FROM digests NOT INDEXED LEFT JOIN addressees ON addressees.digest = id
                  WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
                      AND ?4 = ''
+                     AND (?5 = '[]' OR recipient IN (SELECT value FROM json_each(?5)))
                  ORDER BY id LIMIT ?3",
                 "SELECT id, recipient, content, state, message_id, email, name, language, subscribed,
                      edition
                  FROM digests LEFT JOIN addressees ON addressees.digest = id
                  WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
-                     AND sender = ?4
+                     AND sender = ?4 AND (?5 = '[]' OR recipient IN
+                         (SELECT jsonb_array_elements_text(?5::TEXT::JSONB)))
                  ORDER BY id LIMIT ?3",
             ),
-            values![after, day, limit, &self.sender],
+            values![after, day, limit, &self.sender, &only],
             |row| {
                 let recipient: String = row.get(1)?;
                 let message = match row.text(3)? {

@@ -110,8 +110,8 @@ pub(super) fn damage(digest: i64) -> String {
     format!("the message of digest {digest} is incomplete")
 }
 
-/// Keeps others from removing texts, until this process is over: it writes messages, and knows the
-/// numbers of texts by heart.
+/// Keeps others from removing texts, until this connection is closed: who holds it writes messages, and
+/// knows the numbers of texts by heart.
 pub(super) fn hold_texts(database: &Database) -> Result<()> {
     database.execute(
         "SELECT pg_advisory_lock_shared(hashtext('crieur texts'), hashtext(current_schema()))",

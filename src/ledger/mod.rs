@@ -137,12 +137,9 @@ impl Error {
                 error.sqlite_error_code(),
                 Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly)
             ),
-            Self::Server(_) => true,
-            Self::Damaged(_)
-            | Self::Missing
-            | Self::Elsewhere
-            | Self::TooNew { .. }
-            | Self::Outdated { .. } => false,
+            // The next run that sends brings it up to date.
+            Self::Server(_) | Self::Outdated { .. } => true,
+            Self::Damaged(_) | Self::Missing | Self::Elsewhere | Self::TooNew { .. } => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who subscribes: people who asked and have not confirmed yet, and those who have. What stands here
 //! wins over the mailing list in the site's files.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -38,11 +38,11 @@ pub struct Request {
 
 /// The list of those who subscribe by themselves, as a plan reads it.
 pub trait People {
-    /// Which of these subscribe, by their keys.
+    /// Which of these subscribe, by their keys, and how they came to.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    fn subscribing(&self, recipients: &[String]) -> Result<HashSet<String>>;
+    fn subscribing(&self, recipients: &[String]) -> Result<HashMap<String, Source>>;
 
     /// The next of those who subscribe, after one of them, by their keys.
     ///
@@ -52,7 +52,7 @@ pub trait People {
 }
 
 impl People for Ledger {
-    fn subscribing(&self, recipients: &[String]) -> Result<HashSet<String>> {
+    fn subscribing(&self, recipients: &[String]) -> Result<HashMap<String, Source>> {
         subscribing(&self.database, recipients)
     }
 
@@ -62,7 +62,7 @@ impl People for Ledger {
 }
 
 impl People for Planning<'_> {
-    fn subscribing(&self, recipients: &[String]) -> Result<HashSet<String>> {
+    fn subscribing(&self, recipients: &[String]) -> Result<HashMap<String, Source>> {
         subscribing(self.database(), recipients)
     }
 
@@ -71,21 +71,22 @@ impl People for Planning<'_> {
     }
 }
 
-fn subscribing(database: &Database, recipients: &[String]) -> Result<HashSet<String>> {
+fn subscribing(database: &Database, recipients: &[String]) -> Result<HashMap<String, Source>> {
+    let source = |name: &str| Source::named(name).unwrap_or(Source::Command);
     if database.is_shared() {
         // A server is far away: all are asked for at once.
-        let query = "SELECT recipient FROM subscribers WHERE recipient IN
+        let query = "SELECT recipient, source FROM subscribers WHERE recipient IN
              (SELECT jsonb_array_elements_text(?1::TEXT::JSONB))";
-        let recipients = json(&recipients);
-        let found = database.rows(query, values![&recipients], |row| row.get(0))?;
+        let found = database.rows(query, values![&json(&recipients)], |row| {
+            Ok((row.get(0)?, source(row.text(1)?)))
+        })?;
         return Ok(found.into_iter().collect());
     }
-    let mut found = HashSet::new();
+    let mut found = HashMap::new();
     for recipient in recipients {
-        let query = "SELECT 1 FROM subscribers WHERE recipient = ?1";
-        if database.row(query, values![recipient], |_| Ok(()))?.is_some() {
-            found.insert(recipient.clone());
-        }
+        let query = "SELECT source FROM subscribers WHERE recipient = ?1";
+        let subscribes = database.row(query, values![recipient], |row| Ok(source(row.text(0)?)))?;
+        found.extend(subscribes.map(|source| (recipient.clone(), source)));
     }
     Ok(found)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 
-use super::database::values;
+use super::database::{json, values};
 use super::{Ledger, Result};
 
 /// How many runs, and how many digests of each kind of trouble, are told of.
@@ -14,7 +14,7 @@ const RECENT_DAYS: u64 = 30;
 /// What there is to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// The last runs that had something to send, newest first.
+    /// The last runs that had something to send, or found that one before them was killed, newest first.
     pub runs: Vec<Run>,
     /// Digests that wait: planned, or not taken yet.
     pub waiting: u32,
@@ -26,7 +26,7 @@ pub struct Status {
     pub troubles: Vec<Trouble>,
 }
 
-/// A run that had something to send.
+/// A run that had something to send, or found that one before it was killed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Run {
     /// When it began.
@@ -69,40 +69,47 @@ pub struct Unsent {
     pub waiting: u32,
     /// They may or may not have arrived.
     pub in_doubt: u32,
+    /// The same, and a person decides.
+    pub held: u32,
 }
 
 impl Ledger {
-    /// How many digests have not arrived: where several machines send, of those that this one took.
+    /// How many digests have not arrived, of these recipients or of all: where several machines send, of
+    /// those that this one took.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn unsent(&self) -> Result<Unsent> {
-        self.count(self.database.pick(
+    pub fn unsent(&self, only: &[String]) -> Result<Unsent> {
+        let query = self.database.pick(
             "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')),
-                 count(*) FILTER (WHERE state IN ('in_doubt', 'held'))
-             FROM digests WHERE state <> 'sent' AND ?1 = ''",
+                 count(*) FILTER (WHERE state = 'in_doubt'), count(*) FILTER (WHERE state = 'held')
+             FROM digests WHERE state <> 'sent' AND ?1 = ''
+                 AND (?2 = '[]' OR recipient IN (SELECT value FROM json_each(?2)))",
             concat!(
                 "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')
                          AND sender = ?1),
-                     count(*) FILTER (WHERE state IN ('in_doubt', 'held'))
-                 FROM digests WHERE state <> 'sent' AND ",
+                     count(*) FILTER (WHERE state = 'in_doubt'),
+                     count(*) FILTER (WHERE state = 'held')
+                 FROM digests WHERE state <> 'sent' AND (?2 = '[]' OR recipient IN
+                     (SELECT jsonb_array_elements_text(?2::TEXT::JSONB))) AND ",
                 free!("?1")
             ),
-        ))
-    }
-
-    fn count(&self, query: &'static str) -> Result<Unsent> {
-        let unsent = self.database.row(query, values![&self.sender], |row| {
-            Ok(Unsent { waiting: row.get(0)?, in_doubt: row.get(1)? })
+        );
+        let unsent = self.database.row(query, values![&self.sender, &json(&only)], |row| {
+            Ok(Unsent { waiting: row.get(0)?, in_doubt: row.get(1)?, held: row.get(2)? })
         })?;
         Ok(unsent.unwrap_or_default())
     }
 
-    /// Whether the last run that sent was killed.
+    /// Whether the last run that sent was killed. Where several machines send, another one may be at
+    /// it, and nobody can tell.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub fn was_interrupted(&self) -> Result<bool> {
+        if self.database.is_shared() {
+            return Ok(false);
+        }
         let query = "SELECT 1 FROM (SELECT ended_at FROM runs ORDER BY id DESC LIMIT 1) AS latest
              WHERE ended_at IS NULL";
         Ok(self.database.row(query, &[], |_| Ok(()))?.is_some())
@@ -146,11 +153,14 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn status(&self, today: NaiveDate) -> Result<Status> {
-        let unsent = self.count(
+        let unsent = self.database.row(
             "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')),
                  count(*) FILTER (WHERE state IN ('in_doubt', 'held'))
-             FROM digests WHERE state <> 'sent' AND ?1 = ?1",
+             FROM digests WHERE state <> 'sent'",
+            &[],
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
+        let (waiting, in_doubt) = unsent.unwrap_or_default();
         let runs = self.database.rows(
             "SELECT started_at, ended_at, planned, sent, deferred, refused, in_doubt, error
              FROM runs ORDER BY id DESC LIMIT ?1",
@@ -190,8 +200,8 @@ impl Ledger {
         Ok(Status {
             runs,
             troubles,
-            waiting: unsent.waiting,
-            in_doubt: unsent.in_doubt,
+            waiting,
+            in_doubt,
             suppressed: self.database.value("SELECT count(*) FROM suppressions", &[])?,
         })
     }

@@ -1,25 +1,12 @@
 //! How people get off the list from a message, and change what they are told: by mail, and, where
 //! there are pages for it, by links that name them and that nobody else can make (RFC 2369, RFC 8058).
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::message::deliverable;
 use crate::site::Site;
+use crate::text;
 use crate::tokens::{Keys, Purpose};
-
-/// What cannot stand for itself in the address of a `mailto:` link (RFC 6068, section 2).
-const ADDRESS: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'@')
-    .remove(b'.')
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'+')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'\'')
-    .remove(b'*');
 
 /// The ways of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +28,7 @@ impl Ways {
         let reply_to = reply_to.and_then(|mailbox| deliverable(&mailbox.email).ok());
         let address =
             site.unsubscribe.mailto.clone().or(reply_to.map(|address| address.to_string()));
-        let address = utf8_percent_encode(address.as_deref().unwrap_or(sender), ADDRESS);
+        let address = text::mailto(address.as_deref().unwrap_or(sender));
         let token = |purpose| keys.token(purpose, recipient);
         let with = |mut page: Url, purpose| {
             page.query_pairs_mut().append_pair("token", &token(purpose));

@@ -189,11 +189,11 @@ pub struct Candidate<'a> {
     owners: Vec<String>,
 }
 
-/// A recipient, what they were told, and by when their next digest will have come, however late.
+/// A recipient, what they were told, and when they can be told next after now.
 struct Reader<'r> {
     recipient: &'r Recipient,
     past: &'r Past,
-    next: DateTime<Utc>,
+    next: NaiveDate,
 }
 
 /// What the digests of one instant are made from.
@@ -390,7 +390,7 @@ impl<'a> Today<'a> {
         let recipient = reader.recipient;
         let leads = recipient.lead_days.as_ref().unwrap_or(&self.site.reminders.lead_days);
         let lead = leads.iter().copied().filter(|lead| i64::from(*lead) >= days_left).min();
-        let cannot_wait = ends < reader.next;
+        let cannot_wait = self.cannot_wait(reader, ends);
         match recipient.weekly {
             None => lead.or_else(|| leads.iter().copied().max().filter(|_| cannot_wait)),
             Some(weekday) if self.is_weekly_day(weekday, reader.past) => {
@@ -410,13 +410,23 @@ impl<'a> Today<'a> {
                 && past.last_day(self.day).is_none_or(|sent| sent < last))
     }
 
-    /// The end of the day of a recipient's next digest after today's: it may come late that day.
-    fn next_digest(&self, recipient: &Recipient) -> DateTime<Utc> {
+    /// The day of a recipient's next digest after today's.
+    fn next_digest(&self, recipient: &Recipient) -> NaiveDate {
         let days = recipient.weekly.map_or(1, |weekday| {
             u64::from(WEEK) - u64::from(self.day.weekday().days_since(weekday))
         });
-        let day = self.day.checked_add_days(Days::new(days)).unwrap_or(self.day);
-        Moment::Day(day).end(self.rules.zone)
+        self.day.checked_add_days(Days::new(days)).unwrap_or(self.day)
+    }
+
+    /// Whether an instant may be over when a recipient's next digest comes. That of a week may come late
+    /// on its day; there is one on the next day for whoever gets them daily.
+    fn cannot_wait(&self, reader: &Reader<'_>, instant: DateTime<Utc>) -> bool {
+        let zone = self.rules.zone;
+        if reader.recipient.weekly.is_some() {
+            instant < Moment::Day(reader.next).end(zone)
+        } else {
+            instant <= Moment::at(reader.next, self.site.reminders.send_after, zone)
+        }
     }
 
     /// What a recipient who was reminded of a posting believes of it and is no longer so.
@@ -443,9 +453,10 @@ impl<'a> Today<'a> {
             State::Open if !self.closes_as(candidate, told) => Change::Moved,
             _ => return None,
         };
-        let can_wait =
-            recipient.weekly.is_some_and(|weekday| !self.is_weekly_day(weekday, reader.past))
-                && told_end.into_iter().chain(candidate.ends).all(|end| end >= reader.next);
+        let can_wait = recipient
+            .weekly
+            .is_some_and(|weekday| !self.is_weekly_day(weekday, reader.past))
+            && !told_end.into_iter().chain(candidate.ends).any(|end| self.cannot_wait(reader, end));
         (!can_wait).then_some(change)
     }
 

@@ -465,11 +465,16 @@ impl Visit<'_> {
         if ledger.suppressed(key)?.is_some() {
             return Ok(None);
         }
-        if let Some(subscriber) = ledger.subscriber(key)? {
-            return Ok(Some(subscriber));
+        let subscriber = ledger.subscriber(key)?;
+        if subscriber.as_ref().is_some_and(|known| known.source != Source::List) {
+            return Ok(subscriber);
+        }
+        let listed = self.people.world.listed(key)?;
+        if listed.is_some() && subscriber.is_some() {
+            return Ok(subscriber);
         }
         let now = self.people.world.now();
-        Ok(self.people.world.listed(key)?.map(|recipient| {
+        Ok(listed.map(|recipient| {
             let confirmed_at = recipient.consent.at.unwrap_or(now);
             Subscriber { recipient, source: Source::List, asked_at: confirmed_at, confirmed_at }
         }))

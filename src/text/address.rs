@@ -1,6 +1,6 @@
 //! Addresses: of pages, of files, and of people.
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
 use url::Url;
 
 /// An address with the signs encoded that browsers take and the URL standard does not allow.
@@ -30,6 +30,24 @@ pub fn strict(mut url: Url) -> Url {
         url.set_fragment(Some(&fragment));
     }
     url
+}
+
+/// What cannot stand for itself in the address of a `mailto:` link (RFC 6068, section 2).
+const MAILTO: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'@')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'+')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'\'')
+    .remove(b'*');
+
+/// A mail address as it stands in a `mailto:` link.
+pub fn mailto(address: &str) -> String {
+    utf8_percent_encode(address, MAILTO).to_string()
 }
 
 /// Whether a text is a mail address and nothing else (RFC 5321): no name beside it, no host in
@@ -98,7 +116,9 @@ const ATS: [&str; 6] = ["@", "＠", "%40", "(at)", "[at]", "&#64;"];
 
 /// The text with something else in place of what stands before each `@`, or what is meant for one.
 fn with_mailboxes(text: &str, instead: impl Fn(&str) -> String) -> String {
-    let is_between = |c: char| c.is_whitespace() || "<>()[]{}\"',;:|`".contains(c);
+    // What else stands around an address may be a part of it, too.
+    let is_between = |c: char| c.is_whitespace() || "<>()[]\",;:".contains(c);
+    let is_around = |c: char| "{}'|`".contains(c);
     let mut out = String::with_capacity(text.len());
     let mut from = 0;
     let mut marks: Vec<(usize, &str)> = ATS.iter().flat_map(|at| text.match_indices(at)).collect();
@@ -106,11 +126,12 @@ fn with_mailboxes(text: &str, instead: impl Fn(&str) -> String) -> String {
     for (at, mark) in marks {
         let before = &text[from..at];
         let word = before.trim_end();
-        let start = match word.strip_suffix('"').and_then(|quoted| quoted.rfind('"')) {
-            // A mailbox in quotes may hold anything (RFC 5321 section 4.1.2).
-            Some(quote) => quote,
-            None => word.len() - word.rsplit(is_between).next().map_or(0, str::len),
-        };
+        // A mailbox in quotes may hold anything (RFC 5321 section 4.1.2).
+        let quote = word.strip_suffix('"').and_then(|quoted| quoted.rfind('"'));
+        let start = quote.unwrap_or_else(|| {
+            let mailbox = word.rsplit(is_between).next().unwrap_or_default();
+            word.len() - mailbox.trim_start_matches(is_around).len()
+        });
         let (mailbox, space) = (&word[start..], &before[word.len()..]);
         out.push_str(if mailbox.is_empty() { before } else { &before[..start] });
         out.push_str(&instead(mailbox));
@@ -183,6 +204,12 @@ mod tests {
     }
 
     #[test]
+    fn an_address_in_a_link_is_one_address() {
+        assert_eq!(mailto("r&d+x@example.org"), "r%26d+x@example.org");
+        assert_eq!(mailto("a?bcc=b@example.org"), "a%3Fbcc%3Db@example.org");
+    }
+
+    #[test]
     fn no_address_stands_in_what_is_shown() {
         for (said, short, stars) in [
             (
@@ -191,7 +218,8 @@ mod tests {
                 "550 5.1.1 <j*******@example.org>: no user j*******@example.org, sorry",
             ),
             ("é@b; @ @c", "é…@b; ?…@ ?…@c", "é@b; @ @c"),
-            ("mailto:éà@b|ab@c@d", "mailto:é…@b|a…@c…@d", "mailto:é**@b|a*@c@d"),
+            ("mailto:éà@b|ab@c@d", "mailto:é…@b…@c…@d", "mailto:é**@b***@c@d"),
+            ("'jo.d'arc@b'", "'j…@b'", "'j*******@b'"),
             ("to \"jo smith\"@b", "to \"…@b", "to \"*********@b"),
             ("jo.smith @b, jo(at)b", "j… @b, j…(at)b", "j******* @b, j*(at)b"),
             ("jo＠b jo%40b jo&#64;b", "j…＠b j…%40b j…&#64;b", "j*＠b j*%40b j*&#64;b"),

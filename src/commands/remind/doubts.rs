@@ -66,17 +66,18 @@ impl Settled {
     }
 }
 
-/// Decides about all of them, and enters that.
+/// Decides about all of them, or those of some recipients, and enters that.
 pub(super) fn settle(
     shell: &Shell,
     opened: &Opened,
     ledger: &mut Ledger,
     today: &Today<'_>,
-    suppressed: &Suppressions,
+    (suppressed, only): (&Suppressions, &[String]),
     audience: &impl Fn() -> Result<Audience>,
 ) -> Result<Settled> {
     ledger.doubt_interrupted().map_err(ledger_failure)?;
-    let doubtful = ledger.doubtful().map_err(ledger_failure)?;
+    let mut doubtful = ledger.doubtful().map_err(ledger_failure)?;
+    doubtful.retain(|digest| only.is_empty() || only.contains(&digest.recipient));
     let mut settled = Settled { again: 0, left_alone: HashSet::new() };
     if doubtful.is_empty() {
         return Ok(settled);

@@ -42,7 +42,7 @@ pub(super) struct Jobs<'a> {
     opened: &'a Opened,
     today: &'a Today<'a>,
     /// The keys of those that are meant; none means everybody.
-    only: Vec<String>,
+    only: &'a [String],
     /// What is in doubt and does not leave in this run.
     left_alone: HashSet<i64>,
     contents: HashMap<i64, Arc<Content<'a>>>,
@@ -54,7 +54,7 @@ impl<'a> Jobs<'a> {
     pub(super) fn new(
         opened: &'a Opened,
         today: &'a Today<'a>,
-        (only, left_alone): (Vec<String>, HashSet<i64>),
+        (only, left_alone): (&'a [String], HashSet<i64>),
         began: Option<Deadline>,
     ) -> Self {
         Self { opened, today, only, left_alone, contents: HashMap::new(), began }
@@ -66,13 +66,12 @@ impl<'a> Jobs<'a> {
         mut after: Option<i64>,
     ) -> ledger::Result<Vec<Job<Work<'a>>>> {
         loop {
-            let page = ledger.waiting(self.today.day(), after, DIGESTS)?;
+            let page = ledger.waiting(self.today.day(), self.only, after, DIGESTS)?;
             let Some(last) = page.last() else { return Ok(Vec::new()) };
             after = Some(last.id);
             let mut jobs = Vec::with_capacity(page.len());
             for digest in page {
-                let is_meant = self.only.is_empty() || self.only.contains(&digest.recipient);
-                if !is_meant || self.left_alone.contains(&digest.id) {
+                if self.left_alone.contains(&digest.id) {
                     continue;
                 }
                 let Waiting { id, recipient, addressee, content, edition, message } = digest;
@@ -135,7 +134,7 @@ pub(super) fn send<'a>(
     opened: &Opened,
     ledger: &mut Ledger,
     transport: &dyn transport::Transport,
-    digests: usize,
+    (digests, only): (usize, &[String]),
     jobs: &mut dispatch::Next<'_, Work<'a>>,
     compose: &(impl Fn(&Work<'a>) -> Composed + Sync),
 ) -> Result<Report> {
@@ -151,6 +150,7 @@ pub(super) fn send<'a>(
         retry_after: &retry_after,
         pace: settings.rate_per_second.map(Pace::new),
         now: opened.now,
+        only,
     };
     let number = ledger.begin_run(digests, opened.now).map_err(ledger_failure)?;
     let report = dispatch.run(ledger, jobs, compose, &mut |event| tell(shell, event));
@@ -180,7 +180,7 @@ pub(super) fn send<'a>(
         sent: report.sent,
         deferred: report.deferred,
         refused: report.refused,
-        in_doubt: report.in_doubt,
+        in_doubt: report.in_doubt + report.held,
         error: error.map(|error| text::without_addresses(error)),
         ..Run::default()
     };
@@ -283,7 +283,7 @@ pub(super) fn finished(
         [
             (report.refused, "refused"),
             (report.deferred, "not taken yet"),
-            (report.in_doubt, "in doubt"),
+            (report.in_doubt + report.held, "in doubt"),
         ],
     );
     if let Some(why) = &report.unsendable {
@@ -305,6 +305,6 @@ pub(super) fn finished(
             Err(temporary(anyhow!("{line}; {why}; the next run tries again")))
         }
         _ if waits => Err(temporary(anyhow!("{line}; the next run tries again"))),
-        _ => Ok((attention(report.refused + report.in_doubt), line)),
+        _ => Ok((attention(report.refused + report.in_doubt + report.held), line)),
     }
 }

@@ -256,7 +256,7 @@ impl Session<'_> {
                 self.command(&next)?
             };
         }
-        let said = without_secrets(&said(&answer), &secret);
+        let said = cut(&without_secrets(&whole(&answer), &secret));
         Ok(match answer.is_positive() && !answer.has_code(334) {
             true => Ok(()),
             false if is_permanent(&answer) => Err(Unavailable::Misconfigured(format!(
@@ -508,14 +508,25 @@ fn without_secrets(said: &str, sent: &str) -> String {
     // The longest first: others may be parts of it. The names of mechanisms are no secret.
     secrets.sort_unstable_by_key(|part| std::cmp::Reverse(part.len()));
     secrets.retain(|part| !["AUTH", "PLAIN", "LOGIN", "XOAUTH2", "user", "auth"].contains(part));
-    secrets.into_iter().fold(said.to_owned(), |said, secret| said.replace(secret, "…"))
+    let said = secrets.iter().fold(said.to_owned(), |said, secret| said.replace(secret, "…"));
+    // Or a part of it, where the server cuts what it repeats.
+    let is_part = |word: &&str| word.len() > 7 && secrets.iter().any(|s| s.contains(*word));
+    let parts: Vec<&str> = said.split_ascii_whitespace().filter(is_part).collect();
+    parts.into_iter().fold(said.clone(), |said, part| said.replace(part, "…"))
 }
 
 /// What a server said, on one line that can be shown.
 fn said(answer: &Response) -> String {
+    cut(&whole(answer))
+}
+
+fn whole(answer: &Response) -> String {
     let text: Vec<&str> = answer.message().collect();
-    let text = format!("{} {}", answer.code(), text.join(" "));
-    let shown: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    format!("{} {}", answer.code(), text.join(" "))
+}
+
+fn cut(said: &str) -> String {
+    let shown: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
     shown.trim_end().to_owned()
 }
 
@@ -573,6 +584,10 @@ mod tests {
             assert!(!shown.contains("s3cret") && !shown.contains("AGpv"), "{shown}");
             assert!(shown.starts_with(&said[..3]), "{shown}");
         }
+        let token = "c2VjcmV0".repeat(100);
+        let said = format!("501 cannot decode {}", &token[..150]);
+        let shown = without_secrets(&said, &format!("AUTH XOAUTH2 {token}\r\n"));
+        assert!(!shown.contains("c2Vj"), "{shown}");
         assert_eq!(
             without_secrets("535 5.7.8 AUTH PLAIN refused", sent),
             "535 5.7.8 AUTH PLAIN refused"

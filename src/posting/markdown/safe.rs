@@ -296,7 +296,7 @@ impl<'a> UrlRelativeEvaluate<'a> for Absolute<'a> {
 /// The address that was copied without its scheme, of a mailbox or from a browser.
 fn without_scheme(address: &str) -> Option<String> {
     if text::is_address(address) {
-        return Some(format!("mailto:{address}"));
+        return Some(format!("mailto:{}", text::mailto(address)));
     }
     let host = address.split(['/', '?', '#']).next()?;
     (host.starts_with("www.") && host.matches('.').count() > 1)

@@ -510,7 +510,9 @@ proptest! {
                 if candidate.state != State::Open || !recipient.wants(candidate) { continue; }
                 let largest = i64::from(*recipient.lead_days.as_ref().unwrap_or(&leads).iter().max().unwrap());
                 let is_near = recipient.weekly.is_none_or(|weekday| weekday == today.day.weekday()) && days_left <= largest;
-                if is_near || closes.end(site.timezone) < today.next_digest(&recipient) {
+                let (past, next) = (&Past::default(), today.next_digest(&recipient));
+                let reader = Reader { recipient: &recipient, past, next };
+                if is_near || today.cannot_wait(&reader, closes.end(site.timezone)) {
                     let told = today.smallest_stage(sent.of(&key), candidate, |entry| !entry.section.is_owners());
                     prop_assert!(told.is_some(), "{} closes {closes} and nobody was told by {now}", candidate.posting.slug);
                 }
@@ -621,6 +623,7 @@ fn a_change_waits_for_the_weekly_digest_unless_somebody_would_know_too_late() {
         digest.iter().flat_map(|digest| &digest.items).filter_map(|i| i.section.what()).collect()
     };
     let next = Today::new(&site, &[], at("2021-09-02T08:00:00Z")).next_digest(&weekly);
+    let next = Moment::Day(next).end(site.timezone);
     let earlier = next - TimeDelta::seconds(1);
     let (next, earlier) = (next.to_rfc3339(), earlier.to_rfc3339());
     assert_eq!(said("2021-09-20", &told(&next)), [""; 0]);
@@ -727,4 +730,15 @@ fn the_owner_of_a_posting_that_its_age_closed_is_told_once() {
     assert_eq!(told("open: true"), [Section::Owner(Duty::StillOpen)]);
     assert_eq!(told("status: open"), [Section::Owner(Duty::StillOpen)]);
     assert_eq!(told(""), []);
+}
+
+#[test]
+fn who_is_told_on_the_day_is_not_told_before() {
+    let site = site("");
+    let daily = Recipient { lead_days: Some(vec![0]), ..somebody() };
+    let postings = [posting("opens: 2021-08-01\ncloses: 2021-09-03T17:00")];
+    for (now, is_due) in [("2021-09-02T12:00:00Z", false), ("2021-09-03T08:00:00Z", true)] {
+        let digest = Today::new(&site, &postings, at(now)).due(&daily, &Past::default());
+        assert_eq!(digest.is_some(), is_due, "{now}");
+    }
 }

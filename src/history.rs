@@ -67,47 +67,33 @@ const MAX_MOVES: usize = 100;
 const OBJECT_CACHE: usize = 32 << 20;
 
 impl History {
-    /// When a file last changed: to move it is no change of it. `None` for one that is not committed, or
+    /// When a file last changed, or came to its present name. `None` for one that is not committed, or
     /// whose last change a shallow clone does not show.
     pub fn last_change(&self, path: &str) -> Option<DateTime<Utc>> {
-        let changed = self.along(path).filter_map(|times| times.changed).max()?;
-        DateTime::from_timestamp(changed, 0)
+        let here = self.present.get(path)?;
+        DateTime::from_timestamp(self.times.get(here)?.changed?, 0)
     }
 
     /// When a file first came to where `HEAD` is: with a commit there, or with the merge of one that was
     /// made elsewhere. `None` for one that is not committed, and in a shallow clone, which does not tell.
     pub fn first_change(&self, path: &str) -> Option<DateTime<Utc>> {
-        let came = self.along(path).filter_map(|times| times.came).min()?;
+        let came = self.along(path).min()?;
         self.head.boundary.is_empty().then(|| DateTime::from_timestamp(came, 0)).flatten()
     }
 
-    /// When a file came to its present name. `None` where that is not known.
-    pub fn named(&self, path: &str) -> Option<DateTime<Utc>> {
-        let here = self.present.get(path)?;
-        let moved = self.moved.get(here).and_then(|moved| moved.at);
-        let came = self.times.get(here).and_then(|times| times.came);
-        DateTime::from_timestamp(moved.max(came)?, 0)
-    }
-
-    /// What is known of a file that is there, and of what it was before it was moved.
-    fn along(&self, path: &str) -> impl Iterator<Item = Times> {
+    /// When a file that is there came, and when it came to where it was before it was moved.
+    fn along(&self, path: &str) -> impl Iterator<Item = i64> {
         let mut place = self.present.get(path);
-        let mut moves = 0;
+        let mut steps = 0;
         std::iter::from_fn(move || {
             let here = place.take()?;
-            let mut known = self.times.get(here).copied().unwrap_or_default();
-            if let Some(Moved { at, from }) = self.moved.get(here).filter(|_| moves < MAX_MOVES) {
-                if self.present.contains(from) {
-                    // What stands at the old place now is another file: the move is all that is known.
-                    known.came = known.came.or(*at);
-                    known.changed = known.changed.max(*at);
-                } else {
-                    place = Some(from);
-                }
-            }
-            moves += 1;
-            Some(known)
+            // What stands at the old place now is another file, and files may be moved in a circle.
+            let moved = self.moved.get(here).filter(|_| steps < MAX_MOVES);
+            place = moved.map(|moved| &moved.from).filter(|from| !self.present.contains(*from));
+            steps += 1;
+            Some(self.times.get(here).and_then(|times| times.came))
         })
+        .flatten()
     }
 
     /// Up to where it is known.
@@ -280,7 +266,7 @@ impl Walk<'_> {
             let year = DateTime::from_timestamp(time, 0).map(|time| time.year());
             let time = Some(time).filter(|_| year.is_some_and(|year| YEARS.contains(&year)));
             let Changed { own, arrived, moves } = self.changed_by(commit.id, &commit.parent_ids)?;
-            for Move { to, from, .. } in moves {
+            for Move { to, from } in moves {
                 let this = Moved { at: time, from };
                 let last = moved.entry(to).or_insert_with(|| this.clone());
                 if this > *last {
@@ -321,15 +307,12 @@ impl Walk<'_> {
         };
         let files = self.changes(first, tree)?;
         let moves = moves(&files);
-        let only_moved: HashSet<&str> =
-            moves.iter().filter(|file| file.is_same).map(|file| file.to.as_str()).collect();
         let written = |files: &[File]| -> BTreeSet<String> {
             let written = files.iter().filter(|file| file.now.is_some());
             written.map(|file| file.path.clone()).collect()
         };
         let arrived = written(&files);
         let mut own = arrived.clone();
-        own.retain(|path| !only_moved.contains(path.as_str()));
         for parent in rest {
             if own.is_empty() {
                 break;
@@ -407,7 +390,7 @@ struct File {
 
 /// What a commit changed.
 struct Changed {
-    /// The files that differ from those of all of its parents, and were not only moved.
+    /// The files that differ from those of all of its parents.
     own: BTreeSet<String>,
     /// The files that differ from those of its first parent.
     arrived: BTreeSet<String>,
@@ -419,8 +402,6 @@ struct Changed {
 struct Move {
     to: String,
     from: String,
-    /// Whether it still holds the same.
-    is_same: bool,
 }
 
 /// The files that were moved from one folder to another, or got another name. A file is another one's
@@ -449,7 +430,7 @@ fn moves(files: &[File]) -> Vec<Move> {
                 placed.insert(file.path.clone());
                 taken.insert(old.path.clone());
                 let (to, from) = (file.path.clone(), old.path.clone());
-                moves.push(Move { to, from, is_same: by_content });
+                moves.push(Move { to, from });
             }
         }
     }

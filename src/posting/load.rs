@@ -192,7 +192,6 @@ fn date(loaded: &mut Loaded, folder: &Path, before: Option<History>) -> Option<H
         let below = below.trim_start_matches('/');
         posting.committed = history.last_change(below);
         posting.added = history.first_change(below);
-        posting.named = history.named(below);
     }
     Some(history)
 }

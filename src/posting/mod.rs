@@ -93,8 +93,6 @@ pub struct Posting {
     pub committed: Option<DateTime<Utc>>,
     /// When its file first came, according to git.
     pub added: Option<DateTime<Utc>>,
-    /// When its file got its present name, according to git.
-    pub named: Option<DateTime<Utc>>,
     /// The day that its file's name begins with.
     pub named_day: Option<NaiveDate>,
     /// Keys that mean nothing to crieur, for templates.
@@ -162,8 +160,7 @@ impl Posting {
     }
 
     /// Leaves out what has not happened yet: that is nobody's last change, and no day of publication.
-    /// A day in the file's name that was to come when the file last changed, or got that name, is none for
-    /// good, so that
+    /// A day in the file's name that was to come when the file last changed is none for good, so that
     /// nothing changes when it comes. Returns when some of the rest will have happened, if there is any.
     pub fn forget_what_is_to_come(
         &mut self,
@@ -171,8 +168,9 @@ impl Posting {
         zone: chrono_tz::Tz,
     ) -> Option<DateTime<Utc>> {
         let start = |day: &NaiveDate| Moment::Day(*day).start(zone);
-        let known = self.committed.max(self.named);
-        self.named_day = self.named_day.filter(|day| known.is_none_or(|known| start(day) <= known));
+        let committed = self.committed;
+        self.named_day =
+            self.named_day.filter(|day| committed.is_none_or(|committed| start(day) <= committed));
         let day = self.named_day.map(Moment::Day);
         let to_come = [self.updated, day].into_iter().flatten().map(|moment| moment.start(zone));
         let first = to_come.filter(|start| *start > now).min();

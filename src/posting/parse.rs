@@ -142,7 +142,6 @@ impl Reader<'_> {
             redirect_from: self.redirects(),
             updated: self.moment(Field::Updated, Severity::Warning),
             committed: None,
-            named: None,
             added: None,
             named_day: moment::leading_day(stem),
             extra: std::mem::take(&mut self.extra),

@@ -29,9 +29,9 @@ use scribe::{Feed, Scribe};
 use worker::Worker;
 
 /// After how many failures in a row that tell of the server, and of no recipient, a run no longer
-/// tries everybody: after each further one it passes over four times as many, and after as many again
-/// it gives up. The first on a list are often of one kind (of one host, or beyond ASCII), and must not
-/// keep everybody else from being written to.
+/// tries everybody: it passes over the hosts of those that failed, but for one recipient of theirs now and
+/// then, and for the last; after as many failing hosts it gives up. The first on a list are often of one
+/// kind, and must not keep everybody else from being written to.
 const MAX_FAILURES: usize = 10;
 
 /// How many digests that failed are remembered, so that they are not tried again in the same pass.
@@ -180,6 +180,57 @@ pub enum Error<E> {
 /// of their numbers.
 pub type Next<'a, T> = dyn FnMut(&Ledger, Option<i64>) -> ledger::Result<Vec<Job<T>>> + Send + 'a;
 
+/// Failures in a row, and none of them a recipient's.
+#[derive(Default)]
+struct Streak {
+    failures: usize,
+    /// The hosts of those whom they were to reach.
+    hosts: HashSet<String>,
+    /// The numbers of the digests that were refused for good.
+    refused: Vec<i64>,
+    /// How many of these hosts are passed over before one of them is tried, and how many were since the
+    /// last.
+    stride: usize,
+    passed: usize,
+    /// Whether nobody else is to be tried.
+    gives_up: bool,
+}
+
+impl Streak {
+    fn is_much(&self) -> bool {
+        self.failures >= MAX_FAILURES
+    }
+
+    /// Whether nobody else is tried.
+    fn is_over(&self) -> bool {
+        self.gives_up || (self.is_much() && self.hosts.len() >= MAX_FAILURES)
+    }
+
+    /// Whether somebody is tried, or passed over for now.
+    fn tries(&mut self, recipient: &str) -> bool {
+        let is_tried =
+            !self.is_much() || !self.hosts.contains(host(recipient)) || self.passed >= self.stride;
+        self.passed = if is_tried { 0 } else { self.passed + 1 };
+        is_tried
+    }
+
+    /// Adds a failure.
+    fn add(&mut self, recipient: &str) {
+        self.failures += 1;
+        if !self.hosts.contains(host(recipient)) {
+            self.hosts.insert(host(recipient).to_owned());
+        }
+        if self.is_much() {
+            self.stride = (2 * self.stride).max(1);
+        }
+    }
+}
+
+/// The host of an address.
+fn host(recipient: &str) -> &str {
+    recipient.rsplit('@').next().unwrap_or_default()
+}
+
 /// What the threads share.
 struct Common<T, E> {
     queue: VecDeque<Job<T>>,
@@ -189,13 +240,10 @@ struct Common<T, E> {
     again: usize,
     /// The numbers of what failed since the last wait, and is tried again only after the next one.
     put_off: HashSet<i64>,
-    /// In a row, and none of them a recipient's.
-    failures: usize,
-    /// Whether the server took something in this run: it does not refuse everything.
+    streak: Streak,
+    /// Whether the server took something in this run.
     takes_mail: bool,
-    /// How many are passed over next, because so many failed.
-    to_pass_over: usize,
-    /// How many were.
+    /// How many were passed over.
     passed_over: usize,
     /// Why a connection could not be opened, or nothing went over it.
     stopped: Option<Unavailable>,
@@ -219,6 +267,7 @@ impl Dispatch<'_> {
         let mut report = Report::default();
         let mut waits = self.retry_after.iter();
         let mut put_off = HashSet::new();
+        let mut streak = Streak::default();
         loop {
             let sent_before = report.sent;
             let shared = Mutex::new(Common {
@@ -226,9 +275,8 @@ impl Dispatch<'_> {
                 more: true,
                 again: 0,
                 put_off,
-                failures: 0,
+                streak,
                 takes_mail: report.sent > 0,
-                to_pass_over: 0,
                 passed_over: 0,
                 stopped: None,
                 unsendable: None,
@@ -243,15 +291,16 @@ impl Dispatch<'_> {
                 return Err(Error::Compose(error));
             }
             report.unsendable = report.unsendable.or(shared.unsendable);
-            put_off = shared.put_off;
+            (put_off, streak) = (shared.put_off, shared.streak);
             if shared.passed_over > 0 && report.sent > sent_before {
                 // The server takes mail: it is their turn, without those that failed.
                 continue;
             }
             let again = shared.again + shared.passed_over + put_off.len();
             let is_over = shared.queue.is_empty() && !shared.more && again == 0;
+            let refuses_all = report.sent == 0 && streak.is_much();
             // Where all was sent in the end, what failed on the way does not matter.
-            report.stopped = shared.stopped.filter(|_| !is_over);
+            report.stopped = shared.stopped.filter(|_| !is_over || refuses_all);
             let is_hopeless =
                 report.sent == 0 && matches!(report.stopped, Some(Unavailable::Misconfigured(_)));
             match waits.next() {
@@ -259,6 +308,12 @@ impl Dispatch<'_> {
                 _ => break,
             }
             put_off.clear();
+            // The server may be well again.
+            streak = Streak { refused: streak.refused, ..Streak::default() };
+        }
+        if streak.refused.len() >= MAX_FAILURES {
+            // What nothing was taken after was refused because of the server.
+            report.refused = report.refused.saturating_sub(ledger.defer(&streak.refused)?);
         }
         let unsent = ledger.unsent(self.only)?;
         (report.deferred, report.in_doubt, report.held) =

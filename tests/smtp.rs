@@ -540,7 +540,7 @@ fn a_server_that_refuses_everything_is_the_operators_to_mend() {
     let site = site(&server, 26, "connections: 1");
     let run = remind(&site).exits(78);
     assert!(run.stderr.contains("the server refuses everything"), "{}", run.stderr);
-    assert_eq!(server.commands().iter().filter(|c| c.starts_with("RCPT")).count(), 12);
+    assert_eq!(server.commands().iter().filter(|c| c.starts_with("RCPT")).count(), 14);
     assert_eq!(status(&site)["suppressed"], 0);
 }
 
@@ -560,19 +560,59 @@ fn many_who_are_refused_keep_nobody_else_from_being_written_to() {
     }
 }
 
+/// Whoever the first of a list are, and however many: of another host, or not.
 #[test]
 fn however_many_are_refused_all_others_are_written_to_in_one_run() {
-    let server = Server::start(Options::new(|at: &Step<'_>| {
-        let is_refused = at.name == "rcpt" && at.recipient.starts_with("bad");
-        is_refused.then_some(Act::Say("554 5.7.1 not that host"))
-    }));
-    let site = site(&server, 1, "connections: 1");
-    let bad = (0..60).map(|n| format!("- bad{n}@example.org\n"));
-    let good = (0..300).map(|n| format!("- good{n}@example.org\n"));
-    site.write("content/recipients.yaml", bad.chain(good).collect::<String>());
-    let run = remind(&site).exits(1);
-    assert!(run.stderr.contains("300 digests sent, 60 refused"), "{}", run.stderr);
-    assert_eq!(server.recipients().len(), 300);
+    for (bad, good, host, refusal) in [
+        (60, 200, "gone.example.org", "554 5.7.1 not that host"),
+        (36, 44, "example.org", "554 5.7.1 not them"),
+        (62, 18, "example.org", "421 4.7.0 bye"),
+        (62, 3, "example.org", "421 4.7.0 bye"),
+    ] {
+        for connections in [1, 4] {
+            let server = Server::start(Options::new(move |at: &Step<'_>| {
+                let is_refused = at.name == "rcpt" && at.recipient.starts_with("bad");
+                is_refused.then_some(Act::Say(refusal))
+            }));
+            let site = site(&server, 1, &format!("connections: {connections}"));
+            let bad = (0..bad).map(|n| format!("- bad{n}@{host}\n"));
+            let list = bad.chain((0..good).map(|n| format!("- good{n}@example.org\n")));
+            site.write("content/recipients.yaml", list.collect::<String>());
+            let run = site.run(&[NOW, "remind"]);
+            assert_eq!(server.recipients().len(), good, "{refusal}: {}", run.stderr);
+            assert_ne!(run.code, 0);
+        }
+    }
+}
+
+/// A limit by the day, say: those who were refused, and the rest, wait until the server takes mail again.
+#[test]
+fn a_server_that_refuses_the_rest_is_tried_again() {
+    for (hosts, code) in [(1, 75), (200, 75)] {
+        let taken = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let limit = Arc::new(std::sync::atomic::AtomicUsize::new(5));
+        let (count, most) = (taken.clone(), limit.clone());
+        let server = Server::start(Options::new(move |at: &Step<'_>| {
+            let is_over = count.load(std::sync::atomic::Ordering::SeqCst)
+                >= most.load(std::sync::atomic::Ordering::SeqCst);
+            match at.name {
+                "rcpt" if is_over => Some(Act::Say("550 5.4.5 daily limit exceeded")),
+                "dot" => {
+                    count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    None
+                }
+                _ => None,
+            }
+        }));
+        let site = site(&server, 1, "connections: 1, retry_after: []");
+        let list = (0..100).map(|n| format!("- r{n}@h{}.example.org\n", n % hosts));
+        site.write("content/recipients.yaml", list.collect::<String>());
+        let run = remind(&site).exits(code);
+        assert!(run.stderr.contains("5 digests sent, 95 not taken yet"), "{}", run.stderr);
+        limit.store(1000, std::sync::atomic::Ordering::SeqCst);
+        remind(&site).exits(0);
+        assert_eq!(server.recipients().len(), 100);
+    }
 }
 
 #[test]

@@ -94,7 +94,9 @@ impl Post<'_> {
             match delivery {
                 Delivery::Accepted => sent += 1,
                 // It may have arrived: another one would be one too many.
-                Delivery::InDoubt(why) | Delivery::Refused { reason: why, .. } => {
+                Delivery::InDoubt(why)
+                | Delivery::Unfit(why)
+                | Delivery::Refused { reason: why, .. } => {
                     self.tell(&key, &why);
                 }
                 Delivery::Deferred(why) | Delivery::Broken(why) | Delivery::SenderRefused(why) => {

@@ -112,8 +112,9 @@ pub(super) fn remind(
     for problem in &languages.problems {
         shell.complain(problem);
     }
+    let was_interrupted = ledger.was_interrupted().map_err(ledger_failure)?;
     if planned + settled.again == 0 {
-        if ledger.was_interrupted().map_err(ledger_failure)? {
+        if was_interrupted {
             // What a run sent that was killed stands in no backup.
             let number = ledger.begin_run(0, opened.now).map_err(ledger_failure)?;
             let ended_at = Some(shell.now.instant(opened.site.timezone));
@@ -138,6 +139,9 @@ pub(super) fn remind(
     let report = send(shell, opened, &mut ledger, transport.as_ref(), digests, jobs, &|work| {
         outgoing(work, opened, &keys, &composer, &languages)
     })?;
+    if was_interrupted && report.sent == 0 {
+        mailing::keep(shell, opened, &ledger, opened.now);
+    }
     let report = Report { in_doubt: report.in_doubt.saturating_sub(unwanted), ..report };
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
 }

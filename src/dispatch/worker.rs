@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use super::scribe::{Answer, Scribe};
-use super::{Common, Dispatch, Event, Job, MAX_FAILURES, MAX_PUT_OFF, Outgoing, Unsendable, lock};
+use super::{
+    Common, Dispatch, Event, Job, MAX_FAILURES, MAX_PUT_OFF, Outgoing, Streak, Unsendable, lock,
+};
 use crate::ledger::Mark;
 use crate::mail::transport::{Connection, Delivery, Letter, Unavailable};
 use crate::site::InDoubt;
@@ -138,22 +140,27 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
 
     /// The next digest, unless the run has stopped.
     fn take(&self) -> Option<Job<T>> {
+        let mut last: Option<Job<T>> = None;
         loop {
             let mut shared = lock(self.shared);
-            if shared.failures >= 2 * MAX_FAILURES || shared.broken.is_some() {
+            if shared.streak.is_over() || shared.broken.is_some() {
                 return None;
             }
-            while shared.to_pass_over > 0 && shared.queue.pop_front().is_some() {
-                shared.to_pass_over -= 1;
+            while let Some(job) = shared.queue.pop_front() {
+                if shared.streak.tries(&job.recipient) {
+                    return Some(job);
+                }
                 shared.passed_over += 1;
+                last = Some(job);
             }
-            if let Some(job) = shared.queue.pop_front() {
-                return Some(job);
+            if !shared.more {
+                // Whoever is at the end is tried in any case.
+                shared.passed_over -= usize::from(last.is_some());
+                return last;
             }
-            let more = shared.more;
             drop(shared);
             // Whoever writes fills the queue.
-            if !more || self.scribe.write(Vec::new(), None) == Answer::Failed {
+            if self.scribe.write(Vec::new(), None) == Answer::Failed {
                 return None;
             }
         }
@@ -197,10 +204,11 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
     }
 
     fn finish(&mut self, Ready { job, outgoing }: Ready<T>, delivery: Delivery) {
-        self.count(&delivery);
+        self.count(&job, &delivery);
         let (mark, is_over) = match delivery {
             Delivery::Accepted => (Mark::Sent, true),
             Delivery::Refused { reason, address } => (Mark::Refused { reason, address }, true),
+            Delivery::Unfit(reason) => (Mark::Refused { reason, address: false }, true),
             Delivery::InDoubt(reason) => match self.dispatch.in_doubt {
                 InDoubt::Resend => (Mark::InDoubt(reason), false),
                 InDoubt::Hold => (Mark::Held(reason), true),
@@ -220,32 +228,27 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
     }
 
     /// Failures in a row that are no recipient's tell that the server is not well.
-    fn count(&self, delivery: &Delivery) {
+    fn count(&self, job: &Job<T>, delivery: &Delivery) {
         let mut shared = lock(self.shared);
-        shared.takes_mail |= *delivery == Delivery::Accepted;
-        if shared.takes_mail && matches!(delivery, Delivery::Refused { .. }) {
-            return;
-        }
-        shared.failures += 1;
-        let is_much = shared.failures >= MAX_FAILURES;
         match delivery {
             Delivery::Accepted
             | Delivery::Deferred(_)
             | Delivery::Refused { address: true, .. } => {
-                (shared.failures, shared.to_pass_over) = (0, 0);
-                // So the server does not refuse everything.
-                if matches!(shared.stopped, Some(Unavailable::Misconfigured(_))) {
+                shared.takes_mail |= *delivery == Delivery::Accepted;
+                if shared.streak.is_much() {
+                    // So it is not the server, or not any more.
                     shared.stopped = None;
                 }
+                shared.streak = Streak::default();
                 return;
             }
+            // Nobody asked the server.
+            Delivery::Unfit(_) => return,
             Delivery::Broken(why) => shared.stopped = Some(Unavailable::Away(why.clone())),
             // Nobody is left in doubt to find out whether the next one would be, too.
             Delivery::InDoubt(why) => {
                 shared.stopped = Some(Unavailable::Away(why.clone()));
-                if is_much {
-                    shared.failures = 2 * MAX_FAILURES;
-                }
+                shared.streak.gives_up = shared.streak.failures + 1 >= MAX_FAILURES;
             }
             Delivery::SenderRefused(why) => {
                 let why = format!("the server takes nothing from `mail.from`: {why}");
@@ -253,16 +256,18 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
             }
             // One is the message's or the recipient's own affair; many in a row are the server's.
             Delivery::Refused { reason, address: false } => {
-                if is_much {
-                    let why = format!("the server refuses everything: {reason}");
-                    shared.stopped = Some(Unavailable::Misconfigured(why));
+                shared.streak.refused.push(job.id);
+                if shared.streak.failures + 1 >= MAX_FAILURES {
+                    shared.stopped = Some(if shared.takes_mail {
+                        Unavailable::Away(format!("the server refuses many in a row: {reason}"))
+                    } else {
+                        let why = format!("the server refuses everything: {reason}");
+                        Unavailable::Misconfigured(why)
+                    });
                 }
             }
         }
-        if let Some(more) = shared.failures.checked_sub(MAX_FAILURES) {
-            let more = u32::try_from(more).unwrap_or(u32::MAX);
-            shared.to_pass_over = 4_usize.saturating_pow(more);
-        }
+        shared.streak.add(&job.recipient);
     }
 
     fn remember(&mut self, job: &Job<T>, message_id: &str, mark: Mark) {

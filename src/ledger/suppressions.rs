@@ -9,7 +9,7 @@ use std::path::Path;
 use chrono::{DateTime, NaiveDate, Utc};
 use ring::digest::{SHA256, digest};
 
-use super::database::{Database, values};
+use super::database::{Database, json, values};
 use super::{Ledger, Result, backup};
 
 /// After how many days of refusals in a row nobody writes to an address any more.
@@ -107,6 +107,22 @@ impl Ledger {
         )?;
         transaction.commit()?;
         Ok(refused)
+    }
+
+    /// Lets these digests wait for the next run that were refused, and not for their addresses. Returns how
+    /// many.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn defer(&mut self, refused: &[i64]) -> Result<u32> {
+        let statement = self.database.pick(
+            "UPDATE digests SET state = 'deferred' WHERE state = 'refused' AND counts = 0
+                 AND id IN (SELECT value FROM json_each(?1))",
+            "UPDATE digests SET state = 'deferred' WHERE state = 'refused' AND counts = 0
+                 AND id IN (SELECT jsonb_array_elements_text(?1::TEXT::JSONB)::BIGINT)",
+        );
+        let deferred = self.database.execute(statement, values![&json(&refused)])?;
+        Ok(u32::try_from(deferred).unwrap_or(u32::MAX))
     }
 
     /// Leaves alone the addresses that were refused time and again and took nothing in between.

@@ -42,6 +42,8 @@ pub enum Delivery {
         /// Whether it was the address that was refused, whatever the message.
         address: bool,
     },
+    /// It was not offered: the server has said that it takes nothing of its kind.
+    Unfit(String),
     /// The server takes nothing from this sender.
     SenderRefused(String),
     /// The connection failed before the message was complete, or the server was not ready for any:

@@ -274,12 +274,11 @@ impl Session<'_> {
                 return Some(Delivery::SenderRefused(reason));
             }
             let reason = "the server takes no addresses beyond ASCII (SMTPUTF8)".to_owned();
-            return Some(Delivery::Refused { reason, address: false });
+            return Some(Delivery::Unfit(reason));
         }
-        self.offers.size.is_some_and(|size| size < letter.bytes.len()).then(|| Delivery::Refused {
-            reason: "the message is larger than the server takes (SIZE)".to_owned(),
-            address: false,
-        })
+        let is_too_large = self.offers.size.is_some_and(|size| size < letter.bytes.len());
+        let reason = || "the message is larger than the server takes (SIZE)".to_owned();
+        is_too_large.then(|| Delivery::Unfit(reason()))
     }
 
     /// The envelope and the question whether the message may come.

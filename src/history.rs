@@ -19,16 +19,19 @@ pub struct History {
     times: HashMap<String, Times>,
     /// The last moves to places, by these.
     moved: HashMap<String, Moved>,
+    /// When files were moved away from places, by these, in seconds since 1970.
+    left: HashMap<String, BTreeSet<i64>>,
     /// The files that are there in the commit.
     present: HashSet<String>,
     /// Whether the clone is shallow and some files' last change lies before its beginning.
     pub truncated: bool,
 }
 
-/// When a file came and when it last changed, in seconds since 1970, as far as that is known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// When files came to a place, one after another, and when the last change there was, in seconds since
+/// 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Times {
-    came: Option<i64>,
+    came: BTreeSet<i64>,
     changed: Option<i64>,
 }
 
@@ -81,17 +84,28 @@ impl History {
         self.head.boundary.is_empty().then(|| DateTime::from_timestamp(came, 0)).flatten()
     }
 
-    /// When a file that is there came, and when it came to where it was before it was moved.
+    /// When a file that is there came, and when it came to where it was before it was moved. What stood at
+    /// one of these places before it, and was moved away, or after it, is another file.
     fn along(&self, path: &str) -> impl Iterator<Item = i64> {
-        let mut place = self.present.get(path);
+        let mut place = self.present.get(path).map(|path| (path, i64::MAX));
         let mut steps = 0;
         std::iter::from_fn(move || {
-            let here = place.take()?;
-            // What stands at the old place now is another file, and files may be moved in a circle.
-            let moved = self.moved.get(here).filter(|_| steps < MAX_MOVES);
-            place = moved.map(|moved| &moved.from).filter(|from| !self.present.contains(*from));
+            let (here, until) = place.take()?;
+            let left = self.left.get(here).and_then(|left| left.range(..until).next_back());
+            let came = self.times.get(here).and_then(|times| {
+                let mut came = times.came.range(..=until);
+                came.find(|came| left.is_none_or(|left| left < *came)).copied()
+            });
+            // Files may be moved in a circle.
+            if let Some(Moved { at: Some(at), from }) = self.moved.get(here)
+                && *at <= until
+                && left.is_none_or(|left| left < at)
+                && steps < MAX_MOVES
+            {
+                place = Some((from, *at));
+            }
             steps += 1;
-            Some(self.times.get(here).and_then(|times| times.came))
+            Some(came)
         })
         .flatten()
     }
@@ -252,7 +266,7 @@ impl Walk<'_> {
         mainline: &HashSet<gix::ObjectId>,
         (before, known): (History, Option<gix::ObjectId>),
     ) -> Result<History, Error> {
-        let History { mut times, mut moved, .. } = before;
+        let History { mut times, mut moved, mut left, .. } = before;
         let commits =
             self.repository.rev_walk([commit]).with_hidden(known).all().map_err(Error::new)?;
         for commit in commits {
@@ -267,6 +281,9 @@ impl Walk<'_> {
             let time = Some(time).filter(|_| year.is_some_and(|year| YEARS.contains(&year)));
             let Changed { own, arrived, moves } = self.changed_by(commit.id, &commit.parent_ids)?;
             for Move { to, from } in moves {
+                if let Some(time) = time {
+                    left.entry(from.clone()).or_default().insert(time);
+                }
                 let this = Moved { at: time, from };
                 let last = moved.entry(to).or_insert_with(|| this.clone());
                 if this > *last {
@@ -280,14 +297,13 @@ impl Walk<'_> {
             }
             if mainline.contains(&commit.id) {
                 for path in arrived {
-                    let came = &mut times.entry(path).or_default().came;
-                    *came = Some(came.map_or(time, |came| came.min(time)));
+                    times.entry(path).or_default().came.insert(time);
                 }
             }
         }
         let present: HashSet<String> =
             self.changes(None, self.folder(commit)?)?.into_iter().map(|file| file.path).collect();
-        let mut history = History { head, times, moved, present, truncated: false };
+        let mut history = History { head, times, moved, left, present, truncated: false };
         let is_unknown = |path: &String| history.last_change(path).is_none();
         history.truncated =
             !history.head.boundary.is_empty() && history.present.iter().any(is_unknown);
@@ -311,8 +327,9 @@ impl Walk<'_> {
             let written = files.iter().filter(|file| file.now.is_some());
             written.map(|file| file.path.clone()).collect()
         };
-        let arrived = written(&files);
-        let mut own = arrived.clone();
+        let mut own = written(&files);
+        let new = files.into_iter().filter(|file| file.before.is_none());
+        let arrived = new.map(|file| file.path).collect();
         for parent in rest {
             if own.is_empty() {
                 break;
@@ -392,8 +409,8 @@ struct File {
 struct Changed {
     /// The files that differ from those of all of its parents.
     own: BTreeSet<String>,
-    /// The files that differ from those of its first parent.
-    arrived: BTreeSet<String>,
+    /// The files that its first parent does not have.
+    arrived: Vec<String>,
     /// The files that stand elsewhere than in its first parent.
     moves: Vec<Move>,
 }

@@ -29,8 +29,8 @@ use scribe::{Feed, Scribe};
 use worker::Worker;
 
 /// After how many failures in a row that tell of the server, and of no recipient, a run no longer
-/// tries everybody: it passes over the hosts of those that failed, but for one recipient of theirs now and
-/// then, and for the last; after as many failing hosts it gives up. The first on a list are often of one
+/// tries everybody: it passes over the hosts of those that failed, and after as many hosts over all, but for
+/// one recipient now and then, more and more seldom, and for the last. The first on a list are often of one
 /// kind, and must not keep everybody else from being written to.
 const MAX_FAILURES: usize = 10;
 
@@ -188,8 +188,7 @@ struct Streak {
     hosts: HashSet<String>,
     /// The numbers of the digests that were refused for good.
     refused: Vec<i64>,
-    /// How many of these hosts are passed over before one of them is tried, and how many were since the
-    /// last.
+    /// How many are passed over before one of them is tried, and how many were since the last.
     stride: usize,
     passed: usize,
     /// Whether nobody else is to be tried.
@@ -201,15 +200,11 @@ impl Streak {
         self.failures >= MAX_FAILURES
     }
 
-    /// Whether nobody else is tried.
-    fn is_over(&self) -> bool {
-        self.gives_up || (self.is_much() && self.hosts.len() >= MAX_FAILURES)
-    }
-
     /// Whether somebody is tried, or passed over for now.
     fn tries(&mut self, recipient: &str) -> bool {
-        let is_tried =
-            !self.is_much() || !self.hosts.contains(host(recipient)) || self.passed >= self.stride;
+        let is_suspect = self.is_much()
+            && (self.hosts.len() >= MAX_FAILURES || self.hosts.contains(host(recipient)));
+        let is_tried = !is_suspect || self.passed >= self.stride;
         self.passed = if is_tried { 0 } else { self.passed + 1 };
         is_tried
     }

@@ -568,6 +568,7 @@ fn however_many_are_refused_all_others_are_written_to_in_one_run() {
         (36, 44, "example.org", "554 5.7.1 not them"),
         (62, 18, "example.org", "421 4.7.0 bye"),
         (62, 3, "example.org", "421 4.7.0 bye"),
+        (36, 44, "N.example.org", "554 5.7.1 not that host"),
     ] {
         for connections in [1, 4] {
             let server = Server::start(Options::new(move |at: &Step<'_>| {
@@ -575,7 +576,8 @@ fn however_many_are_refused_all_others_are_written_to_in_one_run() {
                 is_refused.then_some(Act::Say(refusal))
             }));
             let site = site(&server, 1, &format!("connections: {connections}"));
-            let bad = (0..bad).map(|n| format!("- bad{n}@{host}\n"));
+            let host = |n: usize| host.replace('N', &n.to_string());
+            let bad = (0..bad).map(|n| format!("- bad{n}@{}\n", host(n)));
             let list = bad.chain((0..good).map(|n| format!("- good{n}@example.org\n")));
             site.write("content/recipients.yaml", list.collect::<String>());
             let run = site.run(&[NOW, "remind"]);

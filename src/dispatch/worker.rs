@@ -143,7 +143,7 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
         let mut last: Option<Job<T>> = None;
         loop {
             let mut shared = lock(self.shared);
-            if shared.streak.is_over() || shared.broken.is_some() {
+            if shared.streak.gives_up || shared.broken.is_some() {
                 return None;
             }
             while let Some(job) = shared.queue.pop_front() {

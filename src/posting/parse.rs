@@ -313,7 +313,7 @@ impl Reader<'_> {
     fn slug(&mut self, stem: &str) -> Option<String> {
         if let Some((_, text, span)) = self.word(Field::Slug, Severity::Warning) {
             let slug = text::slug(&text);
-            if slug == text {
+            if slug == text && !slug.is_empty() {
                 return Some(slug);
             }
             let (read_as, help) = if slug.is_empty() {
@@ -595,6 +595,12 @@ pub(crate) mod tests {
         );
         assert_eq!(contacts("contact: write to a@x.org."), ["write to a@x.org. a@x.org"]);
         assert_eq!(contacts("contact: Alix, Bob"), ["Alix, Bob "]);
+    }
+
+    #[test]
+    fn a_slug_of_nothing_but_space_is_none() {
+        let parsed = read(&site(), "content/postings/a.md", "---\nslug: \u{A0}\n---\n".as_bytes());
+        assert_eq!(parsed.posting.unwrap().slug, "a");
     }
 
     proptest! {

@@ -513,7 +513,7 @@ fn nothing_that_is_entered_is_more_than_text() {
         confirmed.split("href=\"").find(|part| part.contains("preferences?")).unwrap();
     let preferences = preferences.split('"').next().unwrap();
     // Which letters are in a token is chance.
-    let form = server.get(preferences).text().replace(&token(preferences), "");
+    let form = server.get(preferences).text().replace(token(preferences), "");
     assert!(!form.contains("<script") && !form.contains("49"), "{form}");
     assert_eq!(state(&site, "a@example.org").as_deref(), Some("subscribed"));
 

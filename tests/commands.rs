@@ -409,3 +409,20 @@ fn what_has_one_address_and_what_nobody_can_be_told_in_is_pointed_out() {
     assert_eq!(check.matches("have one address").count(), 1, "{check}");
     assert!(check.contains("there is no catalog for `de`"), "{check}");
 }
+
+#[test]
+fn an_address_with_a_password_in_it_is_refused_without_showing_it() {
+    let site = Site::new();
+    for setting in
+        ["hub: https://u:s3cret@hub.example.org/", "url: https://u:s3cret@a.example.org/"]
+    {
+        let url = if setting.starts_with("url") { "" } else { "url: https://a.example.org/\n" };
+        site.write("content/site.yaml", format!("title: T\n{url}{setting}\n"));
+        for command in ["check", "build"] {
+            let run = site.run(&[command]).exits(78);
+            let said = run.stdout + &run.stderr;
+            assert!(said.contains("neither a user nor a password"), "{said}");
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+    }
+}

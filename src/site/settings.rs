@@ -285,14 +285,22 @@ fn repeated_keys(source: &Source, node: &Node, problems: &mut Vec<Diagnostic>) {
 
 /// What is wrong with the value of a key.
 fn refusal(source: &Source, tree: Option<&Node>, path: &str, message: String) -> Diagnostic {
-    let span = locate(tree, path).map_or(0..0, |node| node.span.clone());
+    let node = locate(tree, path);
+    let span = node.map_or(0..0, |node| node.span.clone());
     let problem = problem(Code::InvalidValue, message);
-    if path == "ledger" {
+    if path == "ledger" || node.is_some_and(has_login) {
         // A password may stand in it: only the key is shown.
-        problem.at_line(line_of(source, span.start), "ledger: …", &(0..path.len()))
+        let key = path.rsplit('.').next().unwrap_or(path);
+        problem.at_line(line_of(source, span.start), &format!("{key}: …"), &(0..key.len()))
     } else {
         problem.at(source, &span)
     }
+}
+
+/// Whether a value is an address with a user or a password in it.
+fn has_login(value: &Node) -> bool {
+    let url = value.as_text().and_then(|text| Url::parse(text).ok());
+    url.is_some_and(|url| !url.username().is_empty() || url.password().is_some())
 }
 
 /// The line of a place, counted from 1.

@@ -170,7 +170,7 @@ fn plan(
 ) -> Result<Plan> {
     let Some(mut planning) = ledger.plan(today.day(), only, today.now()).map_err(ledger_failure)?
     else {
-        let planned = ledger.free(today.day()).map_err(ledger_failure)?;
+        let planned = ledger.free(today.day(), only).map_err(ledger_failure)?;
         for language in ledger.languages(today.day()).map_err(ledger_failure)? {
             if let Ok(language) = language.parse() {
                 languages.learn(&language)?;

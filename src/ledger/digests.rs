@@ -450,16 +450,12 @@ impl Ledger {
         }
         // That there was something to say on a day of this week counts in the next plans.
         let week_ago = day.checked_sub_days(Days::new(7)).unwrap_or(day);
-        let statement = self.database.pick(
+        let statement = unless_held!(
+            self.database,
             "UPDATE digests SET state = 'abandoned', message_id = NULL, reason = NULL
-             WHERE state IN ('planned', 'deferred') AND ?1 = ''
-                 AND (?2 = '[]' OR recipient IN (SELECT value FROM json_each(?2)))",
-            concat!(
-                "UPDATE digests SET state = 'abandoned', message_id = NULL, reason = NULL
-                 WHERE state IN ('planned', 'deferred') AND (?2 = '[]' OR recipient IN
-                     (SELECT jsonb_array_elements_text(?2::TEXT::JSONB))) AND ",
-                free!("?1")
-            ),
+             WHERE state IN ('planned', 'deferred')",
+            "?1",
+            to "?2"
         );
         if transaction.execute(statement, values![&self.sender, &json(&only)])? > 0 {
             for table in ["messages", "addressees"] {
@@ -480,17 +476,19 @@ impl Ledger {
         Ok(Some(Planning { transaction, known, contents, now, day, sender, is_whole, count: 0 }))
     }
 
-    /// How many digests of a day wait to be sent, and are nobody else's.
+    /// How many digests of a day wait to be sent, and are nobody else's: to these recipients, or to all.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn free(&self, day: NaiveDate) -> Result<usize> {
+    pub fn free(&self, day: NaiveDate, only: &[String]) -> Result<usize> {
         let statement = unless_held!(
             self.database,
             "SELECT count(*) FROM digests WHERE state IN ('planned', 'deferred') AND day = ?1",
-            "?2"
+            "?2",
+            to "?3"
         );
-        let count: u32 = self.database.value(statement, values![day, &self.sender])?;
+        let count: u32 =
+            self.database.value(statement, values![day, &self.sender, &json(&only)])?;
         Ok(count as usize)
     }
 
@@ -537,8 +535,9 @@ impl Ledger {
                          (SELECT id FROM digests
                           WHERE id > ?1 AND day = ?2
                               AND state IN ('planned', 'deferred', 'in_doubt')
-                              AND (?5 = '[]' OR recipient IN
-                                  (SELECT jsonb_array_elements_text(?5::TEXT::JSONB))) AND ",
+                              AND ",
+                    meant!(server "?5"),
+                    " AND ",
                     free!("?4"),
                     " ORDER BY id LIMIT ?3 FOR UPDATE SKIP LOCKED)"
                 ),
@@ -547,20 +546,24 @@ impl Ledger {
         }
         let mut waiting = self.database.rows(
             self.database.pick(
-                "SELECT id, recipient, content, state, message_id, email, name, language, subscribed,
-                     edition
-                 FROM digests NOT INDEXED LEFT JOIN addressees ON addressees.digest = id
-                 WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
-                     AND ?4 = ''
-                     AND (?5 = '[]' OR recipient IN (SELECT value FROM json_each(?5)))
-                 ORDER BY id LIMIT ?3",
-                "SELECT id, recipient, content, state, message_id, email, name, language, subscribed,
-                     edition
-                 FROM digests LEFT JOIN addressees ON addressees.digest = id
-                 WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
-                     AND sender = ?4 AND (?5 = '[]' OR recipient IN
-                         (SELECT jsonb_array_elements_text(?5::TEXT::JSONB)))
-                 ORDER BY id LIMIT ?3",
+                concat!(
+                    "SELECT id, recipient, content, state, message_id, email, name, language,
+                         subscribed, edition
+                     FROM digests NOT INDEXED LEFT JOIN addressees ON addressees.digest = id
+                     WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
+                         AND ?4 = '' AND ",
+                    meant!(file "?5"),
+                    " ORDER BY id LIMIT ?3"
+                ),
+                concat!(
+                    "SELECT id, recipient, content, state, message_id, email, name, language,
+                         subscribed, edition
+                     FROM digests LEFT JOIN addressees ON addressees.digest = id
+                     WHERE id > ?1 AND day = ?2 AND state IN ('planned', 'deferred', 'in_doubt')
+                         AND sender = ?4 AND ",
+                    meant!(server "?5"),
+                    " ORDER BY id LIMIT ?3"
+                ),
             ),
             values![after, day, limit, &self.sender, &only],
             |row| {

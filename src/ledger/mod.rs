@@ -31,13 +31,35 @@ macro_rules! free {
     };
 }
 
-/// A statement that ends with a condition, for digests that nobody else holds. In a file, whose
-/// sender has no name, nobody does.
+/// Whether a digest is to one of the recipients of a list in JSON; an empty one means all.
+macro_rules! meant {
+    (file $list:literal) => {
+        concat!("(", $list, " = '[]' OR recipient IN (SELECT value FROM json_each(", $list, ")))")
+    };
+    (server $list:literal) => {
+        concat!(
+            "(",
+            $list,
+            " = '[]' OR recipient IN (SELECT jsonb_array_elements_text(",
+            $list,
+            "::TEXT::JSONB)))"
+        )
+    };
+}
+
+/// A statement that ends with a condition, for digests that nobody else holds, to all or to those on a
+/// list. In a file, whose sender has no name, nobody does.
 macro_rules! unless_held {
     ($database:expr, $statement:literal, $sender:literal) => {
         $database.pick(
             concat!($statement, " AND ", $sender, " = ''"),
             concat!($statement, " AND ", free!($sender)),
+        )
+    };
+    ($database:expr, $statement:literal, $sender:literal, to $list:literal) => {
+        $database.pick(
+            concat!($statement, " AND ", meant!(file $list), " AND ", $sender, " = ''"),
+            concat!($statement, " AND ", meant!(server $list), " AND ", free!($sender)),
         )
     };
 }

@@ -81,17 +81,21 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn unsent(&self, only: &[String]) -> Result<Unsent> {
         let query = self.database.pick(
-            "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')),
-                 count(*) FILTER (WHERE state = 'in_doubt'), count(*) FILTER (WHERE state = 'held')
-             FROM digests WHERE state <> 'sent' AND ?1 = ''
-                 AND (?2 = '[]' OR recipient IN (SELECT value FROM json_each(?2)))",
+            concat!(
+                "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')),
+                     count(*) FILTER (WHERE state = 'in_doubt'),
+                     count(*) FILTER (WHERE state = 'held')
+                 FROM digests WHERE state <> 'sent' AND ?1 = '' AND ",
+                meant!(file "?2")
+            ),
             concat!(
                 "SELECT count(*) FILTER (WHERE state IN ('planned', 'deferred', 'sending')
                          AND sender = ?1),
                      count(*) FILTER (WHERE state = 'in_doubt'),
                      count(*) FILTER (WHERE state = 'held')
-                 FROM digests WHERE state <> 'sent' AND (?2 = '[]' OR recipient IN
-                     (SELECT jsonb_array_elements_text(?2::TEXT::JSONB))) AND ",
+                 FROM digests WHERE state <> 'sent' AND ",
+                meant!(server "?2"),
+                " AND ",
                 free!("?1")
             ),
         );

@@ -250,6 +250,28 @@ fn what_nobody_took_is_owed_for_a_week() {
 }
 
 #[test]
+fn what_would_be_given_up_counts_as_if_it_were() {
+    for mut ledger in ledgers() {
+        let (first, second) = (DAY.parse().unwrap(), "2021-09-02".parse().unwrap());
+        let mut ids = plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+        ledger.mark(&[(ids[0], Mark::InDoubt(String::new()))], NOW).unwrap();
+        ids.extend(plan(&mut ledger, &[digest("a", "2021-09-02")], NOW).unwrap());
+        ledger.mark(&[(ids[1], Mark::InDoubt(String::new()))], NOW).unwrap();
+        let past = |ledger: &Ledger| format!("{:?}", ledger.past("a", today()).unwrap());
+        let without = ledger.past_without("a", today(), &[ids[1]]).unwrap();
+        // The other one still counts.
+        assert_eq!(without.about("tag:a,2021:p").count(), 1);
+        assert_eq!(without.last_day(today()), Some(first));
+        assert!(without.is_owed(second, today()));
+        assert_ne!(format!("{without:?}"), past(&ledger));
+        ledger.mark(&[(ids[1], Mark::Abandoned)], NOW).unwrap();
+        assert_eq!(format!("{without:?}"), past(&ledger));
+        // When the day began, nothing of it was owed.
+        assert!(!ledger.past_before("a", second).unwrap().is_owed(second, today()));
+    }
+}
+
+#[test]
 fn what_messages_have_in_common_is_written_once() {
     for mut ledger in ledgers() {
         let names = ["a", "b", "c"];
@@ -952,7 +974,8 @@ fn machines_share_the_digests_of_a_server() {
     assert_eq!(second.doubt_interrupted().unwrap(), 0);
     // Whoever comes while somebody is at work plans nothing anew, and sends what is left.
     assert!(second.plan(day, &[], NOW).unwrap().is_none());
-    assert_eq!(second.free(day).unwrap(), 3);
+    assert_eq!(second.free(day, &[]).unwrap(), 3);
+    assert_eq!(second.free(day, &["4".to_owned(), "x".to_owned()]).unwrap(), 1);
     // One that is through with it, or dead, is no reason not to plan.
     let mut third = Ledger::connect(&address).unwrap();
     third.hold_for_ever();

@@ -410,6 +410,14 @@ fn nothing_leaves_unencrypted_that_should_not() {
     );
     let run = site.run(&["check"]).exits(78);
     assert!(run.stdout.contains("does not leave this machine unencrypted"), "{}", run.stdout);
+    for (answer, code) in [("502 5.5.1 not here", 78), ("454 4.7.0 not now", 75)] {
+        let refusing =
+            Server::start(once("starttls", "", 1, Act::Say(answer)).offers(&["STARTTLS"]));
+        let site = self::site(&refusing, 1, "security: starttls, retry_after: []");
+        let run = remind(&site).exits(code);
+        assert!(run.stderr.contains(answer.split_once(' ').unwrap().1), "{}", run.stderr);
+        assert!(refusing.accepted().is_empty());
+    }
     // What a server says before TLS begins may be anybody's words.
     let injecting = Server::start(
         once("starttls", "", 1, Act::Say("220 go ahead\r\n250-x\r\n250 AUTH PLAIN"))

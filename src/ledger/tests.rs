@@ -267,7 +267,12 @@ fn what_would_be_given_up_counts_as_if_it_were() {
         ledger.mark(&[(ids[1], Mark::Abandoned)], NOW).unwrap();
         assert_eq!(format!("{without:?}"), past(&ledger));
         // When the day began, nothing of it was owed.
-        assert!(!ledger.past_before("a", second).unwrap().is_owed(second, today()));
+        let before = ledger.past_before("a", second).unwrap();
+        assert_eq!(
+            (before.last_day(today()), before.about("tag:a,2021:p").count()),
+            (Some(first), 1)
+        );
+        assert!(!before.is_owed(second, today()));
     }
 }
 

@@ -138,6 +138,12 @@ impl Smtp {
                 )));
             }
             let answer = session.command(&Starttls).map_err(away)?;
+            if is_permanent(&answer) {
+                return Err(Unavailable::Misconfigured(format!(
+                    "{place} offers STARTTLS and refuses it: {}; mend the server, or set `security: tls` for a port that begins with TLS",
+                    said(&answer)
+                )));
+            }
             if !answer.is_positive() {
                 return Err(Unavailable::Away(format!("{place}: STARTTLS: {}", said(&answer))));
             }

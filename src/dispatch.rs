@@ -186,13 +186,11 @@ struct Streak {
     failures: usize,
     /// The hosts of those whom they were to reach.
     hosts: HashSet<String>,
-    /// The numbers of the digests that were refused for good.
+    /// The numbers of the digests that were refused for good since the last that was taken.
     refused: Vec<i64>,
     /// How many are passed over before one of them is tried, and how many were since the last.
     stride: usize,
     passed: usize,
-    /// Whether nobody else is to be tried.
-    gives_up: bool,
 }
 
 impl Streak {
@@ -216,7 +214,7 @@ impl Streak {
             self.hosts.insert(host(recipient).to_owned());
         }
         if self.is_much() {
-            self.stride = (2 * self.stride).max(1);
+            self.stride = self.stride.saturating_mul(2).max(1);
         }
     }
 }
@@ -306,8 +304,9 @@ impl Dispatch<'_> {
             // The server may be well again.
             streak = Streak { refused: streak.refused, ..Streak::default() };
         }
-        if streak.refused.len() >= MAX_FAILURES {
-            // What nothing was taken after was refused because of the server.
+        // What nothing was taken after was refused because of the server.
+        let many = if report.sent == 0 { 2 } else { MAX_FAILURES };
+        if streak.refused.len() >= many {
             report.refused = report.refused.saturating_sub(ledger.defer(&streak.refused)?);
         }
         let unsent = ledger.unsent(self.only)?;

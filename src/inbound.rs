@@ -397,10 +397,10 @@ fn failure_in_words(message: &Message<'_>, parts: &Parts<'_>, evidence: &Evidenc
         .iter()
         .find_map(|mark| body.split_once(mark))
         .map_or(body, |(said, _)| said);
-    let mut named: Vec<String> = failed.split(',').flat_map(addresses).collect();
+    let mut named: Vec<String> = failed.split(',').flat_map(addresses).take(MAX_NAMED).collect();
     if named.is_empty() {
         let words = body.split(|c: char| c.is_whitespace() || "<>,:;\"".contains(c));
-        named.extend(words.filter(|word| text::is_address(word)).map(key));
+        named.extend(words.filter(|word| text::is_address(word)).map(key).take(MAX_NAMED));
         named.dedup();
     }
     let status = Status::first_in(body);

@@ -625,6 +625,75 @@ fn a_server_that_refuses_the_rest_is_tried_again() {
     }
 }
 
+/// Without a code that tells, words do: a server that takes no more today says so of every address.
+#[test]
+fn a_limit_takes_nobody_off_the_list() {
+    let limit = "550 Domain example.org has exceeded the max emails per hour (5/5 (100%)) allowed. Message discarded.";
+    for (answer, is_counted) in [
+        (limit, false),
+        ("550 Access denied: your IP is on a block list", false),
+        ("550 <x> User unknown", true),
+        ("550 5.1.1 No", true),
+    ] {
+        let server = Server::start(Options::new(move |step| {
+            (step.name == "rcpt" && !step.recipient.starts_with('a')).then(|| Act::Say(answer))
+        }));
+        let site = self::site(&server, 20, "connections: 1, retry_after: []");
+        for day in 27..31 {
+            site.posting("a.md", &format!("title: A\ncloses: 2021-08-{:02}", day + 1));
+            site.run(&[&format!("--now=2021-08-{day}T09:00:00Z"), "remind"]);
+        }
+        let list = site.run(&[NOW, "recipients", "list"]).exits(0);
+        assert_eq!(list.stdout.contains("refused"), is_counted, "{answer}: {}", list.stdout);
+    }
+}
+
+#[test]
+fn of_a_code_that_nobody_knows_the_first_digit_counts() {
+    for step in ["rcpt", "dot"] {
+        for (answer, state) in [
+            ("571 5.7.1 blocked by policy", "refused"),
+            ("499 go away", "not taken yet"),
+            ("450-one\r\n554 5.7.1 two", "refused"),
+        ] {
+            let server = Server::start(once(step, "a@example.org", 9, Act::Say(answer)));
+            let site = self::site(&server, 2, "connections: 1, retry_after: []");
+            let run = remind(&site);
+            assert!(
+                run.stderr.contains("1 digest sent") || run.stdout.contains("1 digest sent"),
+                "{run:?}"
+            );
+            assert!(format!("{run:?}").contains(&format!("1 {state}")), "{step} {answer}: {run:?}");
+            assert_eq!(server.recipients(), addresses("b"));
+        }
+    }
+}
+
+#[test]
+fn an_address_that_is_refused_after_its_message_counts_too() {
+    let server = Server::start(once("dot", "a@example.org", 9, Act::Say("550 5.1.1 no such user")));
+    let site = self::site(&server, 3, "connections: 1, retry_after: []");
+    for day in 27..31 {
+        site.posting("a.md", &format!("title: A\ncloses: 2021-08-{:02}", day + 1));
+        site.run(&[&format!("--now=2021-08-{day}T09:00:00Z"), "remind"]);
+    }
+    let list = site.run(&[NOW, "recipients", "list"]).exits(0);
+    assert!(list.stdout.contains("refused"), "{}", list.stdout);
+}
+
+/// Ten whose messages may have arrived keep nobody else from being written to.
+#[test]
+fn many_doubts_stop_nobody_else() {
+    let server = Server::start(Options::new(|step| {
+        (step.name == "dot" && step.recipient < "m").then_some(Act::AcceptAndDrop)
+    }));
+    let site = self::site(&server, 26, "connections: 1, retry_after: []");
+    remind(&site).exits(75);
+    let others: Vec<String> =
+        server.recipients().into_iter().filter(|r| r.as_str() >= "m").collect();
+    assert_eq!(others, addresses("mnopqrstuvwxyz"));
+}
+
 #[test]
 fn a_server_that_drips_over_tls_is_left_in_time() {
     // The beginning of a record of TLS, and no more: each byte comes in time, and the record never.
@@ -661,8 +730,8 @@ fn a_server_that_drips_over_tls_is_left_in_time() {
 fn what_a_server_refused_to_everybody_leaves_when_it_is_mended() {
     let server = Server::start(once("dot", "", 1, Act::Say("554 5.7.1 blocked")));
     let site = site(&server, 3, "connections: 1");
-    let run = remind(&site).exits(1);
-    assert!(run.stderr.contains("3 refused"), "{}", run.stderr);
+    let run = remind(&site).exits(75);
+    assert!(run.stderr.contains("3 not taken yet"), "{}", run.stderr);
     remind(&site).exits(0);
     assert_eq!(server.recipients(), addresses("abc"));
     assert!(remind(&site).exits(0).stderr.contains("no digest is due"));

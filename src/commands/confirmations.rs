@@ -96,10 +96,14 @@ impl Post<'_> {
                 // It may have arrived: another one would be one too many.
                 Delivery::InDoubt(why)
                 | Delivery::Unfit(why)
-                | Delivery::Refused { reason: why, .. } => {
+                | Delivery::Refused { reason: why, address: true } => {
                     self.tell(&key, &why);
                 }
-                Delivery::Deferred(why) | Delivery::Broken(why) | Delivery::SenderRefused(why) => {
+                // What is refused for the server's own reasons it may take later.
+                Delivery::Refused { reason: why, address: false }
+                | Delivery::Deferred(why)
+                | Delivery::Broken(why)
+                | Delivery::SenderRefused(why) => {
                     self.tell(&key, &why);
                     ledger.unmail_request(request).map_err(ledger_failure)?;
                     postpone(postponed, key);

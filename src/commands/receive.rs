@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::env;
 use std::io::{self, Read};
+use std::thread;
 
 use anyhow::{Context, anyhow};
 use chrono::NaiveDate;
@@ -17,7 +18,9 @@ use crate::ledger::{Ledger, Reason, Returned};
 use crate::text;
 
 /// How much of a message is read, in bytes. What matters stands at the beginning.
-const MAX_MESSAGE: u64 = 10 << 20;
+const MAX_MESSAGE: u64 = 512 << 10;
+/// How much room there is to understand it, in bytes: messages may stand in each other.
+const STACK: usize = 256 << 20;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Receive) -> Result {
     // A mail server sends back what fails for good, to nobody. Whatever is wrong here is mended, and
@@ -46,7 +49,12 @@ fn receive(shell: &Shell, arguments: &cli::Receive) -> Result {
     let mut ledger = mailing::ledger(&opened)?;
     let keys = ledger.keys().map_err(ledger_failure)?;
     let recipient = arguments.recipient.clone().or_else(|| env::var("ORIGINAL_RECIPIENT").ok());
-    let inbound = inbound::read(&message, recipient.as_deref(), &opened.site, &keys);
+    let read = || inbound::read(&message, recipient.as_deref(), &opened.site, &keys);
+    let inbound = thread::scope(|scope| {
+        let reader = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, read)?;
+        reader.join().map_err(|_| io::Error::other("it cannot be understood"))
+    });
+    let inbound = inbound.context("cannot read the message").map_err(temporary)?;
     let named = match &inbound {
         Inbound::Failures(failures) => failures.iter().flat_map(|f| &f.whom.named).collect(),
         Inbound::Complaint(whom) | Inbound::Unsubscribe(whom) => whom.named.iter().collect(),
@@ -116,15 +124,15 @@ impl Desk<'_> {
         if let Some(proven) = &whom.proven {
             return Ok(Some((proven.clone(), true)));
         }
-        // Nobody can say the id of a message beforehand.
         if let Looked::NotYet = self.sent_to {
-            let mut ids = whom.message_ids.iter().map(|id| self.ledger.recipient_of(id));
-            let found =
-                ids.find_map(std::result::Result::transpose).transpose().map_err(ledger_failure)?;
+            let ids: Vec<&str> = whom.message_ids.iter().map(String::as_str).collect();
+            let found = self.ledger.recipient_of(&ids).map_err(ledger_failure)?;
             self.sent_to = Looked::For(found);
         }
         if let Looked::For(Some(recipient)) = &self.sent_to {
-            return Ok(Some((recipient.clone(), true)));
+            // Where messages are meant to come back, nobody can say their ids beforehand.
+            let is_certain = self.opened.site.mail.bounces.is_some();
+            return Ok(Some((recipient.clone(), is_certain)));
         }
         for named in &whom.named {
             if self.is_known(named)? {

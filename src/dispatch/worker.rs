@@ -143,7 +143,7 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
         let mut last: Option<Job<T>> = None;
         loop {
             let mut shared = lock(self.shared);
-            if shared.streak.gives_up || shared.broken.is_some() {
+            if shared.broken.is_some() {
                 return None;
             }
             while let Some(job) = shared.queue.pop_front() {
@@ -239,16 +239,17 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
                     // So it is not the server, or not any more.
                     shared.stopped = None;
                 }
-                shared.streak = Streak::default();
+                let mut refused = std::mem::take(&mut shared.streak.refused);
+                if *delivery == Delivery::Accepted {
+                    refused.clear();
+                }
+                shared.streak = Streak { refused, ..Streak::default() };
                 return;
             }
             // Nobody asked the server.
             Delivery::Unfit(_) => return,
-            Delivery::Broken(why) => shared.stopped = Some(Unavailable::Away(why.clone())),
-            // Nobody is left in doubt to find out whether the next one would be, too.
-            Delivery::InDoubt(why) => {
+            Delivery::Broken(why) | Delivery::InDoubt(why) => {
                 shared.stopped = Some(Unavailable::Away(why.clone()));
-                shared.streak.gives_up = shared.streak.failures + 1 >= MAX_FAILURES;
             }
             Delivery::SenderRefused(why) => {
                 let why = format!("the server takes nothing from `mail.from`: {why}");

@@ -138,7 +138,8 @@ impl postgres::types::ToSql for Value<'_> {
         match self {
             Self::Null => Ok(IsNull::Yes),
             Self::Integer(number) => number.to_sql(kind, out),
-            Self::Text(text) => text.to_sql(kind, out),
+            // A text on a server has no NUL in it.
+            Self::Text(text) => text.replace('\0', "").to_sql(kind, out),
             Self::Bytes(bytes) => bytes.to_sql(kind, out),
             Self::Day(day) => day.to_string().to_sql(kind, out),
             Self::Instant(instant) => written(*instant).to_sql(kind, out),

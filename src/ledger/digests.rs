@@ -335,7 +335,8 @@ impl Planning<'_> {
              )
              INSERT INTO addressees (digest, email, name, language, subscribed)
                  SELECT id, email, name, language, subscribed
-                 FROM entered JOIN given USING (recipient)",
+                 FROM entered JOIN given USING (recipient)
+             ON CONFLICT DO NOTHING",
             values![&given, day, self.now],
         )?;
         Ok(())

@@ -476,12 +476,14 @@ fn apply(
             let statement = database.pick(
                 "UPDATE digests SET state = ?2, message_id = ?3, reason = NULL,
                      attempts = attempts + 1
-                 WHERE id = ?1 AND recipient NOT IN (SELECT recipient FROM suppressions)
+                 WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM suppressions
+                         WHERE suppressions.recipient = digests.recipient)
                      AND ?4 = ''",
                 // Who was asleep for long holds nothing any more.
                 "UPDATE digests SET state = ?2, message_id = ?3, reason = NULL,
                      attempts = attempts + 1
-                 WHERE id = ?1 AND recipient NOT IN (SELECT recipient FROM suppressions)
+                 WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM suppressions
+                         WHERE suppressions.recipient = digests.recipient)
                      AND sender = ?4 AND EXISTS (SELECT 1 FROM senders
                          WHERE id = ?4 AND alive_until > extract(epoch FROM clock_timestamp()))",
             );

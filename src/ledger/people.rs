@@ -253,7 +253,8 @@ impl Ledger {
             // Whoever opens the link a second time did it all the first time.
             let before = transaction.row(
                 "SELECT 1 FROM subscribers WHERE recipient = ?1 AND asked_at = ?2
-                     AND recipient NOT IN (SELECT recipient FROM suppressions)",
+                     AND NOT EXISTS (SELECT 1 FROM suppressions
+                         WHERE suppressions.recipient = subscribers.recipient)",
                 values![recipient, asked_at],
                 |_| Ok(()),
             )?;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::database::values;
+use super::database::{json, values};
 use super::{Ledger, Reason, Result};
 
 /// On how many days something has to be said of an address, where nothing proves that the message
@@ -81,12 +81,21 @@ impl Ledger {
         Ok(self.database.row(query, values![recipient], |_| Ok(()))?.is_some())
     }
 
-    /// To whom a message with this id was sent, if we sent one.
+    /// To whom a message with one of these ids was sent, if we sent one.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn recipient_of(&self, message_id: &str) -> Result<Option<String>> {
-        let query = "SELECT recipient FROM digests WHERE message_id = ?1";
-        self.database.row(query, values![message_id], |row| row.get(0))
+    pub fn recipient_of(&self, message_ids: &[&str]) -> Result<Option<String>> {
+        if message_ids.is_empty() {
+            return Ok(None);
+        }
+        let query = self.database.pick(
+            "SELECT recipient FROM digests
+             WHERE message_id IN (SELECT value FROM json_each(?1)) ORDER BY id DESC LIMIT 1",
+            "SELECT recipient FROM digests
+             WHERE message_id IN (SELECT jsonb_array_elements_text(?1::TEXT::JSONB))
+             ORDER BY id DESC LIMIT 1",
+        );
+        self.database.row(query, values![&json(&message_ids)], |row| row.get(0))
     }
 }

@@ -84,31 +84,6 @@ const SUPPRESS: &str = "INSERT INTO suppressions (recipient, reason, since) VALU
              AND suppressions.reason NOT IN ('complained', 'forgotten'))";
 
 impl Ledger {
-    /// Lets what was refused in a run in which nobody was accepted wait for the next one: what several
-    /// are refused, and not for their addresses, is refused because of the server. Returns how many
-    /// wait.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub fn defer_refused(&mut self, now: DateTime<Utc>) -> Result<u32> {
-        let transaction = self.database.begin()?;
-        let refused: u32 = transaction.value(
-            "SELECT count(*) FROM digests
-             WHERE state = 'refused' AND counts = 0 AND settled_at = ?1",
-            values![now],
-        )?;
-        if refused < 2 {
-            return Ok(0);
-        }
-        transaction.execute(
-            "UPDATE digests SET state = 'deferred'
-             WHERE state = 'refused' AND counts = 0 AND settled_at = ?1",
-            values![now],
-        )?;
-        transaction.commit()?;
-        Ok(refused)
-    }
-
     /// Lets these digests wait for the next run that were refused, and not for their addresses. Returns how
     /// many.
     ///
@@ -146,7 +121,8 @@ impl Ledger {
         let recipients: Vec<String> = transaction.rows(
             "SELECT recipient FROM digests AS refused
              WHERE state = 'refused' AND counts = 1
-                 AND recipient NOT IN (SELECT recipient FROM suppressions)
+                 AND NOT EXISTS (SELECT 1 FROM suppressions
+                     WHERE suppressions.recipient = refused.recipient)
                  AND day > coalesce((
                      SELECT max(day) FROM digests AS sent
                      WHERE sent.recipient = refused.recipient AND sent.state = 'sent'), '')

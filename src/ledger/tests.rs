@@ -1202,23 +1202,18 @@ fn who_subscribes_again_keeps_what_the_form_does_not_show() {
 }
 
 #[test]
-fn what_several_are_refused_in_a_run_waits_for_the_next() {
+fn what_is_refused_because_of_the_server_waits_for_the_next_run() {
     for mut ledger in ledgers() {
         let names = ["a", "b", "c"];
         let digests: Vec<Planned> = names.iter().map(|name| digest(name, DAY)).collect();
         let ids = plan(&mut ledger, &digests, NOW).unwrap();
-        let later = NOW + TimeDelta::hours(1);
         let refused = |address| Mark::Refused { reason: "554 no".to_owned(), address };
-        // One is its own affair, an address that does not exist is, too, and so is another run.
-        ledger.mark(&[(ids[0], refused(false)), (ids[1], refused(true))], NOW).unwrap();
-        assert_eq!(ledger.defer_refused(NOW).unwrap(), 0);
-        assert_eq!(state(&ledger, "a").as_deref(), Some("refused"));
-        ledger.mark(&[(ids[2], refused(false))], later).unwrap();
-        assert_eq!(ledger.defer_refused(later).unwrap(), 0);
-        ledger.mark(&[(ids[0], refused(false))], later).unwrap();
-        assert_eq!(ledger.defer_refused(later).unwrap(), 2);
+        let marks = [(ids[0], refused(false)), (ids[1], refused(true)), (ids[2], Mark::Sent)];
+        ledger.mark(&marks, NOW).unwrap();
+        // An address that does not exist is its own affair.
+        assert_eq!(ledger.defer(&ids).unwrap(), 1);
         let states = names.map(|name| state(&ledger, name).unwrap());
-        assert_eq!(states, ["deferred", "refused", "deferred"]);
+        assert_eq!(states, ["deferred", "refused", "sent"]);
     }
 }
 

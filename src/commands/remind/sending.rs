@@ -165,9 +165,6 @@ pub(super) fn send<'a>(
             return Err(configuration(error));
         }
     };
-    if report.sent == 0 {
-        ledger.defer_refused(opened.now).map_err(ledger_failure)?;
-    }
     for recipient in ledger.suppress_refused(report.sent > 0, opened.now).map_err(ledger_failure)? {
         let who = masked(&recipient);
         let line = format!("{who}: refused too often, and not written to any more");

@@ -109,7 +109,8 @@ impl Wire {
     /// Reads a reply (RFC 5321 section 4.2), in time.
     pub(super) fn reply(&mut self, time: Duration) -> io::Result<Response> {
         let deadline = Deadline::after(time);
-        let mut reply = String::new();
+        let mut texts: Vec<String> = Vec::new();
+        let mut length = 0;
         loop {
             let line = self.line(&deadline)?;
             let code: String = line.chars().take(3).collect();
@@ -120,12 +121,13 @@ impl Wire {
                 Some(mark @ (' ' | '-')) => (mark, &rest[1..]),
                 Some(_) => return Err(malformed(&line)),
             };
-            reply.push_str(&format!("{code}{mark}{text}\r\n"));
-            if reply.len() > MAX_REPLY {
+            texts.push(text.to_owned());
+            length += line.len();
+            if length > MAX_REPLY {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply without end"));
             }
             if mark == ' ' {
-                return reply.parse().map_err(|_| malformed(&line));
+                return understood(&code, texts).ok_or_else(|| malformed(&line));
             }
         }
     }
@@ -183,6 +185,33 @@ impl Wire {
             }
         }
     }
+}
+
+/// A reply with the code of its last line. Of a code that nobody knows the first digit counts
+/// (RFC 5321 section 4.2.1).
+fn understood(code: &str, mut texts: Vec<String>) -> Option<Response> {
+    let known = match code.as_bytes() {
+        [first @ b'2'..=b'5', second, third]
+            if second.is_ascii_digit() && third.is_ascii_digit() =>
+        {
+            if *second <= b'5' {
+                code.to_owned()
+            } else {
+                format!("{}00", char::from(*first))
+            }
+        }
+        _ => return None,
+    };
+    if known != code
+        && let Some(first) = texts.first_mut()
+    {
+        *first = format!("{code} {first}");
+    }
+    let last = texts.len().checked_sub(1)?;
+    let line = |(at, text): (usize, &String)| {
+        format!("{known}{}{text}\r\n", if at == last { ' ' } else { '-' })
+    };
+    texts.iter().enumerate().map(line).collect::<String>().parse().ok()
 }
 
 fn late() -> io::Error {

@@ -1,6 +1,7 @@
 //! The machine's own mail system, by the command that all of them have.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -54,10 +55,19 @@ impl Sendmail {
 
     fn hand_over(&self, letter: &Letter<'_>) -> Delivery {
         let name = self.command.display();
+        // Commands read lines as the machine ends them.
+        let text = String::from_utf8_lossy(letter.bytes).replace("\r\n", "\n");
+        // From a file without a name: whatever becomes of us, the command reads a whole message.
+        let input = input(text.as_bytes()).and_then(|input| Ok((input.try_clone()?, input)));
+        let (mut input, theirs) = match input {
+            Ok(both) => both,
+            Err(error) => return Delivery::Broken(format!("cannot keep the message: {error}")),
+        };
+        let mut read_all = || input.stream_position().is_ok_and(|at| at >= text.len() as u64);
         let child = Command::new(&self.command)
             // A dot on a line of its own is no end; the rest are addresses, whatever they look like.
             .args(["-i", "-f", letter.from.as_ref(), "--", letter.to.as_ref()])
-            .stdin(Stdio::piped())
+            .stdin(theirs)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn();
@@ -65,48 +75,32 @@ impl Sendmail {
             Ok(child) => child,
             Err(error) => return Delivery::Broken(format!("cannot start `{name}`: {error}")),
         };
-        // Commands read lines as the machine ends them.
-        let text = String::from_utf8_lossy(letter.bytes).replace("\r\n", "\n");
-        let (mut input, mut complaints) = (child.stdin.take(), child.stderr.take());
-        // Both ways at once: a command may complain before it reads. What it leaves behind in the
-        // background may go on complaining, and is not waited for.
+        let complaints = child.stderr.take();
+        // What it leaves behind in the background may go on complaining, and is not waited for.
         let (say, said) = mpsc::channel();
         thread::spawn(move || {
             let mut first = Vec::new();
-            if let Some(complaints) = &mut complaints {
+            if let Some(complaints) = complaints {
                 let _ = complaints.take(1000).read_to_end(&mut first);
             }
             let _ = say.send(String::from_utf8_lossy(&first).lines().next().map(str::to_owned));
         });
-        let (wrote, written) = mpsc::channel();
-        thread::spawn(move || {
-            let all =
-                input.take().is_some_and(|mut input| input.write_all(text.as_bytes()).is_ok());
-            let _ = wrote.send(all);
-        });
         let status = match child.wait_timeout(self.timeout) {
             Ok(Some(status)) => status,
             late => {
-                // Before its input is closed: it must not go on with half a message.
-                let all_was_written = written.try_recv() == Ok(true);
                 let _ = child.kill();
                 let _ = child.wait();
                 let why = match late {
                     Err(error) => format!("`{name}`: {error}"),
                     _ => format!("`{name}` did not end in time"),
                 };
-                return if all_was_written {
-                    Delivery::InDoubt(why)
-                } else {
-                    Delivery::Broken(why)
-                };
+                return if read_all() { Delivery::InDoubt(why) } else { Delivery::Broken(why) };
             }
         };
-        let written = written.recv_timeout(A_MOMENT) == Ok(true);
         let said = said.recv_timeout(A_MOMENT).ok().flatten();
         let said = said.unwrap_or_else(|| "no reason given".to_owned());
         match status.code() {
-            Some(0) if written => Delivery::Accepted,
+            Some(0) if read_all() => Delivery::Accepted,
             Some(0) => Delivery::InDoubt(format!("`{name}` took a part only")),
             // `sysexits.h`: no user, no host, an address or message that is none.
             Some(code @ (65 | 67 | 68)) => Delivery::Refused {
@@ -114,10 +108,18 @@ impl Sendmail {
                 address: matches!(code, 67 | 68),
             },
             Some(code) => Delivery::Deferred(format!("`{name}` ended with {code}: {said}")),
-            None if written => Delivery::InDoubt(format!("`{name}` was killed: {said}")),
+            None if read_all() => Delivery::InDoubt(format!("`{name}` was killed: {said}")),
             None => Delivery::Broken(format!("`{name}` was killed: {said}")),
         }
     }
+}
+
+/// A file without a name that holds a message, and is read from its beginning.
+fn input(message: &[u8]) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(message)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 fn is_name(command: &Path) -> bool {

@@ -388,9 +388,10 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
     }
     let address = match subject {
         Some(subject) => matches!(subject, "1" | "2"),
-        // A server that does not pass on mail says so of every address.
-        None if reason.to_ascii_lowercase().contains("relay") => false,
-        None => [550, 551, 553].into_iter().any(|code| answer.has_code(code)),
+        None => {
+            [550, 551, 553].into_iter().any(|code| answer.has_code(code))
+                && speaks_of_the_address(&reason)
+        }
     };
     match step {
         // Too large, or not in these letters: the message's fault.
@@ -399,8 +400,60 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
         }
         Step::Mail => Delivery::SenderRefused(reason),
         Step::Rcpt => Delivery::Refused { reason, address },
-        Step::Data => Delivery::Refused { reason, address: false },
+        // Where only words tell, they are about the text.
+        Step::Data => {
+            let address = address && code.is_some();
+            Delivery::Refused { reason, address }
+        }
     }
+}
+
+/// Whether a refusal without a code of RFC 3463 is for the address. A server that does not pass on mail,
+/// takes no more today, or dislikes the sender says so of every address: in doubt it is not for this one.
+fn speaks_of_the_address(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    let of_others = [
+        "relay",
+        "exceed",
+        "limit",
+        "quota",
+        "rate",
+        "too many",
+        "too much",
+        "block",
+        "black",
+        "list",
+        "spam",
+        "policy",
+        "reputation",
+        "denied",
+        "sender",
+        "authent",
+        "dns",
+        "rbl",
+        "later",
+        "moment",
+    ];
+    let of_the_address = [
+        "user",
+        "mailbox",
+        "recipient",
+        "address",
+        "account",
+        "unknown",
+        "no such",
+        "exist",
+        "inactive",
+        "disabled",
+        "invalid",
+        "inconnu",
+        "boite",
+        "boîte",
+        "empfänger",
+        "postfach",
+    ];
+    says(&of_the_address) && !says(&of_others)
 }
 
 impl Connection for Session<'_> {
@@ -622,6 +675,12 @@ mod tests {
             ("554 5.7.1 relay access denied", false),
             ("554 no", false),
             ("550 relay not permitted", false),
+            ("550 Domain example.org has exceeded the max emails per hour", false),
+            ("550 Access denied", false),
+            (
+                "550 <a@b.example.org>: Recipient address rejected: User unknown in local table",
+                true,
+            ),
             ("553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", false),
             ("550 Requested action not taken: mailbox unavailable [5.1.1]", true),
         ] {
@@ -633,5 +692,7 @@ mod tests {
         assert!(matches!(at(Step::Mail, "452 4.3.1 full"), Delivery::Broken(_)));
         assert_eq!(at(Step::Mail, "552 5.3.4 too big"), refused("552 5.3.4 too big", false));
         assert_eq!(at(Step::Data, "554 5.6.0 spam"), refused("554 5.6.0 spam", false));
+        assert_eq!(at(Step::Data, "550 unknown user"), refused("550 unknown user", false));
+        assert_eq!(at(Step::Data, "550 5.1.1 who?"), refused("550 5.1.1 who?", true));
     }
 }

@@ -54,7 +54,7 @@ impl<R: Read + Seek> Rows<R> {
         let mut first = Rows::start(path, &mut file)?;
         let mut taken: Vec<u64> = Vec::new();
         while let Some((_, line)) = first.next_line()? {
-            taken.extend(first.address(&line).map(|email| short(&key(&email))));
+            taken.extend(first.address(&line).map(|email| short(&key(&text::composed(email)))));
         }
         drop(first);
         taken.sort_unstable();

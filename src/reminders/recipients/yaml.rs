@@ -12,7 +12,7 @@ pub fn read(path: &str, bytes: &[u8]) -> (Vec<Recipient>, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     // A byte-order mark is what spreadsheets and editors write, and harms nobody.
     let bytes = bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes);
-    let Some(Decoded { source, .. }) = decode(&path.into(), bytes.to_vec(), &mut problems) else {
+    let Some(Decoded { source, .. }) = decode(&path.into(), bytes, &mut problems) else {
         return (Vec::new(), problems);
     };
     let content = &*source.text;

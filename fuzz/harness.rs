@@ -65,7 +65,7 @@ pub fn front_matter(data: &[u8]) {
 
 /// A whole posting, through everything that is published of it.
 pub fn posting(data: &[u8]) {
-    let parsed = parse::parse(&site(), "content/postings/a.md", data.to_vec(), Key::of(data));
+    let parsed = parse::parse(&site(), "content/postings/a.md", data, Key::of(data));
     for diagnostic in &parsed.diagnostics {
         assert!(!diagnostic.human("").is_empty());
     }
@@ -153,7 +153,7 @@ pub fn settings(data: &[u8]) {
 pub fn template(data: &[u8]) {
     let text = String::from_utf8_lossy(data).into_owned();
     let file = b"---\ntitle: Titre\ncloses: 2021-09-03\ndomains: [a, b]\n---\n\nTexte **gras**.\n";
-    let parsed = parse::parse(&site(), "content/postings/a.md", file.to_vec(), Key::of(file));
+    let parsed = parse::parse(&site(), "content/postings/a.md", file, Key::of(file));
     let posting = parsed.posting.expect("it is sound");
     publish(&[posting], &BTreeMap::from([("posting.html".to_owned(), text)]));
 }

@@ -138,7 +138,7 @@ fn component(
 /// A number that grows with each change, and with nothing else: the seconds from the beginning of
 /// the site's ids to the last change. It fits for 68 years.
 fn sequence(updated: DateTime<Utc>, site: &Site) -> u32 {
-    let begin = site.ids.since_day().and_time(NaiveTime::MIN).and_utc();
+    let begin = site.ids.since_day.and_time(NaiveTime::MIN).and_utc();
     let seconds = (updated - begin).num_seconds().clamp(0, i64::from(i32::MAX));
     u32::try_from(seconds).unwrap_or(0)
 }

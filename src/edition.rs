@@ -191,9 +191,9 @@ impl<'a> Edition<'a> {
     }
 
     fn page_key(&self, at: usize, outline: &Outline<'a>) -> Key {
-        let state =
-            format!("{:?} {} {}", outline.state, outline.calendar.is_some(), outline.is_job);
-        let mut parts = vec![&b"page"[..], outline.key.bytes(), state.as_bytes()];
+        let state = outline.state.as_str().as_bytes();
+        let with = [u8::from(outline.calendar.is_some()), u8::from(outline.is_job)];
+        let mut parts = vec![&b"page"[..], outline.key.bytes(), state, &with];
         for other in self.related(at) {
             parts.extend([other.posting.slug.as_bytes(), other.posting.title.as_bytes()]);
         }
@@ -258,12 +258,18 @@ impl<'a> Edition<'a> {
         Key::join(head.into_iter().chain([updated.as_bytes()]).chain(members))
     }
 
-    /// What a list's page is made from: what feeds are, and the day.
+    /// What a list's page is made from: what it says of its postings, and the day.
     pub fn list_key(&self, feed: &Feed<'a>) -> Key {
         let members = feed.members.iter().filter_map(|at| self.outlines.get(*at));
-        let days: String = members.map(|outline| format!("{:?}", outline.days_left)).collect();
-        let feed_key = self.feed_key(feed);
-        let own = Key::join([&b"list"[..], feed_key.bytes(), days.as_bytes()]);
+        let mut lines = Vec::with_capacity(feed.members.len() * 40);
+        for outline in members {
+            lines.extend_from_slice(outline.line.bytes());
+            lines.extend_from_slice(&outline.days_left.unwrap_or(i64::MIN).to_le_bytes());
+        }
+        let category = format!("{:?}", feed.category);
+        let texts = [&feed.title, &feed.path, &category].map(|text| text.as_bytes());
+        let begin = [&b"list"[..], self.means.key.bytes()].into_iter().chain(texts);
+        let own = Key::join(begin.chain([&lines[..]]));
         if feed.category.is_some() {
             return own;
         }
@@ -301,7 +307,8 @@ impl<'a> Edition<'a> {
         let lists = self.feeds.iter().map(|feed| (feed.home.to_string(), feed.updated));
         let open = self.outlines.iter().filter(|outline| outline.is_open());
         let postings = open.map(|outline| {
-            (site.address(&page_path(&outline.posting.slug)).to_string(), outline.updated)
+            // Thousands of addresses need not be taken apart.
+            (format!("{}{}", site.url, page_path(&outline.posting.slug)), outline.updated)
         });
         files.push(("sitemap.xml", pages::sitemap(lists.chain(postings))));
         Ok(files)
@@ -331,5 +338,9 @@ pub fn list_path(feed: &Feed<'_>) -> String {
 fn event_key(outline: &Outline<'_>) -> Option<Key> {
     let kind = outline.calendar?;
     outline.posting.closes?;
-    Some(Key::join([b"event", outline.key.bytes(), format!("{kind:?}").as_bytes()]))
+    let kind: &[u8] = match kind {
+        calendar::Entry::Closes => b"closes",
+        calendar::Entry::Cancelled => b"cancelled",
+    };
+    Some(Key::join([b"event", outline.key.bytes(), kind]))
 }

@@ -1,6 +1,7 @@
 //! When files last changed, from the git history that a site lies in.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Datelike, Utc};
@@ -27,12 +28,11 @@ pub struct History {
     pub truncated: bool,
 }
 
-/// When files came to a place, one after another, and when the last change there was, in seconds since
-/// 1970.
+/// When files came to a place, one after another, and when they changed there, in seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Times {
     came: BTreeSet<i64>,
-    changed: Option<i64>,
+    changed: BTreeSet<i64>,
 }
 
 /// A move of a file: when, and from where. Of several to one place the greatest counts.
@@ -70,11 +70,16 @@ const MAX_MOVES: usize = 100;
 const OBJECT_CACHE: usize = 32 << 20;
 
 impl History {
-    /// When a file last changed, or came to its present name. `None` for one that is not committed, or
-    /// whose last change a shallow clone does not show.
-    pub fn last_change(&self, path: &str) -> Option<DateTime<Utc>> {
+    /// When a file last changed within a span of time, or came to its present name. `None` for one that
+    /// is not committed, or whose last change a shallow clone does not show.
+    pub fn last_change(
+        &self,
+        path: &str,
+        within: impl RangeBounds<DateTime<Utc>>,
+    ) -> Option<DateTime<Utc>> {
         let here = self.present.get(path)?;
-        DateTime::from_timestamp(self.times.get(here)?.changed?, 0)
+        let changed = self.times.get(here)?.changed.iter().rev();
+        changed.filter_map(|at| DateTime::from_timestamp(*at, 0)).find(|at| within.contains(at))
     }
 
     /// When a file first came to where `HEAD` is: with a commit there, or with the merge of one that was
@@ -82,6 +87,16 @@ impl History {
     pub fn first_change(&self, path: &str) -> Option<DateTime<Utc>> {
         let came = self.along(path).min()?;
         self.head.boundary.is_empty().then(|| DateTime::from_timestamp(came, 0)).flatten()
+    }
+
+    /// The first change of a file that is there after an instant: a clock was ahead.
+    pub fn next_change(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let times = self.present.iter().filter_map(|path| self.times.get(path));
+        let later = now.timestamp() + 1..;
+        let next = times.flat_map(|Times { came, changed }| {
+            [came.range(later.clone()).next(), changed.range(later.clone()).next()]
+        });
+        DateTime::from_timestamp(*next.flatten().min()?, 0)
     }
 
     /// When a file that is there came, and when it came to where it was before it was moved. What stood at
@@ -115,37 +130,44 @@ impl History {
         &self.head
     }
 
-    /// Reads the history of the files that `HEAD` has below a folder. A folder outside of any
-    /// repository, or in one without a commit, has an empty history. `before` is the history up to
-    /// an earlier commit: what it tells is not read again.
+    /// Reads the history of the files that `HEAD` has below a folder, but for what is known of it. A
+    /// folder outside of any repository, or in one without a commit, has an empty history.
     ///
     /// A merge changes what differs from all of its parents.
     ///
     /// # Errors
-    /// When there is a repository that cannot be read.
-    pub fn read(folder: &Path, before: Option<Self>) -> Result<Self, Error> {
-        let Some(mut place) = Place::of(folder)? else { return Ok(Self::default()) };
+    /// When there is a repository that cannot be read. Then what was known stands.
+    pub fn update(&mut self, folder: &Path) -> Result<(), Error> {
+        let Some(mut place) = Place::of(folder)? else {
+            *self = Self::default();
+            return Ok(());
+        };
         place.repository.object_cache_size(OBJECT_CACHE);
         let walk = Walk { repository: &place.repository, prefix: &place.prefix };
         let (head, commit) = (place.head, place.commit);
-        // A history that was rewritten, or of another folder, tells nothing.
-        let before =
-            before.filter(|before| before.head.boundary == head.boundary).and_then(|before| {
-                let (hex, folder) = before.head.at.clone()?;
-                let known = gix::ObjectId::from_hex(hex.as_bytes()).ok()?;
-                (Some(&folder) == head.at.as_ref().map(|(_, folder)| folder)
-                    && walk.leads_to(commit, known))
-                .then_some((before, known))
-            });
-        match before {
-            Some((before, _)) if before.head == head => Ok(before),
-            Some((before, known)) => match walk.mainline(commit, Some(known), &head)? {
-                Some(mainline) => walk.run(commit, head, &mainline, (before, Some(known))),
-                // It came by a merge, and what it had before came with it.
-                None => walk.all(commit, head),
-            },
-            None => walk.all(commit, head),
+        if self.head == head {
+            return Ok(());
         }
+        if let Some(known) = self.known(&walk, &head, commit)
+            && let Some(mainline) = walk.mainline(commit, Some(known), &head)?
+        {
+            return walk.run(self, commit, head, &mainline, Some(known));
+        }
+        // It came by a merge, and what it had before came with it; or it is another history.
+        let mut all = Self::default();
+        let mainline = walk.mainline(commit, None, &head)?.unwrap_or_default();
+        walk.run(&mut all, commit, head, &mainline, None)?;
+        *self = all;
+        Ok(())
+    }
+
+    /// The commit up to which it is known, if that leads to another one. A history that was rewritten, or
+    /// of another folder, tells nothing.
+    fn known(&self, walk: &Walk<'_>, head: &Head, commit: gix::ObjectId) -> Option<gix::ObjectId> {
+        let ((hex, folder), (_, folder_now)) = self.head.at.as_ref().zip(head.at.as_ref())?;
+        let known = gix::ObjectId::from_hex(hex.as_bytes()).ok()?;
+        let is_same = self.head.boundary == head.boundary && folder == folder_now;
+        (is_same && walk.leads_to(commit, known)).then_some(known)
     }
 }
 
@@ -227,12 +249,6 @@ impl Walk<'_> {
                     .is_ok_and(|base| base.is_some_and(|base| base == earlier)))
     }
 
-    /// Reads all of a history.
-    fn all(&self, commit: gix::ObjectId, head: Head) -> Result<History, Error> {
-        let mainline = self.mainline(commit, None, &head)?.unwrap_or_default();
-        self.run(commit, head, &mainline, (History::default(), None))
-    }
-
     /// The commits that were made where `head` is, or merged there: it, its first parent, the first
     /// parent of that, and so on, down to `known`. `None` where that is not among them.
     fn mainline(
@@ -258,15 +274,16 @@ impl Walk<'_> {
     }
 
     /// Adds what the commits up to `head` changed, but for those up to `known`, to what is known of
-    /// these.
+    /// these. What is added twice is there once.
     fn run(
         &self,
+        history: &mut History,
         commit: gix::ObjectId,
         head: Head,
         mainline: &HashSet<gix::ObjectId>,
-        (before, known): (History, Option<gix::ObjectId>),
-    ) -> Result<History, Error> {
-        let History { mut times, mut moved, mut left, .. } = before;
+        known: Option<gix::ObjectId>,
+    ) -> Result<(), Error> {
+        let History { times, moved, left, .. } = history;
         let commits =
             self.repository.rev_walk([commit]).with_hidden(known).all().map_err(Error::new)?;
         for commit in commits {
@@ -292,8 +309,7 @@ impl Walk<'_> {
             }
             let Some(time) = time else { continue };
             for path in own {
-                let changed = &mut times.entry(path).or_default().changed;
-                *changed = (*changed).max(Some(time));
+                times.entry(path).or_default().changed.insert(time);
             }
             if mainline.contains(&commit.id) {
                 for path in arrived {
@@ -301,13 +317,13 @@ impl Walk<'_> {
                 }
             }
         }
-        let present: HashSet<String> =
-            self.changes(None, self.folder(commit)?)?.into_iter().map(|file| file.path).collect();
-        let mut history = History { head, times, moved, left, present, truncated: false };
-        let is_unknown = |path: &String| history.last_change(path).is_none();
+        let present = self.changes(None, self.folder(commit)?)?;
+        history.present = present.into_iter().map(|file| file.path).collect();
+        history.head = head;
+        let is_unknown = |path: &String| history.last_change(path, ..).is_none();
         history.truncated =
             !history.head.boundary.is_empty() && history.present.iter().any(is_unknown);
-        Ok(history)
+        Ok(())
     }
 
     /// What a commit changed.

@@ -15,8 +15,12 @@ const UNTOUCHED: TimeDelta = TimeDelta::days(365);
 
 /// Until when a posting is offered to search engines: until it closes, or, where nothing closes it,
 /// for a while after its last change.
-pub fn offered_until(posting: &Posting, updated: DateTime<Utc>, site: &Site) -> DateTime<Utc> {
-    lifecycle::closing(posting, &Rules::of(site)).unwrap_or(updated + UNTOUCHED)
+pub fn offered_until(
+    posting: &Posting,
+    rules: &Rules,
+    updated: impl FnOnce() -> DateTime<Utc>,
+) -> DateTime<Utc> {
+    lifecycle::closing(posting, rules).unwrap_or_else(|| updated() + UNTOUCHED)
 }
 
 /// schema.org's type, in the alphabetical order of the properties' names.
@@ -99,7 +103,7 @@ fn job<'a>(posting: &'a Posting, view: &'a View, site: &'a Site) -> JobPosting<'
     // The last moment: what closes with a day is open until its last second.
     let end = match posting.closes {
         Some(Moment::Instant(instant)) => instant.to_utc(),
-        _ => offered_until(posting, view.updated, site) - TimeDelta::seconds(1),
+        _ => offered_until(posting, &Rules::of(site), || view.updated) - TimeDelta::seconds(1),
     };
     let author = site.author.as_ref().map(|author| author.name.as_str());
     let employer = view.employer.as_deref().or(author).unwrap_or(&site.title);

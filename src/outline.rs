@@ -35,6 +35,9 @@ pub struct Outline<'a> {
     pub categories: Vec<Category>,
     /// Changes with everything that its entry in feeds is made from.
     pub key: Key,
+    /// Changes with everything that its line in lists is made from, and its place there, but for the
+    /// day.
+    pub line: Key,
 }
 
 /// A value of a facet.
@@ -64,26 +67,30 @@ impl<'a> Outline<'a> {
         }
         let state = lifecycle::state(posting, now, &rules);
         let updated = view::updated(posting, site);
-        let published = posting.published(rules.zone);
+        let published = posting.came(rules.zone);
         // Beside the file, its dates: git's, and those that are not in the future.
-        let dates = format!("{published:?} {updated:?} {:?}", posting.committed);
+        let [published_at, updated_at, committed_at] =
+            [published, Some(updated), posting.committed].map(stamp);
         let key = Key::join([
             site_key.bytes(),
             posting.source.path.as_bytes(),
             posting.key.bytes(),
-            dates.as_bytes(),
+            &published_at,
+            &updated_at,
+            &committed_at,
         ]);
         Some(Self {
             posting,
             state,
             calendar: calendar::entry(posting, now, &rules),
             is_job: state == State::Open
-                && job_posting::offered_until(posting, updated, site) > now,
+                && job_posting::offered_until(posting, &rules, || updated) > now,
             published,
             updated,
             days_left: lifecycle::days_left(posting, now, rules.zone),
             categories: categories(posting),
             key,
+            line: line_key(posting, site, published),
         })
     }
 
@@ -99,12 +106,38 @@ impl<'a> Outline<'a> {
     }
 }
 
+/// What lists say of a posting beside its title and dates.
+pub fn details(posting: &Posting) -> impl Iterator<Item = &str> {
+    let role = posting.role.as_deref().filter(|role| *role != posting.title);
+    let details =
+        [role, posting.employer(), posting.location.as_deref(), posting.contract.as_deref()];
+    details.into_iter().flatten()
+}
+
+fn line_key(posting: &Posting, site: &Site, published: Option<DateTime<Utc>>) -> Key {
+    let closes = posting.closes.map(|closes| closes.to_string()).unwrap_or_default();
+    let language = view::language(posting, site).unwrap_or_default();
+    let begin = [&b"line"[..], &stamp(published), closes.as_bytes(), language.as_bytes()];
+    let texts = [posting.slug.as_str(), &posting.title].into_iter().chain(details(posting));
+    Key::join(begin.into_iter().chain(texts.map(str::as_bytes)))
+}
+
+/// An instant as part of a key.
+fn stamp(at: Option<DateTime<Utc>>) -> [u8; 12] {
+    let mut stamp = [0xFF; 12];
+    if let Some(at) = at {
+        stamp[..8].copy_from_slice(&at.timestamp().to_le_bytes());
+        stamp[8..].copy_from_slice(&at.timestamp_subsec_nanos().to_le_bytes());
+    }
+    stamp
+}
+
 /// The first instant after `now` at which something that is published of a posting may be said in
 /// another way, if its file does not change: it opens, closes, or is no longer offered as a job.
 /// Beside that, lists count the days.
 pub fn next_change(posting: &Posting, site: &Site, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let rules = Rules::of(site);
-    let offered = job_posting::offered_until(posting, view::updated(posting, site), site);
+    let offered = job_posting::offered_until(posting, &rules, || view::updated(posting, site));
     let ends = [posting.closes.map(|closes| closes.end(rules.zone)), Some(offered)];
     let opens = posting.opens.map(|opens| opens.start(rules.zone));
     let closing = lifecycle::closing(posting, &rules);

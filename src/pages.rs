@@ -13,7 +13,7 @@ use crate::calendar;
 use crate::catalog::Catalog;
 use crate::feeds::{Entry, Feed, facet_path};
 use crate::job_posting;
-use crate::outline::{Category, Outline};
+use crate::outline::{self, Category, Outline};
 use crate::posting::State;
 use crate::posting::moment::rfc3339;
 use crate::site::{Facet, Site};
@@ -218,13 +218,10 @@ fn chosen(mut form: Url, category: Option<&Category>) -> Url {
 
 fn line<'a>(outline: &Outline<'a>, site: &Site, catalog: &Catalog) -> Line<'a> {
     let posting = outline.posting;
-    let role = posting.role.as_deref().filter(|role| *role != posting.title);
-    let details =
-        [role, posting.employer(), posting.location.as_deref(), posting.contract.as_deref()];
     Line {
         path: page_path(&posting.slug),
         title: &posting.title,
-        details: details.into_iter().flatten().collect(),
+        details: outline::details(posting).collect(),
         deadline: posting.closes.map(|closes| catalog.deadline(closes, site.timezone)),
         days_left: outline.days_left,
         closes_soon: outline.days_left.is_some_and(|days| days <= SOON),

@@ -79,13 +79,8 @@ pub struct Ids {
     pub authority: String,
     /// A year, month or day.
     pub since: String,
-}
-
-impl Ids {
-    /// The first day of the date.
-    pub fn since_day(&self) -> NaiveDate {
-        first_day(&self.since).unwrap_or_default()
-    }
+    /// The first day of that.
+    pub since_day: NaiveDate,
 }
 
 /// The first day of a year, month or day.

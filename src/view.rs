@@ -133,7 +133,7 @@ impl View {
             summary: text.summary,
             body: text.html,
             language: language(posting, site).map(str::to_owned),
-            published: posting.published(site.timezone),
+            published: posting.came(site.timezone),
             updated: updated(posting, site),
             extra: posting.extra.clone(),
         }
@@ -171,7 +171,7 @@ fn facts(posting: &Posting, catalog: &Catalog) -> Vec<Fact> {
 
 /// When a posting last changed: an instant that no other posting of the site shares.
 pub fn updated(posting: &Posting, site: &Site) -> DateTime<Utc> {
-    distinct(posting.updated(site.timezone, site.ids.since_day()), &posting.id)
+    distinct(posting.updated(site.timezone, site.ids.since_day), &posting.id)
 }
 
 /// The language of a posting, where it is not the site's.

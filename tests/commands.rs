@@ -4,6 +4,7 @@
 mod common;
 
 use common::{SETTINGS, Site};
+use serde_json::Value;
 
 const NOW: &str = "--now=2021-08-31";
 
@@ -352,6 +353,60 @@ fn two_postings_with_one_id_are_an_error_that_names_both() {
     let titles: Vec<_> =
         list.as_array().unwrap().iter().map(|row| row["title"].as_str().unwrap()).collect();
     assert_eq!(titles, ["First", "Third"]);
+}
+
+#[test]
+fn what_nobody_sees_is_in_nobodys_way() {
+    for (other, until) in [
+        ("status: draft", None),
+        ("open: false", None),
+        ("closes: 2021-08-01", None),
+        ("opens: 2022-01-01", Some("2022-01-01")),
+    ] {
+        let site = Site::new();
+        site.posting("a.md", &format!("title: Another\nslug: dev\n{other}"));
+        site.posting("dev.md", "title: Dev\nopens: 2021-08-01");
+        let titles = |now: &str| {
+            site.run(&["--now", now, "build"]).exits(1);
+            let json: Value = serde_json::from_str(&site.read("out/feed.json")).unwrap();
+            let items = json["items"].as_array().unwrap().clone();
+            items.iter().map(|item| item["title"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let build = site.run(&[NOW, "build"]).exits(1);
+        assert!(build.stderr.contains("content/postings/a.md:3:7"), "{}", build.stderr);
+        assert_eq!(titles("2021-08-31"), ["Dev"], "{other}");
+        if let Some(day) = until {
+            // Both are open: the first in path order.
+            assert_eq!(titles(day), ["Another"]);
+        }
+    }
+}
+
+#[test]
+fn a_settings_file_in_another_encoding_is_said_where_and_in_json() {
+    let site = Site::new();
+    site.write(
+        "content/site.yaml",
+        b"title: Offres\nurl: https://x.example.org/\ndescription: caf\xe9\n",
+    );
+    let check = site.run(&[NOW, "check", "--format", "json"]).exits(78);
+    let problem = &check.json()[0];
+    assert_eq!((&problem["line"], &problem["column"]), (&3.into(), &17.into()), "{problem}");
+    site.write("content/site.yaml", SETTINGS);
+    site.write("templates/entry.html", b"{# \xe9 #}");
+    let check = site.run(&[NOW, "check", "--format", "json"]).exits(78);
+    assert_eq!(check.json()[0]["path"], "templates/entry.html");
+}
+
+#[test]
+fn nothing_is_published_from_what_is_read_or_private() {
+    let site = Site::new();
+    for out in [".", "content", "content/postings/x", "templates", ".crieur", ".crieur/x"] {
+        for command in [&["build", "--out", out][..], &["serve", "--out", out]] {
+            let run = site.run(command).exits(78);
+            assert!(run.stderr.contains("cannot be served"), "{out}: {}", run.stderr);
+        }
+    }
 }
 
 #[test]

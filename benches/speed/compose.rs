@@ -31,8 +31,8 @@ pub fn compose(folder: &Path) -> Result<usize> {
     let site = Site::parse(&fs::read_to_string(layout.settings())?)
         .map_err(|problems| format!("{problems:?}"))?;
     let known = Known::new(Key::of(b"benchmark"));
-    let postings = load::load(&layout, &site, Files::read(&layout)?, known).postings;
     let now = NOW.parse()?;
+    let postings = load::load(&layout, &site, Files::read(&layout)?, known, now).postings;
     let keys = Keys::new(b"secret".to_vec(), Vec::new());
     let today = Today::new(&site, &postings, now);
     let composer = Composer::new(&site, None, &keys, now);

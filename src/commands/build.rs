@@ -23,7 +23,7 @@ use crate::posting::load::Loaded;
 use crate::posting::{Moment, Posting};
 use crate::private;
 use crate::publish::{self, Changes, Record};
-use crate::site::Site;
+use crate::site::{Layout, Site};
 use crate::websub;
 
 mod press;
@@ -225,16 +225,26 @@ fn refused(error: publish::Error) -> Failure {
     }
 }
 
-/// The ledger and the outbox lie in the site's folder, and hold addresses.
-fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
+/// The ledger and the outbox lie in the site's folder, and hold addresses; and what is published is
+/// nothing to publish from.
+pub(super) fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
     let real_out = real(out)?;
-    if real(&opened.layout.private())?.starts_with(&real_out)
-        || real(&opened.layout.postings())?.starts_with(&real_out)
+    let Layout { root } = &opened.layout;
+    let content = opened.layout.settings().parent().map_or_else(|| root.clone(), Path::to_owned);
+    for own in
+        [opened.layout.private(), opened.layout.postings(), content, opened.layout.templates()]
     {
+        let real_own = real(&own)?;
+        let why = if real_own.starts_with(&real_out) {
+            format!("`{}` lies in it", own.display())
+        } else if real_out.starts_with(&real_own) {
+            format!("it lies in `{}`", own.display())
+        } else {
+            continue;
+        };
         return Err(configuration(anyhow!(
-            "`{}` cannot be served: `{}` lies in it; build into a folder of its own",
-            out.display(),
-            opened.layout.private().display()
+            "`{}` cannot be served: {why}; build into a folder of its own",
+            out.display()
         )));
     }
     Ok(())

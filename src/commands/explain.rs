@@ -42,7 +42,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
             _ => String::new(),
         }
     ));
-    let changed = posting.updated(site.timezone, site.ids.since_day());
+    let changed = posting.updated(site.timezone, site.ids.since_day);
     let source = match (posting.updated, posting.committed, posting.opens, posting.named_day) {
         (Some(_), ..) => "the front matter's `updated`",
         (_, Some(_), ..) => "the last commit that touched the file",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -15,7 +15,7 @@ use crate::cache;
 use crate::catalog::{self, Catalog};
 use crate::cli::{Cli, Color, Command, Global, LogFormat};
 use crate::clock::Now;
-use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally};
+use crate::diagnostics::{Code, Diagnostic, Report, Severity, Source, Tally};
 use crate::key::Key;
 use crate::posting::files::Files;
 use crate::posting::lifecycle::{self, Rules};
@@ -309,7 +309,7 @@ fn open(
     now: impl FnOnce(Tz) -> DateTime<Utc>,
 ) -> std::result::Result<Opened, Unopened> {
     let path = layout.settings();
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let bytes = std::fs::read(&path).map_err(|error| {
         let context = match error.kind() {
             io::ErrorKind::NotFound => format!(
                 "there is no site in `{}`: `{SETTINGS}` is missing; go to the site's folder, name it with `--site DIR`, or make one with `crieur init DIR`",
@@ -323,8 +323,9 @@ fn open(
             anyhow::Error::new(error).context(context)
         })
     })?;
+    let text = utf8(SETTINGS, bytes)?;
     let site = Site::parse(&text).map_err(Unopened::Problems)?;
-    let own = own_templates(layout).map_err(Unopened::Missing)?;
+    let own = own_templates(layout)?;
     let language = format!("{}.ftl", site.language.language.as_str());
     let catalog = Catalog::new(&site.language, own.get(&language).map(String::as_str));
     let catalog = catalog.map_err(|error| match error {
@@ -344,6 +345,20 @@ fn open(
     let key = Key::join([cache::program().bytes(), text.as_bytes()].into_iter().chain(parts));
     let now = now(site.timezone);
     Ok(Opened { key, layout: layout.clone(), site, catalog, templates, own, now })
+}
+
+/// The text of a file that people write beside the postings.
+fn utf8(path: &str, bytes: Vec<u8>) -> std::result::Result<String, Unopened> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let source = Source::new(path, text);
+        let problem =
+            Diagnostic::new(Severity::Error, Code::Encoding, path, "the file is not in UTF-8")
+                .at(&source, &(at..at + char::REPLACEMENT_CHARACTER.len_utf8()))
+                .help("save the file as UTF-8");
+        Unopened::Problems(vec![problem])
+    })
 }
 
 /// A file in the site's `templates/` that cannot be used, with the line where that shows.
@@ -369,23 +384,25 @@ fn unusable(
 }
 
 /// The files in the site's `templates/`, by name.
-fn own_templates(layout: &Layout) -> anyhow::Result<BTreeMap<String, String>> {
+fn own_templates(layout: &Layout) -> std::result::Result<BTreeMap<String, String>, Unopened> {
     let folder = layout.templates();
+    let unreadable = |path: &Path, error: io::Error| {
+        let context = format!("cannot read `{}`", path.display());
+        Unopened::Missing(anyhow::Error::new(error).context(context))
+    };
     let mut own = BTreeMap::new();
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(own),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read `{}`", folder.display()));
-        }
+        Err(error) => return Err(unreadable(&folder, error)),
     };
     for entry in entries {
-        let entry = entry.with_context(|| format!("cannot read `{}`", folder.display()))?;
+        let entry = entry.map_err(|error| unreadable(&folder, error))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if [".html", ".txt", ".ftl", ".css", ".svg"].iter().any(|end| name.ends_with(end)) {
             let path = entry.path();
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read `{}`", path.display()))?;
+            let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, error))?;
+            let text = utf8(&format!("templates/{name}"), bytes)?;
             own.insert(name, text);
         }
     }
@@ -423,7 +440,7 @@ impl Opened {
     fn understand(&self, files: Files) -> Loaded {
         let known = cache::load(&self.known()).filter(|known: &Known| known.is_for(self.key));
         let known = known.unwrap_or(Known::new(self.key));
-        let mut loaded = load::load(&self.layout, &self.site, files, known);
+        let mut loaded = load::load(&self.layout, &self.site, files, known, self.now);
         let rules = Rules::of(&self.site);
         for posting in &loaded.postings {
             loaded.diagnostics.extend(lifecycle::contradictions(posting, self.now, &rules));
@@ -437,7 +454,7 @@ impl Opened {
         let (now, zone) = (self.now, self.site.timezone);
         let forgotten =
             loaded.postings.iter_mut().filter_map(|p| p.forget_what_is_to_come(now, zone));
-        loaded.until = forgotten.min();
+        loaded.until = forgotten.chain(loaded.until).min();
         loaded
     }
 

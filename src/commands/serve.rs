@@ -62,6 +62,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Serve) -> Result {
     }
     let _presence = if has_people { Some(presence(&opened.layout.private())?) } else { None };
     let out = arguments.out.clone().unwrap_or_else(|| opened.layout.out());
+    super::build::refuse_private(&opened, &out)?;
     if !out.is_dir() {
         let out = opened.layout.relative(&out);
         shell

@@ -223,7 +223,7 @@ pub fn feeds<'a>(
     }
     let is_open = |at: &usize| outlines.get(*at).is_some_and(Outline::is_open);
     let updated = |members: &mut dyn Iterator<Item = usize>| {
-        let never = site.ids.since_day().and_time(NaiveTime::MIN).and_utc();
+        let never = site.ids.since_day.and_time(NaiveTime::MIN).and_utc();
         members.filter_map(|at| changed.get(at).copied().flatten()).max().unwrap_or(never)
     };
     let description = site.description.clone().unwrap_or_else(|| site.title.clone());

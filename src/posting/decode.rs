@@ -15,13 +15,9 @@ pub struct Decoded {
 
 /// The file's text. Whatever encoding it is in, the text that comes out has only characters that
 /// a document may contain; those that it may not are replaced, byte for byte, by spaces.
-pub fn decode(
-    path: &Arc<str>,
-    bytes: Vec<u8>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Option<Decoded> {
-    if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(&bytes) {
-        let (text, _, _) = encoding.decode(&bytes);
+pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) -> Option<Decoded> {
+    if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(bytes) {
+        let (text, _, _) = encoding.decode(bytes);
         let source = Source::new(path.clone(), text.into_owned());
         let message = if encoding == encoding_rs::UTF_8 {
             "the file begins with a byte-order mark".to_owned()
@@ -49,17 +45,14 @@ pub fn decode(
         );
         return None;
     }
-    // Nearly every file is what it should be, and its bytes become the text.
-    let bytes = match String::from_utf8(bytes) {
-        Ok(text) => {
-            let source = Source::new(path.clone(), text);
-            return Some(match printable(&source, diagnostics) {
-                None => Decoded { source, is_verbatim: true },
-                Some(source) => Decoded { source, is_verbatim: false },
-            });
-        }
-        Err(error) => error.into_bytes(),
-    };
+    // Nearly every file is what it should be.
+    if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
+        let source = Source::new(path.clone(), text);
+        return Some(match printable(&source, diagnostics) {
+            None => Decoded { source, is_verbatim: true },
+            Some(source) => Decoded { source, is_verbatim: false },
+        });
+    }
     let mut text = String::with_capacity(bytes.len());
     let mut first_bad = None;
     for chunk in bytes.utf8_chunks() {
@@ -87,12 +80,10 @@ pub fn decode(
 }
 
 /// The text of a file that was decoded before, `verbatim` when nothing in it had to be changed.
-pub fn again(path: &Arc<str>, bytes: Vec<u8>, verbatim: bool) -> Option<Source> {
-    let bytes = match String::from_utf8(bytes) {
-        Ok(text) if verbatim => return Some(Source::new(path.clone(), text)),
-        Ok(text) => text.into_bytes(),
-        Err(error) => error.into_bytes(),
-    };
+pub fn again(path: &Arc<str>, bytes: &[u8], verbatim: bool) -> Option<Source> {
+    if verbatim && let Ok(text) = simdutf8::basic::from_utf8(bytes) {
+        return Some(Source::new(path.clone(), text));
+    }
     decode(path, bytes, &mut Vec::new()).map(|decoded| decoded.source)
 }
 

@@ -52,8 +52,8 @@ impl Files {
     /// Reads all files in the folder of postings.
     ///
     /// # Errors
-    /// When the folder is not there or cannot be listed. A folder that vanished must not look like a
-    /// site without postings.
+    /// When the folder, or one in it, is not there or cannot be listed: then it is not known what is
+    /// published, and a folder that vanished must not look like one without postings.
     pub fn read(layout: &Layout) -> io::Result<Self> {
         let folder = layout.postings();
         let inside = folder.canonicalize()?;
@@ -68,6 +68,15 @@ impl Files {
                 entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
             })
             .collect();
+        for error in entries.iter().filter_map(|entry| entry.as_ref().err()) {
+            if let (Some(path), Some(io)) = (error.path(), error.io_error())
+                && path.is_dir()
+            {
+                let below = path.strip_prefix(&inside).unwrap_or(path);
+                let path = layout.relative(&folder.join(below));
+                return Err(io::Error::new(io.kind(), format!("`{path}`: {io}")));
+            }
+        }
         let folder = Folder { layout, inside, root };
         let mut found: Vec<Found> =
             entries.into_par_iter().filter_map(|entry| folder.read(entry)).collect();
@@ -196,8 +205,10 @@ impl Folder<'_> {
     }
 
     fn name(&self, path: &Path) -> Arc<str> {
-        let below = path.strip_prefix(&self.inside).unwrap_or(path);
-        self.layout.relative(&self.layout.root.join(POSTINGS).join(below))
+        match path.strip_prefix(&self.inside) {
+            Ok(below) => format!("{POSTINGS}/{}", below.to_string_lossy()).into(),
+            Err(_) => self.layout.relative(path),
+        }
     }
 
     /// A symbolic link may lead to a file inside of the site, nowhere else.

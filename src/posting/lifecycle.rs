@@ -55,7 +55,7 @@ impl Rules {
         Self {
             zone: site.timezone,
             stale_after_days: site.stale_after_days,
-            since: site.ids.since_day(),
+            since: site.ids.since_day,
         }
     }
 }

@@ -1,20 +1,22 @@
 //! Understands a site's postings: what is wrong with one is said, and stops no other.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::Posting;
 use super::files::{Contents, Files, Found};
+use super::lifecycle::{self, Rules, State};
 use super::parse::{self, Parsed};
 use super::vocabulary::Field;
+use super::{Moment, Posting};
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::history::History;
 use crate::key::Key;
+use crate::outline::next_change;
 use crate::site::{Layout, POSTINGS, Site};
 
 /// A site's postings, in path order, with what is wrong with their files.
@@ -24,7 +26,8 @@ pub struct Loaded {
     pub postings: Vec<Posting>,
     /// In path order.
     pub diagnostics: Vec<Diagnostic>,
-    /// When something that is left out of them, because it has not happened yet, will have.
+    /// When something that is left out of them, because it has not happened yet, will have, or may be so
+    /// no longer, because another posting has its id.
     pub until: Option<DateTime<Utc>>,
     /// What is known of all files now, where that is more than before.
     pub learned: Option<Known>,
@@ -36,7 +39,7 @@ pub struct Loaded {
 pub struct Known {
     settings: Key,
     files: HashMap<String, KnownFile>,
-    history: Option<History>,
+    history: History,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +54,7 @@ struct KnownFile {
 impl Known {
     /// Nothing yet. What a file means depends on the settings.
     pub fn new(settings: Key) -> Self {
-        Self { settings, files: HashMap::new(), history: None }
+        Self { settings, files: HashMap::new(), history: History::default() }
     }
 
     /// Whether it was found out with these settings.
@@ -65,8 +68,14 @@ impl Known {
     }
 }
 
-/// Understands all postings of a site.
-pub fn load(layout: &Layout, site: &Site, files: Files, mut known: Known) -> Loaded {
+/// Understands all postings of a site, as they are at an instant.
+pub fn load(
+    layout: &Layout,
+    site: &Site,
+    files: Files,
+    mut known: Known,
+    now: DateTime<Utc>,
+) -> Loaded {
     let read: Vec<Read> =
         files.found.into_par_iter().map(|found| understand(site, found, &known)).collect();
     let mut loaded = Loaded { postings: Vec::with_capacity(read.len()), ..Loaded::default() };
@@ -80,11 +89,14 @@ pub fn load(layout: &Layout, site: &Site, files: Files, mut known: Known) -> Loa
             known.files.insert(path.to_string(), file);
         }
     }
-    refuse_doubles(&mut loaded);
-    let before = known.history.take();
-    let was_at = before.as_ref().map(|history| history.head().clone());
-    known.history = date(&mut loaded, &layout.postings(), before);
-    if has_learned || known.history.as_ref().map(History::head) != was_at.as_ref() {
+    let was_at = known.history.head().clone();
+    if let Err(error) = known.history.update(&layout.postings()) {
+        let help = "check the repository with `git fsck`; until then, what it told the last time stands, or else opening dates stand in for the dates of changes";
+        loaded.diagnostics.push(unknown(error.to_string(), help));
+    }
+    date(&mut loaded, &known.history, site.timezone, now);
+    refuse_doubles(&mut loaded, site, now);
+    if has_learned || *known.history.head() != was_at {
         let paths: HashSet<&str> = paths.iter().map(|path| &**path).collect();
         known.files.retain(|path, _| paths.contains(path.as_str()));
         loaded.learned = Some(known);
@@ -110,9 +122,9 @@ fn understand(site: &Site, Found { path, contents }: Found, known: &Known) -> Re
         }
     };
     let (mut parsed, learned) = if let Some(parsed) = known.parsed(&path, key) {
-        (parsed.again(&path, bytes), None)
+        (parsed.again(&path, &bytes), None)
     } else {
-        let parsed = parse::parse(site, &path, bytes, key);
+        let parsed = parse::parse(site, &path, &bytes, key);
         let kept = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
         (parsed, kept)
     };
@@ -120,8 +132,9 @@ fn understand(site: &Site, Found { path, contents }: Found, known: &Known) -> Re
     Read { path, parsed, learned }
 }
 
-/// Of postings that share an id or an address, keeps the first in path order.
-fn refuse_doubles(loaded: &mut Loaded) {
+/// Of postings that share an id or an address, keeps the first in path order of those that are open, or
+/// else of those that have been shown: what nobody sees is in nobody's way.
+fn refuse_doubles(loaded: &mut Loaded, site: &Site, now: DateTime<Utc>) {
     let number = loaded.postings.len();
     let ids: HashSet<&str> = loaded.postings.iter().map(|posting| posting.id.as_str()).collect();
     let slugs: HashSet<&str> =
@@ -132,7 +145,14 @@ fn refuse_doubles(loaded: &mut Loaded) {
     let mut ids: HashMap<String, Arc<str>> = HashMap::new();
     let mut slugs: HashMap<String, Arc<str>> = HashMap::new();
     let mut kept = Vec::with_capacity(loaded.postings.len());
-    for posting in std::mem::take(&mut loaded.postings) {
+    let rules = Rules::of(site);
+    let mut postings = std::mem::take(&mut loaded.postings);
+    // The sort is stable.
+    postings.sort_by_key(|posting| {
+        let is_open = lifecycle::state(posting, now, &rules) == State::Open;
+        (!is_open, !lifecycle::was_shown(posting, now, rules.zone))
+    });
+    for posting in postings {
         let path = &posting.source.path;
         let double = if let Some(first) = ids.get(&posting.id) {
             Some((
@@ -151,8 +171,12 @@ fn refuse_doubles(loaded: &mut Loaded) {
             })
         };
         if let Some((message, field)) = double {
+            let place = |field: &Field| posting.places.get(field);
             let first = || posting.places.values().min_by_key(|span| span.start);
-            let span = posting.places.get(&field).or_else(first).cloned().unwrap_or(0..0);
+            let span = place(&field).or_else(|| place(&Field::Slug)).or_else(first);
+            let span = span.cloned().unwrap_or(0..0);
+            let next = next_change(&posting, site, now);
+            loaded.until = loaded.until.into_iter().chain(next).min();
             loaded.diagnostics.push(
                 Diagnostic::new(Severity::Error, Code::DuplicateId, path.clone(), message)
                     .at(&posting.source, &span)
@@ -164,34 +188,34 @@ fn refuse_doubles(loaded: &mut Loaded) {
             kept.push(posting);
         }
     }
+    kept.sort_by(|a, b| a.source.path.cmp(&b.source.path));
     loaded.postings = kept;
-    // The sort is stable: what stood in order within a file stays so.
+    // What stood in order within a file stays so.
     loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));
 }
 
-/// Adds the dates that git knows. Returns what it told, for the next time.
-fn date(loaded: &mut Loaded, folder: &Path, before: Option<History>) -> Option<History> {
-    let problem = |message: String, help: &str| {
-        Diagnostic::new(Severity::Warning, Code::History, POSTINGS, message).help(help)
-    };
-    let history = match History::read(folder, before) {
-        Ok(history) => history,
-        Err(error) => {
-            let help = "check the repository with `git fsck`; until then, opening dates stand in for the dates of changes";
-            loaded.diagnostics.push(problem(error.to_string(), help));
-            return None;
-        }
-    };
+/// Adds the dates that git knows.
+fn date(loaded: &mut Loaded, history: &History, zone: Tz, now: DateTime<Utc>) {
     if history.truncated {
         let help = "fetch the whole history (`git fetch --unshallow`; in GitHub Actions, `fetch-depth: 0`)";
         let message = "the git clone is shallow: opening dates stand in for the dates of changes that it does not show";
-        loaded.diagnostics.push(problem(message.to_owned(), help));
+        loaded.diagnostics.push(unknown(message.to_owned(), help));
     }
     for posting in &mut loaded.postings {
         let below = posting.source.path.strip_prefix(POSTINGS).unwrap_or(&posting.source.path);
         let below = below.trim_start_matches('/');
-        posting.committed = history.last_change(below);
-        posting.added = history.first_change(below);
+        // A commit that was made with a clock that is ahead says nothing yet.
+        posting.committed = history.last_change(below, ..=now);
+        posting.added = history.first_change(below).filter(|added| *added <= now);
+        if let Some(day @ Moment::Day(_)) = posting.updated {
+            let end = day.end(zone).min(now);
+            posting.touched = history.last_change(below, day.start(zone)..end);
+        }
     }
-    Some(history)
+    loaded.until = history.next_change(now);
+}
+
+/// Says that git does not tell all.
+fn unknown(message: String, help: &str) -> Diagnostic {
+    Diagnostic::new(Severity::Warning, Code::History, POSTINGS, message).help(help)
 }

@@ -91,6 +91,8 @@ pub struct Posting {
     pub updated: Option<Moment>,
     /// When its file last changed, according to git.
     pub committed: Option<DateTime<Utc>>,
+    /// When its file last changed on the day that `updated` names, according to git.
+    pub touched: Option<DateTime<Utc>>,
     /// When its file first came, according to git.
     pub added: Option<DateTime<Utc>>,
     /// The day that its file's name begins with.
@@ -143,11 +145,12 @@ impl Posting {
         self.published(zone).or(self.added)
     }
 
-    /// When it last changed: what its author says, or else git, or else when it was published.
+    /// When it last changed: what its author says, or else git, or else when it was published. Of a day
+    /// that its author names git tells the hour, if it changed on that day: one change after another.
     /// Never the time of a build. Where nothing is known, the beginning of the `since` year.
     pub fn updated(&self, zone: chrono_tz::Tz, since: NaiveDate) -> DateTime<Utc> {
         self.updated
-            .map(|moment| moment.start(zone))
+            .map(|moment| self.touched.unwrap_or_else(|| moment.start(zone)))
             .or(self.committed)
             .or_else(|| self.published(zone))
             .unwrap_or_else(|| since.and_time(NaiveTime::MIN).and_utc())

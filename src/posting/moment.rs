@@ -3,8 +3,8 @@
 use std::fmt;
 
 use chrono::{
-    DateTime, Datelike, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta,
-    TimeZone, Timelike, Utc,
+    DateTime, Datelike, Days, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime,
+    TimeDelta, TimeZone, Timelike, Utc,
 };
 use chrono_tz::Tz;
 use serde::de::Error as _;
@@ -92,14 +92,17 @@ where
 /// instant after the gap. Where they are put back over it, an hour of the day before comes a second
 /// time, and the day begins after that.
 fn start_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
-    let midnight = resolve(day.and_time(NaiveTime::MIN), zone);
-    let later = zone.from_local_datetime(&day.and_time(NaiveTime::MIN)).latest();
-    let Some(later) = later.map(|at| at.to_utc()).filter(|later| *later > midnight) else {
-        return midnight;
-    };
-    // Midnight twice: between them lies an hour of this day, or else one of the day before.
-    let last = later.checked_sub_signed(TimeDelta::nanoseconds(1)).unwrap_or(later);
-    if last.with_timezone(&zone).date_naive() < day { later } else { midnight }
+    let midnight = day.and_time(NaiveTime::MIN);
+    match zone.from_local_datetime(&midnight) {
+        MappedLocalTime::Single(midnight) => midnight.to_utc(),
+        MappedLocalTime::None => resolve(midnight, zone),
+        // Midnight twice: between them lies an hour of this day, or else one of the day before.
+        MappedLocalTime::Ambiguous(first, second) => {
+            let (first, second) = (first.to_utc(), second.to_utc());
+            let last = second.checked_sub_signed(TimeDelta::nanoseconds(1)).unwrap_or(second);
+            if last.with_timezone(&zone).date_naive() < day { second } else { first }
+        }
+    }
 }
 
 /// The instant of a local time: the first where clocks that are put back make two, and the first

@@ -33,7 +33,7 @@ pub struct Parsed {
 impl Parsed {
     /// What was found out before about a file with the same bytes.
     #[must_use]
-    pub fn again(mut self, path: &Arc<str>, bytes: Vec<u8>) -> Self {
+    pub fn again(mut self, path: &Arc<str>, bytes: &[u8]) -> Self {
         if let Some(posting) = &mut self.posting
             && let Some(source) = decode::again(path, bytes, posting.is_verbatim)
         {
@@ -45,7 +45,7 @@ impl Parsed {
 
 /// Reads one file. `path` is the file's path from the site's folder, with forward slashes, and `key`
 /// that of its bytes.
-pub fn parse(site: &Site, path: &str, bytes: Vec<u8>, key: Key) -> Parsed {
+pub fn parse(site: &Site, path: &str, bytes: &[u8], key: Key) -> Parsed {
     let path: Arc<str> = path.into();
     let mut diagnostics = Vec::new();
     let Some(Decoded { source, is_verbatim }) = decode::decode(&path, bytes, &mut diagnostics)
@@ -142,6 +142,7 @@ impl Reader<'_> {
             redirect_from: self.redirects(),
             updated: self.moment(Field::Updated, Severity::Warning),
             committed: None,
+            touched: None,
             added: None,
             named_day: moment::leading_day(stem),
             extra: std::mem::take(&mut self.extra),
@@ -218,7 +219,7 @@ impl Reader<'_> {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
                 Some(text::strict(url))
             }
-            Ok(url) if url.scheme() == "mailto" => Some(url),
+            Ok(url) if url.scheme() == "mailto" && leads_to_a_mailbox(&url) => Some(url),
             Ok(_) => {
                 let message = format!(
                     "`{}` is not an address of the web or of mail; it was left out",
@@ -495,13 +496,21 @@ fn stem(path: &str) -> &str {
     }
 }
 
+/// Whether a `mailto:` address says to whom, and that is an address (RFC 6068).
+fn leads_to_a_mailbox(url: &Url) -> bool {
+    url.path().split(',').all(|to| {
+        let to = percent_encoding::percent_decode_str(to).decode_utf8();
+        to.is_ok_and(|to| text::is_address(&to))
+    })
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn read(site: &Site, path: &str, bytes: &[u8]) -> Parsed {
-        parse(site, path, bytes.to_vec(), Key::of(bytes))
+        parse(site, path, bytes, Key::of(bytes))
     }
 
     /// A posting for other modules' tests, from the lines of its front matter.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -202,12 +202,12 @@ impl Folder<'_> {
 
     /// Removes what a killed build left half-written, from the folders that we write to.
     pub(super) fn sweep<'p>(&self, paths: impl Iterator<Item = &'p String>) -> Result<(), Error> {
-        let folders: BTreeSet<PathBuf> = paths
-            .filter_map(|path| self.out.join(path).parent().map(Path::to_owned))
-            .chain([self.out.to_owned()])
-            .collect();
+        let folders = paths.map(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder));
+        let mut folders: Vec<&str> = folders.chain([""]).collect();
+        folders.sort_unstable();
+        folders.dedup();
         for folder in folders {
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            let Ok(entries) = fs::read_dir(self.out.join(folder)) else { continue };
             for entry in entries.flatten() {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();

@@ -377,15 +377,16 @@ impl IdSettings {
                 "write a domain in lower case, like `jobs.example.org` (RFC 4151)",
             );
         }
-        let ids = Ids { authority, since: self.since.unwrap_or_else(|| "2021".to_owned()) };
-        if first_day(&ids.since).is_none() {
+        let since = self.since.unwrap_or_else(|| "2021".to_owned());
+        let since_day = first_day(&since);
+        if since_day.is_none() {
             refuse(
                 "ids.since",
-                format!("`ids.since`: `{}` is no date", ids.since),
+                format!("`ids.since`: `{since}` is no date"),
                 "write a year, like `2021`, and never change it (RFC 4151)",
             );
         }
-        ids
+        Ids { authority, since, since_day: since_day.unwrap_or_default() }
     }
 }
 

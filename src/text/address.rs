@@ -76,6 +76,8 @@ pub const MAX_SLUG: usize = 150;
 /// and file names (RFC 3986 section 2.3). Empty when nothing is left.
 pub fn slug(text: &str) -> String {
     let mut slug = String::with_capacity(text.len());
+    // A letter and its accent are one letter, however a file system writes them.
+    let text = super::composed(text.to_owned());
     // Dots between letters, as in inclusive French, are separators, not asterisks.
     let text = text.replace(['·', '‧', '•', '’', '\''], "-");
     for c in any_ascii::any_ascii(&text).chars() {

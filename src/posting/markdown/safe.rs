@@ -259,6 +259,9 @@ pub(super) fn sanitise(html: &str, absolute: &Absolute<'_>) -> String {
         .attribute_filter(|element, attribute, value| match (element, attribute) {
             // An empty link is no link; an image without a file is nothing.
             ("a", "href") | ("img", "src") if value.trim().is_empty() => None,
+            ("a", "href") | ("img", "src") => {
+                Some(with_slashes(value).map_or(Cow::Borrowed(value), Cow::Owned))
+            }
             // HTML's own grammar for the few attributes that have one.
             (_, "width" | "height" | "colspan" | "rowspan" | "start" | "value") => {
                 value.parse::<u16>().ok().map(|_| Cow::Borrowed(value))
@@ -304,6 +307,15 @@ fn without_scheme(address: &str) -> Option<String> {
         .flatten()
 }
 
+/// An address of the web whose two slashes are not two: on a page of that scheme it would lead into the
+/// site itself.
+fn with_slashes(address: &str) -> Option<String> {
+    let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let rest = address.trim_start().get(url.scheme().len() + 1..)?;
+    let is_whole = rest.starts_with("//") && !rest.starts_with("///");
+    (!is_whole).then(|| text::strict(url).into())
+}
+
 impl Absolute<'_> {
     /// Gives a link of a document the address under which it will be found, or none where it
     /// must not lead. Returns the one that it had.
@@ -315,7 +327,9 @@ impl Absolute<'_> {
         // An HTML parser reads these two back.
         let written = written.replace("&#x27;", "'").replace("&amp;", "&");
         let address = match Url::parse(&written) {
-            Ok(url) => SCHEMES.contains(&url.scheme()).then_some(written),
+            Ok(url) => {
+                SCHEMES.contains(&url.scheme()).then(|| with_slashes(&written).unwrap_or(written))
+            }
             Err(url::ParseError::RelativeUrlWithoutBase) => {
                 self.evaluate(&written).map(Cow::into_owned)
             }

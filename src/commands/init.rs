@@ -50,7 +50,11 @@ fn write_new(path: &Path, content: &str) -> Result<()> {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     match OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(mut file) => file.write_all(content.as_bytes()).map_err(failed),
+        // Half of a file would be in the way of the next try.
+        Ok(mut file) => file
+            .write_all(content.as_bytes())
+            .inspect_err(|_| drop(fs::remove_file(path)))
+            .map_err(failed),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(failed(error)),
     }

@@ -50,14 +50,20 @@ fn restore(shell: &Shell) -> Result {
     let private = shell.layout().private();
     let _lock = remind::lock(&private)?;
     let _absence = serve::absence(&private)?;
-    let Restored { digests, backup, damaged, incomplete } =
-        ledger::restore(&private).map_err(|error| match error {
+    let Restored { digests, backup, unusable, damaged, incomplete } = ledger::restore(&private)
+        .map_err(|error| match error {
             ledger::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Failure::Usage(anyhow!(error))
             }
             error => ledger_failure(error),
         })?;
     shell.say(&format!("the ledger knows of {} again", plural(digests as usize, "digest")));
+    for backup in &unusable {
+        shell.complain(&format!(
+            "the backup `{}` is damaged, too, and was not used",
+            backup.display()
+        ));
+    }
     if let Some(backup) = backup {
         shell.say(&format!("from the backup `{}`", backup.display()));
     }
@@ -67,7 +73,7 @@ fn restore(shell: &Shell) -> Result {
     }
     if incomplete {
         shell.complain(
-            "what was sent after the backup, and could not be read, may be sent once more",
+            "what was sent after the backup, and could not be read, may be sent once more; and who left after it may be written to again",
         );
         return Ok(Outcome::Attention);
     }

@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use unic_langid::LanguageIdentifier;
 
-use super::{Failure, Opened, Result, Shell, configuration, temporary};
+use super::{Failure, Opened, Outcome, Result, Shell, configuration, serve, temporary};
 use crate::catalog::{self, Catalog};
 use crate::diagnostics::Diagnostic;
 use crate::ledger::{self, Ledger, People, Subscriber, Suppressions};
@@ -237,10 +237,14 @@ pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
                 "`ledger` names a server, and there is a ledger in `{path}`: `crieur ledger move` brings it there; or move the file out of the way"
             )));
         }
-        Some(address) => Ledger::connect(&address),
-        None => Ledger::open(&opened.layout.private()),
+        Some(address) => Ledger::connect(&address).map_err(ledger_failure),
+        None => {
+            // Nobody puts another one in its place meanwhile.
+            let presence = serve::presence(&opened.layout.private())?;
+            let ledger = Ledger::open(&opened.layout.private()).map_err(ledger_failure)?;
+            Ok(ledger.holding(presence))
+        }
     }
-    .map_err(ledger_failure)
 }
 
 /// The same, after all of it was looked at: for what writes much, or for long.
@@ -275,9 +279,13 @@ pub(super) fn server(opened: &Opened) -> Result<Option<ledger::Address>> {
 
 /// Backs up the ledger after somebody came or left: whoever restores it must not bring them back, or
 /// lose them. What they wished is entered, whether or not that succeeds.
-pub(super) fn keep(shell: &Shell, opened: &Opened, ledger: &Ledger, now: DateTime<Utc>) {
-    if let Err(error) = ledger.back_up(&opened.layout.private(), now) {
-        shell.complain(&format!("there is no new backup of the ledger: {error}"));
+pub(super) fn keep(shell: &Shell, opened: &Opened, ledger: &Ledger, now: DateTime<Utc>) -> Outcome {
+    match ledger.back_up(&opened.layout.private(), now) {
+        Ok(()) => Outcome::Done,
+        Err(error) => {
+            shell.complain(&format!("there is no new backup of the ledger: {error}"));
+            Outcome::Attention
+        }
     }
 }
 

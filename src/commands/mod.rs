@@ -235,11 +235,14 @@ impl Shell {
     fn report(&self, diagnostics: &[Diagnostic]) {
         for diagnostic in diagnostics {
             if diagnostic.severity == Severity::Error || self.global.verbose > 0 {
-                match diagnostic.code {
-                    Code::InvalidRecipient | Code::DuplicateRecipient => {
-                        self.show(&diagnostic.clone().without_addresses());
-                    }
-                    _ => self.show(diagnostic),
+                // What stands in a list is nobody's business; the rest is public.
+                let is_public = diagnostic.path.starts_with(POSTINGS)
+                    || *diagnostic.path == *SETTINGS
+                    || diagnostic.path.starts_with("templates");
+                if is_public {
+                    self.show(diagnostic);
+                } else {
+                    self.show(&diagnostic.clone().without_addresses());
                 }
             }
         }

@@ -48,7 +48,10 @@ pub(super) fn run(shell: &Shell, arguments: &cli::New) -> Result {
     let path = folder.join(&name);
     fs::create_dir_all(&folder).map_err(temporary)?;
     let file = OpenOptions::new().write(true).create_new(true).open(&path);
-    let written = file.and_then(|mut file| file.write_all(content.as_bytes()));
+    let written = file.and_then(|mut file| {
+        // Half of a file would be in the way of the next try.
+        file.write_all(content.as_bytes()).inspect_err(|_| drop(fs::remove_file(&path)))
+    });
     written.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             Failure::Usage(anyhow!("`{}` exists already: choose another title", path.display()))

@@ -193,10 +193,20 @@ fn add(shell: &Shell, opened: &Opened, arguments: &cli::RecipientsAdd) -> Result
         )));
     }
     let who = masked(&recipient.email);
-    ledger.put(&entered(recipient, Source::Command, opened.now)).map_err(ledger_failure)?;
-    mailing::keep(shell, opened, &ledger, opened.now);
+    let before = ledger.subscriber(&recipient.key()).map_err(ledger_failure)?;
+    if before.is_some() && recipient == Recipient::new(recipient.email.clone()) {
+        shell.say(&format!("{who} subscribes already"));
+        return Ok(Outcome::Done);
+    }
+    let subscriber = match before {
+        // Whoever is given other wishes has consented before.
+        Some(before) => Subscriber { recipient, ..before },
+        None => entered(recipient, Source::Command, opened.now),
+    };
+    ledger.put(&subscriber).map_err(ledger_failure)?;
+    let kept = mailing::keep(shell, opened, &ledger, opened.now);
     shell.say(&format!("{who} subscribes"));
-    Ok(Outcome::Done)
+    Ok(kept)
 }
 
 /// Somebody who is entered now, with the consent that was given before, if the list says so.
@@ -214,8 +224,9 @@ fn remove(shell: &Shell, opened: &Opened, email: &str) -> Result {
     let removed = ledger.remove(&email).map_err(ledger_failure)?;
     let listed = mailing::listed(opened)?.0.iter().any(|recipient| recipient.key() == email);
     let who = masked(&email);
+    let mut outcome = Outcome::Done;
     if removed {
-        mailing::keep(shell, opened, &ledger, opened.now);
+        outcome = mailing::keep(shell, opened, &ledger, opened.now);
         shell.say(&format!("{who} does not subscribe any more"));
     }
     if listed {
@@ -226,7 +237,7 @@ fn remove(shell: &Shell, opened: &Opened, email: &str) -> Result {
     if !removed {
         return Err(Failure::Usage(anyhow!("`{email}` does not subscribe")));
     }
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 fn import(shell: &Shell, opened: &Opened, file: &Path) -> Result {
@@ -256,7 +267,7 @@ fn import(shell: &Shell, opened: &Opened, file: &Path) -> Result {
     }
     let problems = list.problems();
     shell.report(&problems);
-    mailing::keep(shell, opened, &ledger, opened.now);
+    let kept = mailing::keep(shell, opened, &ledger, opened.now);
     let mut line = format!("{} entered", plural(count, "subscriber"));
     if known > 0 {
         line.push_str(&format!(", {known} left as they are: they subscribe already"));
@@ -265,7 +276,7 @@ fn import(shell: &Shell, opened: &Opened, file: &Path) -> Result {
         line.push_str(&format!(", {left} left out: they are not written to any more"));
     }
     shell.say(&line);
-    Ok(outcome(&problems, false))
+    Ok(kept.max(outcome(&problems, false)))
 }
 
 fn export(shell: &Shell, opened: &Opened, format: ExportFormat) -> Result {

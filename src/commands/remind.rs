@@ -119,7 +119,7 @@ pub(super) fn remind(
             let number = ledger.begin_run(0, opened.now).map_err(ledger_failure)?;
             let ended_at = Some(shell.now.instant(opened.site.timezone));
             ledger.end_run(number, &Run { ended_at, ..Run::default() }).map_err(ledger_failure)?;
-            mailing::keep(shell, opened, &ledger, opened.now);
+            outcome = outcome.max(mailing::keep(shell, opened, &ledger, opened.now));
         }
         let unsent = ledger.unsent(&only).map_err(ledger_failure)?;
         let held = (unsent.in_doubt + unsent.held).saturating_sub(settled.unwanted());
@@ -139,8 +139,8 @@ pub(super) fn remind(
     let report = send(shell, opened, &mut ledger, transport.as_ref(), digests, jobs, &|work| {
         outgoing(work, opened, &keys, &composer, &languages)
     })?;
-    if was_interrupted && report.sent == 0 {
-        mailing::keep(shell, opened, &ledger, opened.now);
+    if was_interrupted || report.sent > 0 {
+        outcome = outcome.max(mailing::keep(shell, opened, &ledger, opened.now));
     }
     let report = Report { in_doubt: report.in_doubt.saturating_sub(unwanted), ..report };
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
@@ -294,9 +294,18 @@ fn planned(recipient: String, digest: &Digest<'_>) -> Planned {
     }
 }
 
+/// Whether a run is sending on this machine.
+pub(super) fn is_at_work(folder: &Path) -> bool {
+    let lock = File::open(folder.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// The file that tells, by its lock, of a run.
+const LOCK: &str = "remind.lock";
+
 /// One run at a time: whoever holds this file's lock sends.
 pub(super) fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("remind.lock");
+    let path = folder.join(LOCK);
     let failed = |error: io::Error| {
         let is_lasting = private::needs_a_person(&error);
         let error = anyhow!(error).context(format!("cannot use `{}`", folder.display()));

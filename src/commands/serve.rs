@@ -125,10 +125,11 @@ impl Drop for Told<'_> {
     }
 }
 
-/// Says, as long as it is held, that a server has the ledger open.
-fn presence(private: &Path) -> Result<File> {
-    private::folder(private).map_err(temporary)?;
-    let file = private::file(&private.join(PRESENCE)).map_err(temporary)?;
+/// Says, as long as it is held, that somebody has the ledger open.
+pub(super) fn presence(private: &Path) -> Result<File> {
+    let refused = |error: std::io::Error| mailing::ledger_failure(error.into());
+    private::folder(private).map_err(refused)?;
+    let file = private::file(&private.join(PRESENCE)).map_err(refused)?;
     file.try_lock_shared().map_err(locked("the ledger is being restored"))?;
     Ok(file)
 }
@@ -137,7 +138,8 @@ fn presence(private: &Path) -> Result<File> {
 /// there from then on.
 pub(super) fn absence(private: &Path) -> Result<File> {
     let file = private::file(&private.join(PRESENCE)).map_err(temporary)?;
-    let refused = "`crieur serve` has the ledger open: end it first, and start it again afterwards";
+    let refused =
+        "somebody has the ledger open: end `crieur serve` first, and start it again afterwards";
     file.try_lock().map_err(locked(refused))?;
     Ok(file)
 }

@@ -1,7 +1,7 @@
 //! `crieur status`: the last runs, what waits, what failed.
 
 use super::mailing::{self, ledger_failure};
-use super::{Outcome, Result, Shell, print, temporary};
+use super::{Outcome, Result, Shell, print, remind, temporary};
 use crate::cli::{self, DataFormat};
 use crate::diagnostics::plural;
 use crate::ledger::{Run, Status, Trouble};
@@ -15,18 +15,20 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Status) -> Result {
         DataFormat::Json => {
             format!("{}\n", serde_json::to_string_pretty(&status).map_err(temporary)?)
         }
-        DataFormat::Table => table(&status, opened.site.timezone),
+        DataFormat::Table => {
+            table(&status, opened.site.timezone, remind::is_at_work(&opened.layout.private()))
+        }
     };
     print(text.as_bytes())?;
     Ok(Outcome::Done)
 }
 
-fn table(status: &Status, zone: chrono_tz::Tz) -> String {
+fn table(status: &Status, zone: chrono_tz::Tz, is_at_work: bool) -> String {
     let mut lines = Vec::new();
     if status.runs.is_empty() {
         lines.push("no run has sent anything yet".to_owned());
     }
-    for run in status.runs.iter().take(5) {
+    for (number, run) in status.runs.iter().take(5).enumerate() {
         let Run { planned, sent, deferred, refused, in_doubt, .. } = *run;
         let counts = mailing::counted(
             format!("{sent} of {} sent", plural(planned as usize, "digest")),
@@ -34,6 +36,7 @@ fn table(status: &Status, zone: chrono_tz::Tz) -> String {
         );
         let started = rfc3339(&run.started_at.with_timezone(&zone));
         let end = match (&run.ended_at, &run.error) {
+            (None, _) if number == 0 && is_at_work => "; it is at work".to_owned(),
             (None, _) => "; it did not end".to_owned(),
             (_, Some(error)) => format!("; {error}"),
             _ => String::new(),

@@ -30,9 +30,9 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     } else {
         format!("{who} had already been unsubscribed")
     };
-    mailing::keep(shell, &opened, &ledger, opened.now);
+    let kept = mailing::keep(shell, &opened, &ledger, opened.now);
     shell.say(&line);
-    Ok(Outcome::Done)
+    Ok(kept)
 }
 
 pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
@@ -41,7 +41,13 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     let private = opened.layout.private();
     let _lock = remind::lock(&private)?;
     let mut ledger = mailing::ledger(&opened)?;
-    let messages = ledger.forget(&private, &email, opened.now).map_err(ledger_failure)?;
+    // What fails in one place must not keep the address in another.
+    let mut failures: Vec<Failure> = Vec::new();
+    let forgotten = ledger.forget(&private, &email, opened.now).map_err(ledger_failure);
+    let messages = forgotten.unwrap_or_else(|failure| {
+        failures.push(failure);
+        Vec::new()
+    });
     let outbox = mailing::outbox(&opened.layout);
     let mut files: Vec<PathBuf> =
         messages.iter().map(|(day, message_id)| outbox.path(*day, message_id)).collect();
@@ -50,14 +56,28 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     files.extend(inside(&private.join("preview"))?);
     for file in inside(&outbox.folder)? {
         let is_message = file.extension().is_some_and(|end| end == "eml");
-        let text = if is_message { at(&file, "read", fs::read(&file))? } else { Some(Vec::new()) };
-        let text = text.map(|text| String::from_utf8_lossy(&text).to_lowercase());
-        if !is_message || text.is_some_and(|text| names(&text, &email)) {
-            files.push(file);
+        let text =
+            if is_message { at(&file, "read", fs::read(&file)) } else { Ok(Some(Vec::new())) };
+        match text {
+            Ok(text) => {
+                let text = text.map(|text| String::from_utf8_lossy(&text).to_lowercase());
+                if !is_message || text.is_some_and(|text| names(&text, &email)) {
+                    files.push(file);
+                }
+            }
+            Err(failure) => failures.push(failure),
         }
     }
     for file in files {
-        at(&file, "delete", fs::remove_file(&file))?;
+        failures.extend(at(&file, "delete", fs::remove_file(&file)).err());
+    }
+    let mut failures = failures.into_iter();
+    if let Some(first) = failures.next() {
+        for other in failures {
+            shell.complain(&other.to_string());
+        }
+        shell.complain("not all of it is forgotten: mend that, and forget the address once more");
+        return Err(first);
     }
     let (list, _) = mailing::listed(&opened)?;
     shell.say(&format!("{} is forgotten, and never written to again", masked(&email)));

@@ -3,19 +3,20 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, types::Value};
 
 use super::database::Database;
-use super::schema::{self, version};
-use super::{Error, FILE, Ledger, Result, is_absent, messages};
+use super::schema::{self, known_version, version};
+use super::{Error, FILE, Ledger, Result, is_absent, messages, refuse_damage};
 use crate::diagnostics::plural;
 use crate::private;
 
 /// The file of a ledger that was moved to a server.
 pub const MOVED: &str = "ledger.moved.sqlite3";
 
-/// How many backups are kept.
+/// How many backups of each kind are kept.
 const KEPT: usize = 5;
 
 /// What was put together from a damaged ledger and its last backup.
@@ -25,15 +26,28 @@ pub struct Restored {
     pub digests: u32,
     /// The backup that was used.
     pub backup: Option<PathBuf>,
+    /// The newer ones that are damaged themselves.
+    pub unusable: Vec<PathBuf>,
     /// Where the damaged file is now.
     pub damaged: Option<PathBuf>,
     /// Whether there is no damaged file, or a part of it could not be read.
     pub incomplete: bool,
 }
 
-/// The backups, oldest first.
+/// The backups, oldest first: by the days in their names, which stay when files are copied. Those
+/// without one are of earlier versions.
 pub(super) fn all(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    named(&folder.join("backups"), "ledger-")
+    let mut found = named(&folder.join("backups"), "ledger-")?;
+    found.sort_by_key(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        (is_dated(&name), name)
+    });
+    Ok(found)
+}
+
+/// Whether the name of a backup begins with a day.
+fn is_dated(name: &str) -> bool {
+    name.trim_start_matches("ledger-").starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// The damaged ledgers that others were put together from, what was not finished, and the file of a
@@ -54,14 +68,14 @@ fn named(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // An empty one was never finished.
+        // An empty one was never finished. A log holds what its file does.
         let is_whole = entry.metadata()?.len() > 0;
-        if name.starts_with(prefix) && name.ends_with(".sqlite3") && is_whole {
-            found.push((entry.metadata()?.modified()?, entry.path()));
+        let is_ours = [".sqlite3", ".sqlite3-wal"].iter().any(|end| name.ends_with(end));
+        if name.starts_with(prefix) && is_ours && is_whole {
+            found.push(entry.path());
         }
     }
-    found.sort();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    Ok(found)
 }
 
 /// Makes a backup, in place of one of that name, and removes the oldest.
@@ -79,9 +93,13 @@ pub(super) fn make(connection: &Connection, folder: &Path, name: &str) -> Result
     private::made(&unfinished)?;
     fs::File::open(&unfinished)?.sync_all()?;
     fs::rename(&unfinished, path)?;
-    let found = all(folder)?;
-    for old in found.iter().take(found.len().saturating_sub(KEPT)) {
-        fs::remove_file(old)?;
+    // What was made before an upgrade is not pushed out by what was made after it.
+    let (upgrades, days): (Vec<PathBuf>, Vec<PathBuf>) =
+        all(folder)?.into_iter().partition(|path| path.to_string_lossy().contains("version-"));
+    for found in [upgrades, days] {
+        for old in found.iter().take(found.len().saturating_sub(KEPT)) {
+            fs::remove_file(old)?;
+        }
     }
     Ok(())
 }
@@ -135,31 +153,37 @@ pub fn check(folder: &Path) -> Result<Option<Vec<String>>> {
 pub fn restore(folder: &Path) -> Result<Restored> {
     private::folder(folder)?;
     let path = folder.join(FILE);
-    let backup = all(folder)?.pop();
+    let mut backups = all(folder)?;
     let is_there = !is_absent(&path)?;
-    if !is_there && backup.is_none() {
+    if !is_there && backups.is_empty() {
         let nothing = "there is neither a ledger nor a backup of one";
         return Err(io::Error::new(io::ErrorKind::NotFound, nothing).into());
     }
+    refuse_newer(&path)?;
     let unfinished = folder.join("restored.sqlite3");
-    remove(&unfinished)?;
-    if let Some(backup) = &backup {
-        fs::copy(backup, &unfinished)?;
-    } else {
-        private::file(&unfinished)?;
-    }
-    let restored = schema::migrated(Connection::open(&unfinished)?)?;
-    restored.pragma_update(None, "journal_mode", "DELETE")?;
-    restored.pragma_update(None, "synchronous", "FULL")?;
+    let mut unusable = Vec::new();
+    let (restored, backup) = loop {
+        remove(&unfinished)?;
+        let backup = backups.pop();
+        match &backup {
+            Some(backup) => drop(fs::copy(backup, &unfinished)?),
+            None if !is_there && !unusable.is_empty() => {
+                let why = "every backup of it is, too".to_owned();
+                return Err(Error::Damaged(why));
+            }
+            None => drop(private::file(&unfinished)?),
+        }
+        match begun(&unfinished) {
+            Err(Error::Damaged(_)) if backup.is_some() => unusable.extend(backup),
+            begun => break (begun?, backup),
+        }
+    };
     let restored = Database::Sqlite(restored);
     // Without the file nobody knows what came after the backup.
     let incomplete = !is_there || !salvage(&path, &restored)?;
     let digests = restored.value("SELECT count(*) FROM digests", &[])?;
     drop(restored);
     private::file(&unfinished)?.sync_all()?;
-    // Its log belongs to the damaged file; what could be read of it was.
-    remove(&folder.join(format!("{FILE}-wal")))?;
-    remove(&folder.join(format!("{FILE}-shm")))?;
     let mut damaged = None;
     if is_there {
         // Under both names first: at no moment is there no ledger.
@@ -175,9 +199,43 @@ pub fn restore(folder: &Path) -> Result<Restored> {
             }
         }
     }
+    // Its log belongs to the damaged file, and the new one must not have it for a moment.
+    let log = folder.join(format!("{FILE}-wal"));
+    match &damaged {
+        Some(aside) if !is_absent(&log)? => {
+            let mut name = aside.clone().into_os_string();
+            name.push("-wal");
+            fs::rename(&log, name)?;
+        }
+        _ => remove(&log)?,
+    }
+    remove(&folder.join(format!("{FILE}-shm")))?;
     fs::rename(&unfinished, &path)?;
     fs::File::open(folder)?.sync_all()?;
-    Ok(Restored { digests, backup, damaged, incomplete })
+    Ok(Restored { digests, backup, unusable, damaged, incomplete })
+}
+
+/// A sound ledger of a later version is in need of that version, and of nothing else.
+fn refuse_newer(path: &Path) -> Result<()> {
+    let found = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .map_err(Error::from)
+        .and_then(|ledger| version(&ledger));
+    match found {
+        Ok(found) if found > known_version() => {
+            Err(Error::TooNew { found, known: known_version() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The ledger that others are copied into: a sound copy of a backup, or an empty file.
+fn begun(path: &Path) -> Result<Connection> {
+    let begun = Connection::open(path)?;
+    refuse_damage(&begun)?;
+    let begun = schema::migrated(begun)?;
+    begun.pragma_update(None, "journal_mode", "DELETE")?;
+    begun.pragma_update(None, "synchronous", "FULL")?;
+    Ok(begun)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -190,14 +248,8 @@ fn remove(path: &Path) -> io::Result<()> {
 /// Copies every row that can be read into another ledger. What the damaged one says wins: it is
 /// newer. Returns whether all could be read.
 fn salvage(damaged: &Path, into: &Database) -> Result<bool> {
-    let Ok(from) = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
-        return Ok(false);
-    };
     let Some(file) = into.file() else { return Ok(false) };
-    let known = version(file)?;
-    if !matches!(version(&from), Ok(found) if found == known) {
-        return Ok(false);
-    }
+    let Some(from) = as_of_now(damaged) else { return Ok(false) };
     file.pragma_update(None, "foreign_keys", "OFF")?;
     file.execute_batch("BEGIN")?;
     let mut complete = true;
@@ -231,6 +283,23 @@ fn salvage(damaged: &Path, into: &Database) -> Result<bool> {
     file.execute_batch("COMMIT")?;
     file.pragma_update(None, "foreign_keys", "ON")?;
     Ok(complete)
+}
+
+/// A damaged ledger, as this version reads it. One of an earlier version is brought up to date beside its
+/// place, as far as that goes.
+fn as_of_now(damaged: &Path) -> Option<Connection> {
+    let from = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_WRITE).ok()?;
+    match version(&from) {
+        Ok(found) if found == known_version() => Some(from),
+        Ok(found) if (1..known_version()).contains(&found) => {
+            let mut copy = Connection::open_in_memory().ok()?;
+            let backup = rusqlite::backup::Backup::new(&from, &mut copy).ok()?;
+            backup.run_to_completion(1000, Duration::ZERO, None).ok()?;
+            drop(backup);
+            schema::migrated(copy).ok()
+        }
+        _ => None,
+    }
 }
 
 fn copy(table: &str, order: &str, from: &Connection, into: &Connection) -> Result<bool> {

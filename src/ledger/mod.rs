@@ -6,9 +6,10 @@
 //! same to the byte, on the same day; or it is *held* for a person; after its day it is *abandoned*,
 //! and what it said is planned anew.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ use messages::Texts;
 use schema::{known_version, version};
 
 /// The path of a ledger in a file, in a private folder.
-pub fn file(folder: &Path) -> std::path::PathBuf {
+pub fn file(folder: &Path) -> PathBuf {
     folder.join(FILE)
 }
 
@@ -209,6 +210,10 @@ pub struct Ledger {
     sender: String,
     /// Where it is, where it is on a server.
     address: Option<Address>,
+    /// Where it is, where it is in a file, and which file that was when it was opened.
+    place: Option<(PathBuf, (u64, u64))>,
+    /// Held as long as it is open.
+    _presence: Option<File>,
 }
 
 /// What happened to a digest.
@@ -279,9 +284,11 @@ impl Ledger {
         let version = version(&connection)?;
         if (1..known_version()).contains(&version) {
             refuse_damage(&connection)?;
-            backup::make(&connection, folder, &format!("version-{version}"))?;
+            let day = DateTime::<Utc>::from(fs::metadata(&path)?.modified()?).format("%Y-%m-%d");
+            backup::make(&connection, folder, &format!("{day}-version-{version}"))?;
         }
-        Self::of(schema::migrated(connection)?)
+        let ledger = Self::of(schema::migrated(connection)?)?;
+        Ok(Self { place: identity(&path).map(|identity| (path, identity)), ..ledger })
     }
 
     /// The ledger as it stands, for what must write nothing. `None` where there is none yet.
@@ -339,7 +346,14 @@ impl Ledger {
 
     fn in_database(database: Database) -> Self {
         let (contents, texts) = (Contents::default(), Texts::default());
-        Self { database, contents, texts, sender: String::new(), address: None }
+        let (sender, address, place) = (String::new(), None, None);
+        Self { database, contents, texts, sender, address, place, _presence: None }
+    }
+
+    /// Holds a lock as long as the ledger is open.
+    #[must_use]
+    pub fn holding(self, presence: File) -> Self {
+        Self { _presence: Some(presence), ..self }
     }
 
     /// Reads all of the file. A large one takes seconds.
@@ -360,8 +374,13 @@ impl Ledger {
 
     /// Whether the connection still leads somewhere: a server may have been started anew.
     pub fn is_alive(&self) -> bool {
-        self.database.file().is_some()
-            || self.database.value::<i64>("SELECT 1::BIGINT", &[]).is_ok()
+        match &self.place {
+            Some((path, known)) => identity(path).is_some_and(|found| found == *known),
+            None if self.database.is_shared() => {
+                self.database.value::<i64>("SELECT 1::BIGINT", &[]).is_ok()
+            }
+            None => true,
+        }
     }
 
     /// A random number of the site's own, from which tokens and pseudonyms of addresses are made.
@@ -455,6 +474,12 @@ impl Ledger {
             .file()
             .map_or(Ok(()), |file| backup::make(file, folder, &now.format("%Y-%m-%d").to_string()))
     }
+}
+
+/// What tells a file from another one that takes its place.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 fn refuse_damage(file: &Connection) -> Result<()> {

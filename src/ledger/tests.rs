@@ -619,7 +619,7 @@ fn a_ledger_of_an_earlier_version_is_brought_up_to_date_after_a_backup() {
     assert!(backup::all(folder.path()).unwrap().is_empty());
     assert_eq!(told(&Ledger::open(folder.path()).unwrap()), expected);
     let backups = backup::all(folder.path()).unwrap();
-    assert!(backups[0].ends_with("backups/ledger-version-1.sqlite3"), "{backups:?}");
+    assert!(backups[0].to_string_lossy().ends_with("-version-1.sqlite3"), "{backups:?}");
 }
 
 #[test]
@@ -729,6 +729,99 @@ fn a_ledger_from_the_future_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     Ledger::open(folder.path()).unwrap().database.batch("PRAGMA user_version = 99").unwrap();
     assert!(matches!(Ledger::open(folder.path()), Err(Error::TooNew { found: 99, .. })));
+    assert!(matches!(Ledger::open_to_read(folder.path()), Err(Error::TooNew { found: 99, .. })));
+    // It is sound: what is put together from older ones would bring back who left.
+    assert!(matches!(restore(folder.path()), Err(Error::TooNew { found: 99, .. })));
+}
+
+#[test]
+fn backups_are_in_the_order_of_the_days_in_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    let day = |number: i64| NOW + TimeDelta::days(number);
+    for number in 0..7 {
+        plan(&mut ledger, &[digest(&number.to_string(), DAY)], NOW).unwrap();
+        ledger.back_up(folder.path(), day(number)).unwrap();
+    }
+    let backups = folder.path().join("backups");
+    fs::copy(backups.join("ledger-1970-01-03.sqlite3"), backups.join("ledger-version-4.sqlite3"))
+        .unwrap();
+    // Somebody copied the oldest last.
+    let oldest = backups.join("ledger-1970-01-03.sqlite3");
+    fs::write(&oldest, fs::read(&oldest).unwrap()).unwrap();
+    let names = || -> Vec<String> {
+        let name =
+            |path: std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        backup::all(folder.path()).unwrap().into_iter().map(name).collect()
+    };
+    let expected = [
+        "ledger-version-4.sqlite3",
+        "ledger-1970-01-03.sqlite3",
+        "ledger-1970-01-04.sqlite3",
+        "ledger-1970-01-05.sqlite3",
+        "ledger-1970-01-06.sqlite3",
+        "ledger-1970-01-07.sqlite3",
+    ];
+    assert_eq!(names(), expected);
+    // The newest that is sound.
+    drop(ledger);
+    fs::remove_file(folder.path().join(FILE)).unwrap();
+    let newest = fs::read(backups.join(expected[5])).unwrap();
+    fs::write(backups.join(expected[5]), &newest[..newest.len() / 2]).unwrap();
+    let restored = restore(folder.path()).unwrap();
+    assert_eq!(restored.unusable, [backups.join(expected[5])]);
+    assert_eq!(restored.backup, Some(backups.join(expected[4])));
+    assert_eq!(state(&Ledger::open(folder.path()).unwrap(), "5").as_deref(), Some("planned"));
+    // One after another, however they are damaged.
+    fs::remove_file(folder.path().join(FILE)).unwrap();
+    for name in expected {
+        fs::write(backups.join(name), "no database ".repeat(1000)).unwrap();
+    }
+    assert!(matches!(restore(folder.path()), Err(Error::Damaged(_))));
+}
+
+#[test]
+fn of_a_damaged_ledger_of_an_earlier_version_is_kept_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    ledger.back_up(folder.path(), NOW).unwrap();
+    ledger.suppress("a@example.org", Reason::Unsubscribed, NOW).unwrap();
+    // As the version before left it, but for tables that are the same.
+    ledger.database.batch("ALTER TABLE digests DROP COLUMN edition").unwrap();
+    let before = known_version() - 1;
+    ledger.database.batch(&format!("PRAGMA user_version = {before}")).unwrap();
+    drop(ledger);
+    restore(folder.path()).unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert!(ledger.suppressed("a@example.org").unwrap().is_some());
+}
+
+#[test]
+fn a_ledger_whose_file_is_another_is_not_alive() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert!(ledger.is_alive() && Ledger::in_memory().unwrap().is_alive());
+    let path = folder.path().join(FILE);
+    fs::rename(&path, folder.path().join("other")).unwrap();
+    assert!(!ledger.is_alive());
+    fs::copy(folder.path().join("other"), &path).unwrap();
+    assert!(!ledger.is_alive());
+}
+
+#[test]
+fn it_is_known_whether_there_ever_was_a_digest_and_how_runs_ended() {
+    for mut ledger in ledgers() {
+        assert!(!ledger.has_digests().unwrap());
+        plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+        assert!(ledger.has_digests().unwrap());
+        assert!(!ledger.was_interrupted().unwrap());
+        let run = ledger.begin_run(1, NOW).unwrap();
+        assert_eq!(ledger.was_interrupted().unwrap(), !ledger.database.is_shared());
+        ledger.end_run(run, &Run { ended_at: Some(NOW), sent: 1, ..Run::default() }).unwrap();
+        assert!(!ledger.was_interrupted().unwrap());
+        let runs = ledger.status(today()).unwrap().runs;
+        assert_eq!((runs.len(), runs[0].planned, runs[0].sent), (1, 1, 1));
+    }
 }
 
 /// A ledger of many days, whose pages in the middle are overwritten.

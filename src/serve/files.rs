@@ -50,7 +50,15 @@ impl Version {
 impl Files {
     fn open_now(&self, path: PathBuf) -> io::Result<Opened> {
         // A look takes less than handing it to somebody else would.
-        let metadata = fs::metadata(&path)?;
+        let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
+            // There is no file of a name that no file can have.
+            io::ErrorKind::InvalidFilename => io::ErrorKind::NotFound.into(),
+            _ => error,
+        })?;
+        if !metadata.is_file() && !metadata.is_dir() {
+            // Whoever opens a pipe waits for its other end.
+            return Err(io::ErrorKind::NotFound.into());
+        }
         if !metadata.is_file() || metadata.len() > SMALL {
             let file = tokio::fs::File::from_std(fs::File::open(&path)?);
             return Ok(Opened { content: Content::File(file), metadata });

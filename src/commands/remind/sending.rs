@@ -185,7 +185,6 @@ pub(super) fn send<'a>(
     if report.sent > 0 {
         let today = opened.today();
         ledger.prune(today).map_err(ledger_failure)?;
-        mailing::keep(shell, opened, ledger, opened.now);
     }
     Ok(report)
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -14,7 +15,7 @@ use serde_json::json;
 use crate::cache;
 use crate::catalog::{self, Catalog};
 use crate::cli::{Cli, Color, Command, Global, LogFormat};
-use crate::clock::Now;
+use crate::clock::{Deadline, Now};
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Source, Tally};
 use crate::key::Key;
 use crate::posting::files::Files;
@@ -297,6 +298,8 @@ struct Opened {
     /// Changes with the program, the settings and the templates.
     key: Key,
     now: DateTime<Utc>,
+    /// When that was, where the clock goes on.
+    since: Deadline,
 }
 
 /// Why a site could not be opened.
@@ -347,7 +350,8 @@ fn open(
     let parts = own.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
     let key = Key::join([cache::program().bytes(), text.as_bytes()].into_iter().chain(parts));
     let now = now(site.timezone);
-    Ok(Opened { key, layout: layout.clone(), site, catalog, templates, own, now })
+    let since = Deadline::after(Duration::ZERO);
+    Ok(Opened { key, layout: layout.clone(), site, catalog, templates, own, now, since })
 }
 
 /// The text of a file that people write beside the postings.

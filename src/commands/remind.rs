@@ -51,7 +51,7 @@ pub(super) fn remind(
     arguments: &cli::Remind,
 ) -> Result<(Outcome, String)> {
     // A run that acts as if it was another time has all the time that it needs.
-    let began = (shell.now == Now::Clock).then(|| Deadline::after(Duration::ZERO));
+    let began = (shell.now == Now::Clock).then_some(opened.since);
     let audience = || Audience::new(opened, postings, &arguments.recipient);
     let today = Today::new(&opened.site, postings, opened.now);
     let mut languages = Languages::new(opened)?;

@@ -325,19 +325,21 @@ impl<'a> Today<'a> {
     }
 
     /// Whether a digest that was made earlier today still says what is so: nobody is reminded of
-    /// what has closed meanwhile.
+    /// what has closed meanwhile, or told that somebody was found for what is open again.
     pub fn still_says(&self, entries: &[Arc<Entry>]) -> bool {
-        let speaks_of_open = |entry: &&Arc<Entry>| {
-            entry.stage.is_some()
-                || matches!(
-                    entry.section,
-                    Section::Closing | Section::New | Section::Changed(Change::Moved)
-                )
-        };
-        entries.iter().filter(speaks_of_open).all(|entry| {
-            self.places.get(entry.posting.as_str()).is_some_and(|place| {
-                let candidate = &self.candidates[*place];
-                candidate.state == State::Open && self.closes_as(candidate, entry)
+        entries.iter().all(|entry| {
+            let place = self.places.get(entry.posting.as_str());
+            place.map(|place| &self.candidates[*place]).is_some_and(|candidate| {
+                let state = match entry.section {
+                    Section::Changed(Change::Filled) => State::Filled,
+                    Section::Changed(Change::Withdrawn) => State::Withdrawn,
+                    Section::Changed(Change::Closed) | Section::Owner(Duty::StillOpen) => {
+                        State::Closed
+                    }
+                    _ => State::Open,
+                };
+                let is_dated = state != State::Open || self.closes_as(candidate, entry);
+                candidate.state == state && is_dated
             })
         })
     }
@@ -441,9 +443,9 @@ impl<'a> Today<'a> {
         if is_over || !recipient.subscribed {
             return None;
         }
-        let told_end = self.end(told);
-        // Nobody waits for a posting whose end they have seen.
-        if told_end.is_some_and(|end| end <= self.now) {
+        let told_end = self.end(told).filter(|end| *end > self.now);
+        // Nobody waits for a posting whose end they have seen, unless it is put off after all.
+        if told.closes.is_some() && told_end.is_none() && candidate.state != State::Open {
             return None;
         }
         let change = match candidate.state {

@@ -164,6 +164,7 @@ fn cases() -> Vec<Case> {
         yaml("status_misspelt", "role: dev\nstatus: opne"),
         yaml("address_without_scheme", "role: dev\nexternalURL: www.example.org/apply"),
         yaml("address_that_acts", "role: dev\napply_url: \"javascript:alert(1)\""),
+        yaml("address_of_nobody", "role: dev\napply_url: \"mailto:\""),
         yaml("address_that_is_none", "role: dev\napply_url: see below"),
         yaml("slug_upwards", "role: dev\nslug: ../../etc/passwd"),
         yaml("slug_without_letters", "role: dev\nslug: \"???\""),

@@ -236,6 +236,7 @@ fn a_mail_to_leave_is_understood_however_it_is_written() {
 fn nothing_is_too_strange_to_be_read() {
     let site = site();
     let nested = format!("{}\n\nx", "Content-Type: message/rfc822\n\n".repeat(5_000));
+    let deep = "Content-Type: message/rfc822\n\n".repeat(200_000);
     let boundary = "Content-Type: multipart/mixed; boundary=b\n\n--b\n".repeat(2_000);
     let long = format!("From: a@b\nSubject: {}\n\n{}", "x".repeat(1 << 20), "y ".repeat(1 << 20));
     let words = format!(
@@ -249,6 +250,7 @@ fn nothing_is_too_strange_to_be_read() {
         b"\0",
         &invalid,
         nested.as_bytes(),
+        deep.as_bytes(),
         boundary.as_bytes(),
         long.as_bytes(),
         words.as_bytes(),
@@ -268,6 +270,31 @@ fn a_message_is_kept_by_the_mail_server_until_it_can_be_read() {
     site.write("content/site.yaml", settings);
     site.write(".crieur/ledger.sqlite3", "no database");
     receive(&site, NOW, forged("failed", "5.1.1").as_bytes()).exits(75);
+}
+
+/// Without `mail.bounces` an id is made of what anybody knows.
+#[test]
+fn an_id_that_anybody_can_say_proves_nothing() {
+    let site = site();
+    let settings = site.read("content/site.yaml");
+    let settings: String = settings
+        .lines()
+        .filter(|line| !line.contains("bounces"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    site.write("content/site.yaml", settings);
+    let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    let query = "SELECT message_id FROM digests WHERE recipient = ?1";
+    let id: String = ledger.query_row(query, [PERSON], |row| row.get(0)).unwrap();
+    drop(ledger);
+    for day in 1..=3 {
+        assert_eq!(state(&site, PERSON), "subscribed");
+        let report = format!(
+            "From: fbl@example.net\nContent-Type: multipart/report; report-type=feedback-report; boundary=b\n\n--b\nContent-Type: message/feedback-report\n\nFeedback-Type: abuse\nVersion: 1\n\n--b\nContent-Type: text/rfc822-headers\n\nMessage-ID: {id}\n\n--b--\n"
+        );
+        receive(&site, &format!("--now=2021-10-0{day}"), report.as_bytes()).exits(0);
+    }
+    assert_eq!(state(&site, PERSON), "complained");
 }
 
 #[test]

@@ -117,6 +117,26 @@ fn what_is_exported_can_be_imported_with_its_consent() {
 }
 
 #[test]
+fn who_subscribes_already_keeps_wishes_and_consent() {
+    let site = site();
+    let add = |day: &str, more: &[&str]| {
+        let now = format!("--now=2021-{day}");
+        let all = [now.as_str(), "recipients", "add", "here@example.org"];
+        let all: Vec<&str> = all.into_iter().chain(more.iter().copied()).collect();
+        site.run(&all).exits(0).stderr
+    };
+    add("08-01", &["--domain", "design", "--new"]);
+    let before = site.run(&[NOW, "recipients", "export"]).exits(0).stdout;
+    assert!(add("08-02", &[]).contains("subscribes already"));
+    assert_eq!(site.run(&[NOW, "recipients", "export"]).exits(0).stdout, before);
+    add("08-03", &["--domain", "law"]);
+    let after = site.run(&[NOW, "recipients", "export"]).exits(0).stdout;
+    let (_, after) = after.split_once("here@example.org").unwrap();
+    assert!(after.contains("- law") && !after.contains("design"), "{after}");
+    assert!(after.contains("2021-08-01") && !after.contains("2021-08-03"), "{after}");
+}
+
+#[test]
 fn a_list_that_is_imported_overwrites_nobodys_wishes() {
     let site = site();
     site.run(&[NOW, "recipients", "add", "here@example.org", "--domain", "design"]).exits(0);

@@ -301,6 +301,46 @@ fn who_is_forgotten_is_in_no_file_of_ours() {
     assert_eq!(outbox(&site).len(), 1);
 }
 
+/// What one file keeps from being forgotten keeps nothing else, and is said.
+#[test]
+fn what_cannot_be_deleted_keeps_nothing_else() {
+    let site = site();
+    site.run(&["--now=2021-08-31", "remind"]).exits(1);
+    // A folder is no file that could be read or deleted, whoever runs this.
+    site.write(".crieur/outbox/2021-01-01-0.eml/file", "");
+    let forget = site.run(&["--now=2021-08-31", "forget", "b@example.org"]).exits(75);
+    assert!(forget.stderr.contains("once more"), "{}", forget.stderr);
+    let named: Vec<String> =
+        outbox(&site).into_iter().filter(|m| m.contains("b@example.org")).collect();
+    assert!(named.is_empty(), "{named:?}");
+    std::fs::remove_dir_all(site.path(".crieur/outbox/2021-01-01-0.eml")).unwrap();
+    site.run(&["--now=2021-08-31", "forget", "b@example.org"]).exits(1);
+}
+
+/// However much is wanted, what stands in a list is nobody's business.
+#[test]
+fn a_list_is_not_shown_in_what_cron_keeps() {
+    let site = site();
+    site.write("content/recipients.yaml", "- { email: secret@example.org, domian: x }\n- { email: other@example.org, language: third@example.org }\n");
+    let run = site.run(&["--now=2021-08-31", "-v", "remind"]);
+    assert!(run.stderr.contains("domian"), "{}", run.stderr);
+    for address in ["secret@", "other@", "third@"] {
+        assert!(!run.stderr.contains(address), "{}", run.stderr);
+    }
+    let check = site.run(&["check"]);
+    assert!(check.stdout.contains("secret@example.org"), "{}", check.stdout);
+}
+
+#[test]
+fn a_backup_that_cannot_be_made_needs_a_person() {
+    let site = site();
+    site.write("content/recipients.yaml", "- a@example.org\n");
+    site.run(&["--now=2021-08-30", "remind"]).exits(0);
+    site.write(".crieur/backups/ledger-2021-08-31.sqlite3/file", "in the way");
+    let run = site.run(&["--now=2021-08-31", "remind"]);
+    assert!(run.code == 1 && run.stderr.contains("no new backup"), "{run:?}");
+}
+
 #[test]
 fn a_damaged_ledger_has_a_way_out() {
     let site = site();

@@ -260,6 +260,7 @@ fn nothing_else_is_given_out() {
         "//etc/passwd",
         "/%2f/etc/passwd",
         "/a%00.html",
+        &format!("/{}", "a".repeat(300)),
         "/\u{ff}",
     ] {
         let answer = server

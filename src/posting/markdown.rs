@@ -263,6 +263,11 @@ mod tests {
             ("jobs@example.org", "mailto:jobs@example.org"),
             ("www.example.org/a?b=c", "https://www.example.org/a?b=c"),
             ("www.html", "https://emplois.example.org/jobs/www.html"),
+            // Half of two slashes, or none, would lead into the site itself.
+            ("https:/example.org/apply", "https://example.org/apply"),
+            ("https:example.org/x", "https://example.org/x"),
+            ("http:///example.org/x", "http://example.org/x"),
+            ("https://example.org//x", "https://example.org//x"),
         ] {
             for text in [format!("[x]({address})"), format!("<a href=\"{address}\">x</a>")] {
                 assert!(html(&text).contains(&format!("href=\"{expected}\"")), "{}", html(&text));

@@ -6,7 +6,7 @@ use std::fs::{self, Metadata};
 use std::future::{Ready, ready};
 use std::io::{self, Cursor, Read, SeekFrom};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
@@ -50,15 +50,7 @@ impl Version {
 impl Files {
     fn open_now(&self, path: PathBuf) -> io::Result<Opened> {
         // A look takes less than handing it to somebody else would.
-        let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
-            // There is no file of a name that no file can have.
-            io::ErrorKind::InvalidFilename => io::ErrorKind::NotFound.into(),
-            _ => error,
-        })?;
-        if !metadata.is_file() && !metadata.is_dir() {
-            // Whoever opens a pipe waits for its other end.
-            return Err(io::ErrorKind::NotFound.into());
-        }
+        let metadata = metadata(&path)?;
         if !metadata.is_file() || metadata.len() > SMALL {
             let file = tokio::fs::File::from_std(fs::File::open(&path)?);
             return Ok(Opened { content: Content::File(file), metadata });
@@ -109,8 +101,20 @@ impl Backend for Files {
     }
 
     fn metadata(&self, path: PathBuf) -> Self::MetadataFuture {
-        ready(fs::metadata(path))
+        ready(metadata(&path))
     }
+}
+
+/// What there is to know of a file or folder. Nothing else is served.
+fn metadata(path: &Path) -> io::Result<Metadata> {
+    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+        // There is no file of a name that no file can have.
+        io::ErrorKind::InvalidFilename => io::ErrorKind::NotFound.into(),
+        _ => error,
+    })?;
+    // Whoever opens a pipe waits for its other end.
+    let is_served = metadata.is_file() || metadata.is_dir();
+    is_served.then_some(metadata).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// A file that is being served.

@@ -178,6 +178,9 @@ mod tests {
             ("...", ""),
             ("", ""),
             ("Ελλάδα", "ellada"),
+            // Composed or not, it is the same name.
+            ("Інженер-й", "inzhener-y"),
+            ("Інженер-и\u{306}", "inzhener-y"),
         ] {
             assert_eq!(slug(name), expected);
         }

@@ -55,11 +55,16 @@ impl Ledger {
              ON CONFLICT DO NOTHING",
             values![recipient, kind.as_str(), day, reason],
         )?;
-        // What was taken in between shows that the address works.
+        // What was taken in between, and of which nothing came back before the next, shows that the
+        // address works.
         let days: u32 = self.database.value(
             "SELECT count(*) FROM returned WHERE recipient = ?1 AND kind = ?2 AND day > coalesce((
                  SELECT max(day) FROM digests WHERE recipient = ?1 AND state = 'sent'
-                     AND day NOT IN (SELECT day FROM returned WHERE recipient = ?1)), '')",
+                     AND NOT EXISTS (SELECT 1 FROM returned AS back
+                         WHERE back.recipient = ?1 AND back.day >= digests.day
+                             AND back.day < coalesce((SELECT min(day) FROM digests AS next
+                                 WHERE next.recipient = ?1 AND next.state = 'sent'
+                                     AND next.day > digests.day), '9999'))), '')",
             values![recipient, kind.as_str()],
         )?;
         let suppressed = match kind {

@@ -1033,12 +1033,37 @@ fn what_comes_back_counts_by_what_is_proven() {
     }
 }
 
+/// A digest a week, and each comes back days later.
+#[test]
+fn what_comes_back_after_days_counts_too() {
+    for mut ledger in ledgers() {
+        let mut week = |week: i64, comes_back: bool| {
+            let monday = today() + TimeDelta::days(7 * week);
+            let ids = plan(&mut ledger, &[digest("a", &monday.to_string())], NOW).unwrap();
+            ledger.mark(&[(ids[0], sending()), (ids[0], Mark::Sent)], NOW).unwrap();
+            let when = (monday + TimeDelta::days(5), NOW);
+            comes_back
+                .then(|| ledger.returned("a", Returned::Temporary, true, "", when).unwrap())
+                .flatten()
+        };
+        for number in 0..9 {
+            assert_eq!(week(number, true), None, "{number}");
+        }
+        // One that stays away begins the count anew.
+        assert_eq!(week(9, false), None);
+        for number in 10..19 {
+            assert_eq!(week(number, true), None, "{number}");
+        }
+        assert_eq!(week(19, true), Some(Reason::Bounced));
+    }
+}
+
 #[test]
 fn keys_are_renewed_and_old_ones_kept() {
     for mut ledger in ledgers() {
         let first = ledger.renewed_keys(NOW).unwrap();
         let token = first.token(Purpose::Unsubscribe, "a@b");
-        let again = ledger.renewed_keys(NOW + TimeDelta::days(100)).unwrap();
+        let again = ledger.renewed_keys(NOW + TimeDelta::days(180)).unwrap();
         assert_eq!(again.token(Purpose::Unsubscribe, "a@b"), token);
         let later = ledger.renewed_keys(NOW + TimeDelta::days(200)).unwrap();
         assert_ne!(later.token(Purpose::Unsubscribe, "a@b"), token);

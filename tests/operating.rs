@@ -200,3 +200,30 @@ fn who_is_taken_off_the_list_is_not_written_to_for_the_wishes_that_they_chose() 
     site.write("content/recipients.yaml", "");
     assert_eq!(written_to(), [0, 1]);
 }
+
+/// Nothing ran on the day of the week, or settings could not be used: the next run makes up for it.
+#[test]
+fn a_week_without_a_run_on_its_day_has_its_digest_all_the_same() {
+    let site = Site::new();
+    // 2021-08-30 is a Monday.
+    site.write("content/recipients.yaml", "- { email: a@example.org, weekday: Mon, new: true }\n");
+    site.posting("a.md", "title: A\nopens: 2021-08-27\ncloses: 2021-09-20");
+    let digests = |now: &str| {
+        let now = format!("--now={now}");
+        let dry = site.run(&[&now, "remind", "--dry-run"]).exits(0);
+        let run = site.run(&[&now, "remind"]).exits(0).stderr;
+        let is_due = run.starts_with("1 digest");
+        assert_eq!(dry.stderr.contains("1 digest would"), is_due, "{now}: {run} {dry:?}");
+        is_due
+    };
+    // Before the hour there is no plan of the day.
+    assert!(!digests("2021-08-29") && !digests("2021-08-30T05:00:00+02:00"));
+    let said = site.run(&["--now=2021-08-31", "explain", "a", "--recipient", "a@example.org"]);
+    assert!(said.stdout.contains("yes"), "{said:?}");
+    assert!(digests("2021-08-31") && !digests("2021-08-31"));
+    site.posting("b.md", "title: B\nopens: 2021-09-01\ncloses: 2021-09-20");
+    for day in ["2021-09-01", "2021-09-02", "2021-09-05"] {
+        assert!(!digests(day), "{day}");
+    }
+    assert!(digests("2021-09-06"));
+}

@@ -144,7 +144,8 @@ fn digest(
     let suppressed = ledger.suppressions().map_err(ledger_failure)?.contains(&key);
     let day = opened.today();
     let past = &ledger.past(&key, day).map_err(ledger_failure)?;
-    let today = Today::new(&opened.site, postings, opened.now);
+    let today = Today::new(&opened.site, postings, opened.now)
+        .following(ledger.last_plan(opened.today()).map_err(ledger_failure)?);
     let digest = today.digest(recipient, past);
     let found = digest
         .as_ref()

@@ -56,7 +56,7 @@ pub(super) fn remind(
     let today = Today::new(&opened.site, postings, opened.now);
     let mut languages = Languages::new(opened)?;
     if arguments.dry_run {
-        return rehearse(shell, opened, audience()?, &today, &mut languages);
+        return rehearse(shell, opened, audience()?, today, &mut languages);
     }
 
     // Whatever is wrong with settings and list is said before anything is written.
@@ -80,6 +80,8 @@ pub(super) fn remind(
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
     let mut ledger = mailing::sound_ledger(opened)?;
+    let last_plan = ledger.last_plan(today.day()).map_err(ledger_failure)?;
+    let today = today.following(last_plan);
     let _heart = ledger.hold().map_err(ledger_failure)?;
     let keys = ledger.renewed_keys(opened.now).map_err(ledger_failure)?;
     ledger.forget_requests(opened.now).map_err(ledger_failure)?;
@@ -178,6 +180,9 @@ fn plan(
         }
         return Ok(Plan { planned, readers: None, problems: Vec::new() });
     };
+    if !today.is_time() {
+        planning.is_early();
+    }
     let mut readers = 0;
     loop {
         let recipients = audience.next(&planning, PAGE)?;
@@ -214,10 +219,12 @@ fn rehearse(
     shell: &Shell,
     opened: &Opened,
     mut audience: Audience,
-    today: &Today<'_>,
+    today: Today<'_>,
     languages: &mut Languages<'_>,
 ) -> Result<(Outcome, String)> {
     let ledger = mailing::ledger_to_read(opened)?;
+    let last_plan = ledger.last_plan(today.day()).map_err(ledger_failure)?;
+    let today = &today.following(last_plan);
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
     // What a run would decide about what is in doubt.
     let doubtful = ledger.doubtful().map_err(ledger_failure)?;

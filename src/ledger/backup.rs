@@ -266,6 +266,7 @@ fn salvage(damaged: &Path, into: &Database) -> Result<bool> {
         "returned",
         "keys",
         "runs",
+        "plans",
     ] {
         // From both ends: a page that cannot be read stops a reader, and is only in its way.
         for order in ["", " ORDER BY rowid DESC"] {

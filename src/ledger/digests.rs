@@ -220,7 +220,7 @@ pub struct Planning<'a> {
     day: NaiveDate,
     /// As whom this machine plans, on a server.
     sender: &'a str,
-    /// Whether it is everybody's.
+    /// Whether it is everybody's, and of the day.
     is_whole: bool,
     count: usize,
 }
@@ -366,18 +366,24 @@ impl Planning<'_> {
         Ok(number)
     }
 
+    /// Does not let this pass for the plan of its day: it is made before the hour of digests.
+    pub fn is_early(&mut self) {
+        self.is_whole = false;
+    }
+
     /// Enters the plan as a whole. Returns how many digests it has.
     ///
     /// # Errors
     /// When the ledger cannot be written: then nothing of it is entered.
     pub fn commit(self) -> Result<usize> {
-        if self.transaction.is_shared() && self.is_whole {
+        if self.is_whole {
             self.transaction.execute(
                 "INSERT INTO plans (day, sender) VALUES (?1, ?2)
                  ON CONFLICT (day) DO UPDATE SET sender = excluded.sender",
                 values![self.day, self.sender],
             )?;
-            self.transaction.execute("DELETE FROM plans WHERE day < ?1", values![self.day])?;
+            let week_ago = self.day.checked_sub_days(Days::new(7)).unwrap_or(self.day);
+            self.transaction.execute("DELETE FROM plans WHERE day < ?1", values![week_ago])?;
         }
         self.transaction.commit()?;
         Ok(self.count)
@@ -475,6 +481,16 @@ impl Ledger {
         let (contents, sender) = (HashMap::new(), self.sender.as_str());
         let is_whole = only.is_empty();
         Ok(Some(Planning { transaction, known, contents, now, day, sender, is_whole, count: 0 }))
+    }
+
+    /// The last day before another for which everybody's digests were planned; at most a week is
+    /// remembered.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn last_plan(&self, before: NaiveDate) -> Result<Option<NaiveDate>> {
+        let query = "SELECT day FROM plans WHERE day < ?1 ORDER BY day DESC LIMIT 1";
+        self.database.row(query, values![before], |row| row.get(0))
     }
 
     /// How many digests of a day wait to be sent, and are nobody else's: to these recipients, or to all.

@@ -195,6 +195,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ",
     // How many digests of the day were given up before this one.
     "ALTER TABLE digests ADD COLUMN edition INTEGER NOT NULL DEFAULT 0;",
+    // On which days there was a plan, whether or not anything was due.
+    "CREATE TABLE plans (day TEXT PRIMARY KEY, sender TEXT NOT NULL) STRICT;",
 ];
 
 /// The same tables for a server, which knows no earlier version than the fourth.

@@ -786,8 +786,8 @@ fn of_a_damaged_ledger_of_an_earlier_version_is_kept_what_it_says() {
     let mut ledger = Ledger::open(folder.path()).unwrap();
     ledger.back_up(folder.path(), NOW).unwrap();
     ledger.suppress("a@example.org", Reason::Unsubscribed, NOW).unwrap();
-    // As the version before left it, but for tables that are the same.
-    ledger.database.batch("ALTER TABLE digests DROP COLUMN edition").unwrap();
+    // As the version before left it.
+    ledger.database.batch("DROP TABLE plans").unwrap();
     let before = known_version() - 1;
     ledger.database.batch(&format!("PRAGMA user_version = {before}")).unwrap();
     drop(ledger);
@@ -1055,6 +1055,27 @@ fn what_comes_back_after_days_counts_too() {
             assert_eq!(week(number, true), None, "{number}");
         }
         assert_eq!(week(19, true), Some(Reason::Bounced));
+    }
+}
+
+#[test]
+fn the_last_plan_of_everybody_is_remembered_for_a_week() {
+    for mut ledger in ledgers() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let last = |ledger: &Ledger, before: &str| ledger.last_plan(day(before)).unwrap();
+        assert_eq!(last(&ledger, "2021-09-09"), None);
+        plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+        assert_eq!(last(&ledger, "2021-09-09"), Some(day(DAY)));
+        assert_eq!(last(&ledger, DAY), None);
+        // For some, and before the hour.
+        let only = ["a".to_owned()];
+        ledger.plan(day("2021-09-02"), &only, NOW).unwrap().unwrap().commit().unwrap();
+        let mut early = ledger.plan(day("2021-09-02"), &[], NOW).unwrap().unwrap();
+        early.is_early();
+        early.commit().unwrap();
+        assert_eq!(last(&ledger, "2021-09-09"), Some(day(DAY)));
+        ledger.plan(day("2021-09-09"), &[], NOW).unwrap().unwrap().commit().unwrap();
+        assert_eq!(last(&ledger, "2021-09-09"), None);
     }
 }
 

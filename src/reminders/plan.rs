@@ -206,6 +206,8 @@ pub struct Today<'a> {
     candidates: Vec<Candidate<'a>>,
     /// Where the posting with an id stands among them.
     places: HashMap<&'a str, usize>,
+    /// The last day before this on which there was a plan, where that is known.
+    last_plan: Option<NaiveDate>,
 }
 
 impl<'a> Today<'a> {
@@ -236,7 +238,18 @@ impl<'a> Today<'a> {
             })
             .collect();
         let day = now.with_timezone(&rules.zone).date_naive();
-        Self { site, rules, now, day, candidates, places }
+        Self { site, rules, now, day, candidates, places, last_plan: None }
+    }
+
+    /// The same, where there was a plan before: what was to be said on a day without one is made up for.
+    #[must_use]
+    pub fn following(self, last_plan: Option<NaiveDate>) -> Self {
+        Self { last_plan, ..self }
+    }
+
+    /// Whether digests leave by now: not before the hour.
+    pub fn is_time(&self) -> bool {
+        self.now.with_timezone(&self.rules.zone).time() >= self.site.reminders.send_after
     }
 
     /// The instant.
@@ -289,9 +302,7 @@ impl<'a> Today<'a> {
 
     /// Whether somebody may get a digest now: one a day, and not before the hour.
     pub fn is_due(&self, past: &Past) -> bool {
-        let local = self.now.with_timezone(&self.rules.zone);
-        local.time() >= self.site.reminders.send_after
-            && past.last_day(self.day).is_none_or(|last| last < self.day)
+        self.is_time() && past.last_day(self.day).is_none_or(|last| last < self.day)
     }
 
     /// The digest of one recipient, at whatever hour.
@@ -403,12 +414,13 @@ impl<'a> Today<'a> {
     }
 
     /// Whether today's is the digest of the week for somebody who gets one: it is their day, or it was,
-    /// and what was planned on it or since was never taken.
+    /// and what was planned on it or since was never taken, or nothing was planned.
     fn is_weekly_day(&self, weekday: Weekday, past: &Past) -> bool {
         let back = u64::from(self.day.weekday().days_since(weekday));
         let last = self.day.checked_sub_days(Days::new(back)).unwrap_or(self.day);
+        let is_missed = self.last_plan.is_some_and(|plan| plan < last);
         last == self.day
-            || (past.is_owed(last, self.day)
+            || ((is_missed || past.is_owed(last, self.day))
                 && past.last_day(self.day).is_none_or(|sent| sent < last))
     }
 

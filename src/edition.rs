@@ -267,7 +267,7 @@ impl<'a> Edition<'a> {
             lines.extend_from_slice(&outline.days_left.unwrap_or(i64::MIN).to_le_bytes());
         }
         let category = format!("{:?}", feed.category);
-        let texts = [&feed.title, &feed.path, &category].map(|text| text.as_bytes());
+        let texts = [&feed.title, &feed.path, &category].map(String::as_bytes);
         let begin = [&b"list"[..], self.means.key.bytes()].into_iter().chain(texts);
         let own = Key::join(begin.chain([&lines[..]]));
         if feed.category.is_some() {

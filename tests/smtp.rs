@@ -636,7 +636,7 @@ fn a_limit_takes_nobody_off_the_list() {
         ("550 5.1.1 No", true),
     ] {
         let server = Server::start(Options::new(move |step| {
-            (step.name == "rcpt" && !step.recipient.starts_with('a')).then(|| Act::Say(answer))
+            (step.name == "rcpt" && !step.recipient.starts_with('a')).then_some(Act::Say(answer))
         }));
         let site = self::site(&server, 20, "connections: 1, retry_after: []");
         for day in 27..31 {

@@ -233,9 +233,9 @@ pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
         Some(_) if ledger::file(&opened.layout.private()).exists() => {
             // Whoever left, and what was sent, would be forgotten.
             let path = opened.layout.relative(&ledger::file(&opened.layout.private()));
-            return Err(configuration(anyhow!(
+            Err(configuration(anyhow!(
                 "`ledger` names a server, and there is a ledger in `{path}`: `crieur ledger move` brings it there; or move the file out of the way"
-            )));
+            )))
         }
         Some(address) => Ledger::connect(&address).map_err(ledger_failure),
         None => {

@@ -212,12 +212,6 @@ impl Column for u32 {
     }
 }
 
-impl Column for bool {
-    fn read(row: &Row<'_>, at: usize) -> Result<Self> {
-        Ok(i64::read(row, at)? != 0)
-    }
-}
-
 impl Column for NaiveDate {
     fn read(row: &Row<'_>, at: usize) -> Result<Self> {
         let text = row.text(at)?;

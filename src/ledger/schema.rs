@@ -295,6 +295,7 @@ const POSTGRES_MIGRATIONS: &[(u32, &str)] = &[
     (4, POSTGRES),
     (5, ""),
     (6, "ALTER TABLE digests ADD COLUMN edition BIGINT NOT NULL DEFAULT 0"),
+    (7, ""),
 ];
 
 /// The version of the ledgers that we write.

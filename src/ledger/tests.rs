@@ -1431,7 +1431,10 @@ fn who_sends_elsewhere_keeps_its_texts_and_who_only_reads_changes_no_table() {
         let query = "UPDATE crieur SET version = ?1";
         first.database.execute(query, values![version]).unwrap();
     };
-    version(known_version() - 1);
+    // What changes nothing on a server is no reason to wait.
+    version(6);
+    assert!(read().is_ok());
+    version(5);
     assert!(matches!(read(), Err(Error::Outdated { .. })));
     version(known_version() + 1);
     assert!(matches!(read(), Err(Error::TooNew { .. })));

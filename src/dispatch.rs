@@ -184,6 +184,8 @@ pub type Next<'a, T> = dyn FnMut(&Ledger, Option<i64>) -> ledger::Result<Vec<Job
 #[derive(Default)]
 struct Streak {
     failures: usize,
+    /// How many of them left a message in doubt.
+    doubts: usize,
     /// The hosts of those whom they were to reach.
     hosts: HashSet<String>,
     /// The numbers of the digests that were refused for good since the last that was taken.
@@ -296,8 +298,10 @@ impl Dispatch<'_> {
             report.stopped = shared.stopped.filter(|_| !is_over || refuses_all);
             let is_hopeless =
                 report.sent == 0 && matches!(report.stopped, Some(Unavailable::Misconfigured(_)));
+            // Whoever hangs up after each message may have taken each: not many of them at a time.
+            let is_doubtful = streak.doubts >= MAX_FAILURES;
             match waits.next() {
-                Some(wait) if !is_over && !is_hopeless => thread::sleep(*wait),
+                Some(wait) if !is_over && !is_hopeless && !is_doubtful => thread::sleep(*wait),
                 _ => break,
             }
             put_off.clear();

@@ -151,7 +151,10 @@ impl History {
         if let Some(known) = self.known(&walk, &head, commit)
             && let Some(mainline) = walk.mainline(commit, Some(known), &head)?
         {
-            return walk.run(self, commit, head, &mainline, Some(known));
+            let mut more = self.clone();
+            walk.run(&mut more, commit, head, &mainline, Some(known))?;
+            *self = more;
+            return Ok(());
         }
         // It came by a merge, and what it had before came with it; or it is another history.
         let mut all = Self::default();
@@ -274,7 +277,7 @@ impl Walk<'_> {
     }
 
     /// Adds what the commits up to `head` changed, but for those up to `known`, to what is known of
-    /// these. What is added twice is there once.
+    /// these.
     fn run(
         &self,
         history: &mut History,

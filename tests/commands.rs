@@ -380,6 +380,13 @@ fn what_nobody_sees_is_in_nobodys_way() {
             assert_eq!(titles(day), ["Another"]);
         }
     }
+    // What was open last stays, when it closes, too.
+    let site = Site::new();
+    site.posting("2020.md", "title: Old\nslug: dev\ncloses: 2020-08-01");
+    site.posting("2021.md", "title: New\nslug: dev\ncloses: 2021-09-01\nfilled: true");
+    site.run(&[NOW, "build"]).exits(1);
+    assert!(site.read("out/postings/dev.html").contains("New"));
+    assert!(site.read("out/closing-dates.ics").contains("CANCELLED"));
 }
 
 #[test]
@@ -404,7 +411,7 @@ fn nothing_is_published_from_what_is_read_or_private() {
     for out in [".", "content", "content/postings/x", "templates", ".crieur", ".crieur/x"] {
         for command in [&["build", "--out", out][..], &["serve", "--out", out]] {
             let run = site.run(command).exits(78);
-            assert!(run.stderr.contains("cannot be served"), "{out}: {}", run.stderr);
+            assert!(run.stderr.contains("is no folder to publish"), "{out}: {}", run.stderr);
         }
     }
 }
@@ -446,7 +453,7 @@ fn what_is_private_is_not_served_by_whatever_way_its_folder_is_named() {
     std::os::unix::fs::symlink(site.root(), site.root().join("link")).unwrap();
     for out in [".", "out/..", "link", "link/out/..", "content", "link/content"] {
         let built = site.run(&[NOW, "build", "--out", out]).exits(78);
-        assert!(built.stderr.contains("cannot be served"), "{out}: {}", built.stderr);
+        assert!(built.stderr.contains("is no folder to publish"), "{out}: {}", built.stderr);
     }
     assert!(!site.root().join("index.html").exists() && !site.root().join("out").exists());
     site.run(&[NOW, "build", "--out", "link/public"]).exits(0);

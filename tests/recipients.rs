@@ -136,6 +136,22 @@ fn who_subscribes_already_keeps_wishes_and_consent() {
     assert!(after.contains("2021-08-01") && !after.contains("2021-08-03"), "{after}");
 }
 
+/// Who chose on the page while they stood in a list, and was taken off it, subscribes when they are
+/// entered.
+#[test]
+fn who_is_entered_is_written_to_without_a_list() {
+    let site = site();
+    let add = || site.run(&[NOW, "recipients", "add", "here@example.org"]).exits(0).stderr;
+    add();
+    let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    ledger.execute("UPDATE subscribers SET source = 'list'", []).unwrap();
+    drop(ledger);
+    let is_written_to = || planned(&site).iter().any(|(email, _)| email == "here@example.org");
+    assert!(!is_written_to());
+    assert!(add().contains("subscribes"));
+    assert!(is_written_to());
+}
+
 #[test]
 fn a_list_that_is_imported_overwrites_nobodys_wishes() {
     let site = site();

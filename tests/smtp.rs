@@ -681,6 +681,16 @@ fn an_address_that_is_refused_after_its_message_counts_too() {
     assert!(list.stdout.contains("refused"), "{}", list.stdout);
 }
 
+/// A server that takes each message and hangs up gets few of them in a run.
+#[test]
+fn a_server_that_hangs_up_after_each_message_is_left_alone_soon() {
+    let server =
+        Server::start(Options::new(|step| (step.name == "dot").then_some(Act::AcceptAndDrop)));
+    let site = self::site(&server, 26, "connections: 1");
+    remind(&site).exits(75);
+    assert!((10..=15).contains(&server.accepted().len()), "{:?}", server.recipients());
+}
+
 /// Ten whose messages may have arrived keep nobody else from being written to.
 #[test]
 fn many_doubts_stop_nobody_else() {

@@ -23,7 +23,7 @@ use crate::posting::load::Loaded;
 use crate::posting::{Moment, Posting};
 use crate::private;
 use crate::publish::{self, Changes, Record};
-use crate::site::{Layout, Site};
+use crate::site::Site;
 use crate::websub;
 
 mod press;
@@ -229,11 +229,9 @@ fn refused(error: publish::Error) -> Failure {
 /// nothing to publish from.
 pub(super) fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
     let real_out = real(out)?;
-    let Layout { root } = &opened.layout;
-    let content = opened.layout.settings().parent().map_or_else(|| root.clone(), Path::to_owned);
-    for own in
-        [opened.layout.private(), opened.layout.postings(), content, opened.layout.templates()]
-    {
+    let layout = &opened.layout;
+    let content = layout.root.join("content");
+    for own in [layout.private(), layout.postings(), content, layout.templates()] {
         let real_own = real(&own)?;
         let why = if real_own.starts_with(&real_out) {
             format!("`{}` lies in it", own.display())
@@ -243,7 +241,7 @@ pub(super) fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
             continue;
         };
         return Err(configuration(anyhow!(
-            "`{}` cannot be served: {why}; build into a folder of its own",
+            "`{}` is no folder to publish: {why}; build into a folder of its own",
             out.display()
         )));
     }

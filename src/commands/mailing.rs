@@ -278,7 +278,8 @@ pub(super) fn server(opened: &Opened) -> Result<Option<ledger::Address>> {
 }
 
 /// Backs up the ledger after somebody came or left: whoever restores it must not bring them back, or
-/// lose them. What they wished is entered, whether or not that succeeds.
+/// lose them. What they wished is entered, whether or not that succeeds; where it does not, a person has
+/// to look.
 pub(super) fn keep(shell: &Shell, opened: &Opened, ledger: &Ledger, now: DateTime<Utc>) -> Outcome {
     match ledger.back_up(&opened.layout.private(), now) {
         Ok(()) => Outcome::Done,

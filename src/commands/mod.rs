@@ -298,7 +298,7 @@ struct Opened {
     /// Changes with the program, the settings and the templates.
     key: Key,
     now: DateTime<Utc>,
-    /// When that was, where the clock goes on.
+    /// The same instant for measuring what has passed since.
     since: Deadline,
 }
 

@@ -81,7 +81,8 @@ fn receive(shell: &Shell, arguments: &cli::Receive) -> Result {
         Inbound::Unsubscribe(whom) => desk.unsubscribe(&whom)?,
     };
     if has_changed {
-        mailing::keep(shell, opened, ledger, opened.now);
+        // It is no fault of the message if that fails: a mail server would send it back.
+        let _ = mailing::keep(shell, opened, ledger, opened.now);
     }
     Ok(Outcome::Done)
 }
@@ -119,7 +120,7 @@ impl Desk<'_> {
     }
 
     /// Whom a message is about, and whether that is certain: the message proves it, or names a
-    /// message that was sent to nobody else.
+    /// message that was sent to nobody else by an id that nobody can guess.
     fn whom(&mut self, whom: &Whom) -> Result<Option<(String, bool)>> {
         if let Some(proven) = &whom.proven {
             return Ok(Some((proven.clone(), true)));

@@ -193,7 +193,9 @@ fn add(shell: &Shell, opened: &Opened, arguments: &cli::RecipientsAdd) -> Result
         )));
     }
     let who = masked(&recipient.email);
+    // Who chose on the page while they stood in a list does not subscribe without it.
     let before = ledger.subscriber(&recipient.key()).map_err(ledger_failure)?;
+    let before = before.filter(|before| before.source != Source::List);
     if before.is_some() && recipient == Recipient::new(recipient.email.clone()) {
         shell.say(&format!("{who} subscribes already"));
         return Ok(Outcome::Done);

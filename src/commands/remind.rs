@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -181,7 +182,7 @@ fn plan(
         return Ok(Plan { planned, readers: None, problems: Vec::new() });
     };
     if !today.is_time() {
-        planning.is_early();
+        planning.before_the_hour();
     }
     let mut readers = 0;
     loop {
@@ -307,6 +308,8 @@ pub(super) fn is_at_work(folder: &Path) -> bool {
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
+/// How long somebody may look whether a run is at work.
+const A_MOMENT: Duration = Duration::from_millis(20);
 /// The file that tells, by its lock, of a run.
 const LOCK: &str = "remind.lock";
 
@@ -320,7 +323,12 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
     };
     private::folder(folder).map_err(failed)?;
     let file = private::file(&path).map_err(failed)?;
-    match file.try_lock() {
+    // `status` looks for a moment whether somebody holds it.
+    let locked = file.try_lock().or_else(|_| {
+        thread::sleep(A_MOMENT);
+        file.try_lock()
+    });
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(temporary(anyhow!("another run is sending digests"))),
         Err(TryLockError::Error(error)) => Err(failed(error)),

@@ -41,7 +41,7 @@ const FRESH: Duration = Duration::from_mins(5);
 const ROUND: Duration = Duration::from_mins(1);
 /// How long after somebody came or left the ledger is backed up.
 const BACKUP: Duration = Duration::from_mins(10);
-/// The file that tells of a running server, in the private folder.
+/// The file that tells, by its lock, that somebody has the ledger open, in the private folder.
 const PRESENCE: &str = "serve.lock";
 /// The languages that crieur speaks by itself.
 const BUILT_IN: [&str; 2] = ["fr", "en"];
@@ -134,8 +134,8 @@ pub(super) fn presence(private: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Whoever puts another ledger in place of the one that a server has open would lose what people do
-/// there from then on.
+/// Whoever puts another ledger in place of one that somebody has open would lose what is entered there
+/// from then on.
 pub(super) fn absence(private: &Path) -> Result<File> {
     let file = private::file(&private.join(PRESENCE)).map_err(temporary)?;
     let refused =

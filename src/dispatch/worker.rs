@@ -250,6 +250,7 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
             Delivery::Unfit(_) => return,
             Delivery::Broken(why) | Delivery::InDoubt(why) => {
                 shared.stopped = Some(Unavailable::Away(why.clone()));
+                shared.streak.doubts += usize::from(matches!(delivery, Delivery::InDoubt(_)));
             }
             Delivery::SenderRefused(why) => {
                 let why = format!("the server takes nothing from `mail.from`: {why}");

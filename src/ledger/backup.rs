@@ -38,6 +38,7 @@ pub struct Restored {
 /// without one are of earlier versions.
 pub(super) fn all(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = named(&folder.join("backups"), "ledger-")?;
+    found.retain(|path| path.extension().is_some_and(|end| end == "sqlite3"));
     found.sort_by_key(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         (is_dated(&name), name)
@@ -70,7 +71,8 @@ fn named(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
         let name = entry.file_name().to_string_lossy().into_owned();
         // An empty one was never finished. A log holds what its file does.
         let is_whole = entry.metadata()?.len() > 0;
-        let is_ours = [".sqlite3", ".sqlite3-wal"].iter().any(|end| name.ends_with(end));
+        let ends = [".sqlite3", ".sqlite3-wal", ".sqlite3-journal"];
+        let is_ours = ends.iter().any(|end| name.ends_with(end));
         if name.starts_with(prefix) && is_ours && is_whole {
             found.push(entry.path());
         }
@@ -94,8 +96,11 @@ pub(super) fn make(connection: &Connection, folder: &Path, name: &str) -> Result
     fs::File::open(&unfinished)?.sync_all()?;
     fs::rename(&unfinished, path)?;
     // What was made before an upgrade is not pushed out by what was made after it.
+    let is_of_an_upgrade = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().contains("version-"))
+    };
     let (upgrades, days): (Vec<PathBuf>, Vec<PathBuf>) =
-        all(folder)?.into_iter().partition(|path| path.to_string_lossy().contains("version-"));
+        all(folder)?.into_iter().partition(is_of_an_upgrade);
     for found in [upgrades, days] {
         for old in found.iter().take(found.len().saturating_sub(KEPT)) {
             fs::remove_file(old)?;
@@ -163,7 +168,10 @@ pub fn restore(folder: &Path) -> Result<Restored> {
     let unfinished = folder.join("restored.sqlite3");
     let mut unusable = Vec::new();
     let (restored, backup) = loop {
-        remove(&unfinished)?;
+        // Another file's journal would be played back into the new one.
+        for name in ["restored.sqlite3", "restored.sqlite3-journal", "restored.sqlite3-wal"] {
+            remove(&folder.join(name))?;
+        }
         let backup = backups.pop();
         match &backup {
             Some(backup) => drop(fs::copy(backup, &unfinished)?),

@@ -367,7 +367,7 @@ impl Planning<'_> {
     }
 
     /// Does not let this pass for the plan of its day: it is made before the hour of digests.
-    pub fn is_early(&mut self) {
+    pub fn before_the_hour(&mut self) {
         self.is_whole = false;
     }
 
@@ -382,8 +382,11 @@ impl Planning<'_> {
                  ON CONFLICT (day) DO UPDATE SET sender = excluded.sender",
                 values![self.day, self.sender],
             )?;
-            let week_ago = self.day.checked_sub_days(Days::new(7)).unwrap_or(self.day);
-            self.transaction.execute("DELETE FROM plans WHERE day < ?1", values![week_ago])?;
+            // The one before stays: today may be planned once more.
+            self.transaction.execute(
+                "DELETE FROM plans WHERE day < (SELECT max(day) FROM plans WHERE day < ?1)",
+                values![self.day],
+            )?;
         }
         self.transaction.commit()?;
         Ok(self.count)
@@ -483,7 +486,7 @@ impl Ledger {
         Ok(Some(Planning { transaction, known, contents, now, day, sender, is_whole, count: 0 }))
     }
 
-    /// The last day before another for which everybody's digests were planned; at most a week is
+    /// The last day before another for which everybody's digests were planned. The last two are
     /// remembered.
     ///
     /// # Errors

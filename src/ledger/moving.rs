@@ -36,8 +36,8 @@ macro_rules! table {
     };
 }
 
-/// All that is kept, in an order in which whatever is named is there already. Who is sending, and
-/// which days were planned, is the server's own.
+/// All that is kept, in an order in which whatever is named is there already. Who is sending is the
+/// server's own.
 const TABLES: &[Table] = &[
     table!(numbered "contents", "id, day, fingerprint, entries", "?1, ?2, ?3, ?4", 4),
     table!(numbered "texts", "id, fingerprint, text", "?1, ?2, ?3", 3),
@@ -66,6 +66,7 @@ const TABLES: &[Table] = &[
     ),
     table!(numbered "returned", "id, recipient, kind, day, reason", "?1, ?2, ?3, ?4, ?5", 5),
     table!("suppressions", "recipient, reason, since", "?1, ?2, ?3", 3),
+    table!("plans", "day, sender", "?1, ?2", 2),
 ];
 
 impl Ledger {

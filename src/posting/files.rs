@@ -63,9 +63,11 @@ impl Files {
             .max_depth(MAX_FOLDERS)
             .sort_by_file_name()
             .into_iter()
-            // Hidden files and folders are those of other programs: trash, version control.
+            // Hidden files and folders are those of other programs: trash, version control; and file
+            // systems have a folder of their own.
             .filter_entry(|entry| {
-                entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
+                let name = entry.file_name().to_string_lossy();
+                entry.depth() == 0 || !(name.starts_with('.') || name == "lost+found")
             })
             .collect();
         for error in entries.iter().filter_map(|entry| entry.as_ref().err()) {

@@ -1,5 +1,6 @@
 //! Understands a site's postings: what is wrong with one is said, and stops no other.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -26,8 +27,8 @@ pub struct Loaded {
     pub postings: Vec<Posting>,
     /// In path order.
     pub diagnostics: Vec<Diagnostic>,
-    /// When something that is left out of them, because it has not happened yet, will have, or may be so
-    /// no longer, because another posting has its id.
+    /// When another build may find others for the first time: something that has not happened yet will
+    /// have, or a posting changes that is left out for another.
     pub until: Option<DateTime<Utc>>,
     /// What is known of all files now, where that is more than before.
     pub learned: Option<Known>,
@@ -133,7 +134,7 @@ fn understand(site: &Site, Found { path, contents }: Found, known: &Known) -> Re
 }
 
 /// Of postings that share an id or an address, keeps the first in path order of those that are open, or
-/// else of those that have been shown: what nobody sees is in nobody's way.
+/// else the last that was: what nobody sees is in nobody's way.
 fn refuse_doubles(loaded: &mut Loaded, site: &Site, now: DateTime<Utc>) {
     let number = loaded.postings.len();
     let ids: HashSet<&str> = loaded.postings.iter().map(|posting| posting.id.as_str()).collect();
@@ -150,7 +151,9 @@ fn refuse_doubles(loaded: &mut Loaded, site: &Site, now: DateTime<Utc>) {
     // The sort is stable.
     postings.sort_by_key(|posting| {
         let is_open = lifecycle::state(posting, now, &rules) == State::Open;
-        (!is_open, !lifecycle::was_shown(posting, now, rules.zone))
+        let end = posting.closes.or(posting.opens).filter(|_| !is_open);
+        let end = Reverse(end.map(|end| end.end(rules.zone)));
+        (!is_open, !lifecycle::was_shown(posting, now, rules.zone), end)
     });
     for posting in postings {
         let path = &posting.source.path;
@@ -208,8 +211,8 @@ fn date(loaded: &mut Loaded, history: &History, zone: Tz, now: DateTime<Utc>) {
         posting.committed = history.last_change(below, ..=now);
         posting.added = history.first_change(below).filter(|added| *added <= now);
         if let Some(day @ Moment::Day(_)) = posting.updated {
-            let end = day.end(zone).min(now);
-            posting.touched = history.last_change(below, day.start(zone)..end);
+            let touched = history.last_change(below, day.start(zone)..day.end(zone));
+            posting.touched = touched.filter(|touched| *touched <= now);
         }
     }
     loaded.until = history.next_change(now);

@@ -58,16 +58,14 @@ impl Sendmail {
         // Commands read lines as the machine ends them.
         let text = String::from_utf8_lossy(letter.bytes).replace("\r\n", "\n");
         // From a file without a name: whatever becomes of us, the command reads a whole message.
-        let input = input(text.as_bytes()).and_then(|input| Ok((input.try_clone()?, input)));
-        let (mut input, theirs) = match input {
-            Ok(both) => both,
+        let input = match input(text.as_bytes()) {
+            Ok(input) => input,
             Err(error) => return Delivery::Broken(format!("cannot keep the message: {error}")),
         };
-        let mut read_all = || input.stream_position().is_ok_and(|at| at >= text.len() as u64);
         let child = Command::new(&self.command)
             // A dot on a line of its own is no end; the rest are addresses, whatever they look like.
             .args(["-i", "-f", letter.from.as_ref(), "--", letter.to.as_ref()])
-            .stdin(theirs)
+            .stdin(input)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn();
@@ -90,26 +88,23 @@ impl Sendmail {
             late => {
                 let _ = child.kill();
                 let _ = child.wait();
-                let why = match late {
+                return Delivery::InDoubt(match late {
                     Err(error) => format!("`{name}`: {error}"),
                     _ => format!("`{name}` did not end in time"),
-                };
-                return if read_all() { Delivery::InDoubt(why) } else { Delivery::Broken(why) };
+                });
             }
         };
         let said = said.recv_timeout(A_MOMENT).ok().flatten();
         let said = said.unwrap_or_else(|| "no reason given".to_owned());
         match status.code() {
-            Some(0) if read_all() => Delivery::Accepted,
-            Some(0) => Delivery::InDoubt(format!("`{name}` took a part only")),
+            Some(0) => Delivery::Accepted,
             // `sysexits.h`: no user, no host, an address or message that is none.
             Some(code @ (65 | 67 | 68)) => Delivery::Refused {
                 reason: format!("`{name}` ended with {code}: {said}"),
                 address: matches!(code, 67 | 68),
             },
             Some(code) => Delivery::Deferred(format!("`{name}` ended with {code}: {said}")),
-            None if read_all() => Delivery::InDoubt(format!("`{name}` was killed: {said}")),
-            None => Delivery::Broken(format!("`{name}` was killed: {said}")),
+            None => Delivery::InDoubt(format!("`{name}` was killed: {said}")),
         }
     }
 }

@@ -411,21 +411,21 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
 /// Whether a refusal without a code of RFC 3463 is for the address. A server that does not pass on mail,
 /// takes no more today, or dislikes the sender says so of every address: in doubt it is not for this one.
 fn speaks_of_the_address(reason: &str) -> bool {
-    let reason = reason.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    let of_others = [
+    // How words begin, but for those of addresses.
+    const OF_OTHERS: [&str; 24] = [
         "relay",
         "exceed",
         "limit",
         "quota",
         "rate",
-        "too many",
-        "too much",
+        "many",
+        "much",
         "block",
         "black",
         "list",
         "spam",
         "policy",
+        "policies",
         "reputation",
         "denied",
         "sender",
@@ -434,15 +434,17 @@ fn speaks_of_the_address(reason: &str) -> bool {
         "rbl",
         "later",
         "moment",
+        "ip",
+        "connection",
+        "client",
     ];
-    let of_the_address = [
+    const OF_THE_ADDRESS: [&str; 15] = [
         "user",
         "mailbox",
         "recipient",
-        "address",
         "account",
         "unknown",
-        "no such",
+        "such",
         "exist",
         "inactive",
         "disabled",
@@ -453,7 +455,14 @@ fn speaks_of_the_address(reason: &str) -> bool {
         "empfänger",
         "postfach",
     ];
-    says(&of_the_address) && !says(&of_others)
+    let reason = reason.to_lowercase();
+    let words = reason.split_whitespace().filter(|word| !word.contains('@'));
+    let words: Vec<&str> =
+        words.flat_map(|word| word.split(|c: char| !c.is_alphanumeric())).collect();
+    let says = |beginnings: &[&str]| {
+        words.iter().any(|word| beginnings.iter().any(|beginning| word.starts_with(beginning)))
+    };
+    says(&OF_THE_ADDRESS) && !says(&OF_OTHERS)
 }
 
 impl Connection for Session<'_> {
@@ -677,6 +686,9 @@ mod tests {
             ("550 relay not permitted", false),
             ("550 Domain example.org has exceeded the max emails per hour", false),
             ("550 Access denied", false),
+            ("550 Connections from your IP address are not accepted here", false),
+            ("550 <journalist@dns.example.org>: user unknown", true),
+            ("550 pirate@example.org... User unknown", true),
             (
                 "550 <a@b.example.org>: Recipient address rejected: User unknown in local table",
                 true,

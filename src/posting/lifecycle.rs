@@ -307,6 +307,7 @@ mod tests {
         assert!(messages("closes: 2021-09-10\nopen: true").is_empty());
         assert!(messages("closes: 2021-09-03\nopen: false").is_empty());
         assert_eq!(messages("updated: 2022-01-01").len(), 1);
+        assert!(messages("updated: 2021-09-10T14:00:00+02:00").is_empty());
     }
 
     fn zones() -> impl Strategy<Value = Tz> {

@@ -69,9 +69,9 @@ fn named(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // An empty one was never finished. A log holds what its file does.
+        // An empty one was never finished. A journal holds what its file did.
         let is_whole = entry.metadata()?.len() > 0;
-        let ends = [".sqlite3", ".sqlite3-wal", ".sqlite3-journal"];
+        let ends = [".sqlite3", ".sqlite3-journal"];
         let is_ours = ends.iter().any(|end| name.ends_with(end));
         if name.starts_with(prefix) && is_ours && is_whole {
             found.push(entry.path());
@@ -207,16 +207,9 @@ pub fn restore(folder: &Path) -> Result<Restored> {
             }
         }
     }
-    // Its log belongs to the damaged file, and the new one must not have it for a moment.
-    let log = folder.join(format!("{FILE}-wal"));
-    match &damaged {
-        Some(aside) if !is_absent(&log)? => {
-            let mut name = aside.clone().into_os_string();
-            name.push("-wal");
-            fs::rename(&log, name)?;
-        }
-        _ => remove(&log)?,
-    }
+    // Its log belongs to the damaged file; what could be read of it was. The new one must not have it for
+    // a moment.
+    remove(&folder.join(format!("{FILE}-wal")))?;
     remove(&folder.join(format!("{FILE}-shm")))?;
     fs::rename(&unfinished, &path)?;
     fs::File::open(folder)?.sync_all()?;

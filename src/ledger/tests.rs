@@ -81,7 +81,9 @@ fn ledgers() -> Vec<Ledger> {
 /// A name that no other test has.
 fn new_schema() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    format!("t{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+    // Numbers of processes are given again.
+    let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    format!("t{process}_{number}_{:x}", fastrand::u32(..))
 }
 
 /// The server to test with, if there is one, and a schema on it.
@@ -780,6 +782,39 @@ fn backups_are_in_the_order_of_the_days_in_their_names() {
         fs::write(backups.join(name), "no database ".repeat(1000)).unwrap();
     }
     assert!(matches!(restore(folder.path()), Err(Error::Damaged(_))));
+}
+
+#[test]
+fn what_is_damaged_is_kept_until_somebody_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
+    ledger.back_up(folder.path(), NOW).unwrap();
+    drop(ledger);
+    // Nothing but what was not finished.
+    fs::write(path("backups/ledger-1970-01-02.sqlite3"), "").unwrap();
+    for number in 1..=2 {
+        fs::write(path(FILE), "no database ".repeat(1000)).unwrap();
+        fs::write(path("ledger.sqlite3-wal"), "no log").unwrap();
+        let restored = restore(folder.path()).unwrap();
+        assert_eq!(restored.backup, Some(path("backups/ledger-1970-01-01.sqlite3")));
+        assert_eq!(restored.damaged, Some(path(&format!("damaged-{number}.sqlite3"))));
+        assert!(!path("ledger.sqlite3-wal").exists());
+    }
+    fs::write(path("restored.sqlite3-journal"), "what a killed attempt left").unwrap();
+    assert_eq!(backup::leftovers(folder.path()).unwrap().len(), 3);
+    // Without a sound backup, what is there says it.
+    fs::write(path("backups/ledger-1970-01-01.sqlite3"), "no database ".repeat(1000)).unwrap();
+    assert_eq!(restore(folder.path()).unwrap().digests, 1);
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    ledger.forget(folder.path(), "a", NOW).unwrap();
+    assert!(backup::leftovers(folder.path()).unwrap().is_empty());
+    // Backups that cannot be listed are not none.
+    drop(ledger);
+    fs::remove_dir_all(path("backups")).unwrap();
+    fs::write(path("backups"), "in the way").unwrap();
+    assert!(backup::all(folder.path()).is_err());
 }
 
 #[test]

@@ -818,6 +818,20 @@ fn what_is_damaged_is_kept_until_somebody_is_forgotten() {
 }
 
 #[test]
+fn a_row_that_breaks_a_rule_is_left_behind_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+    ledger.database.batch("PRAGMA ignore_check_constraints = ON").unwrap();
+    ledger.database.batch("UPDATE digests SET state = 'nonsense' WHERE recipient = 'a'").unwrap();
+    drop(ledger);
+    assert!(restore(folder.path()).unwrap().incomplete);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(state(&ledger, "a"), None);
+    assert_eq!(state(&ledger, "b").as_deref(), Some("planned"));
+}
+
+#[test]
 fn of_a_damaged_ledger_of_an_earlier_version_is_kept_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(folder.path()).unwrap();

@@ -353,6 +353,15 @@ fn a_damaged_ledger_has_a_way_out() {
     let restored = site.run(&["ledger", "restore"]).exits(1);
     assert!(restored.stderr.contains("knows of 2 digests again"), "{}", restored.stderr);
     assert!(site.exists(".crieur/damaged-1.sqlite3"));
+    // Without one that is sound nobody is sent round in a circle.
+    let backups = site.files(".crieur/backups");
+    for name in backups.keys().filter(|name| name.ends_with(".sqlite3")) {
+        site.write(&format!(".crieur/backups/{name}"), "nonsense ".repeat(2000));
+    }
+    std::fs::rename(site.path(".crieur/ledger.sqlite3"), site.path("aside")).unwrap();
+    let refused = site.run(&["ledger", "restore"]).exits(78).stderr;
+    assert!(refused.contains("every backup") && !refused.contains("ledger restore"), "{refused}");
+    std::fs::rename(site.path("aside"), site.path(".crieur/ledger.sqlite3")).unwrap();
     let again = site.run(&["--now=2021-08-31", "remind"]).exits(1);
     assert!(again.stderr.contains("no digest is due"), "{}", again.stderr);
     std::fs::remove_dir_all(site.path(".crieur")).unwrap();

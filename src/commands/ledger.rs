@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 
 use super::mailing::{self, ledger_failure};
-use super::{Failure, Outcome, Result, Shell, print, remind, serve, temporary};
+use super::{Failure, Outcome, Result, Shell, configuration, print, remind, serve, temporary};
 use crate::cli;
 use crate::diagnostics::plural;
 use crate::ledger::{self, Ledger, Mark, Restored};
@@ -55,6 +55,10 @@ fn restore(shell: &Shell) -> Result {
             ledger::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Failure::Usage(anyhow!(error))
             }
+            // To say that this command helps would lead in a circle.
+            ledger::Error::Damaged(why) => configuration(anyhow!(
+                "the ledger cannot be put together ({why}): move what is damaged out of `.crieur/backups`, and put a backup of your own there"
+            )),
             error => ledger_failure(error),
         })?;
     shell.say(&format!("the ledger knows of {} again", plural(digests as usize, "digest")));

@@ -16,6 +16,9 @@ use crate::private;
 /// The file of a ledger that was moved to a server.
 pub const MOVED: &str = "ledger.moved.sqlite3";
 
+/// The ledger that is being put together.
+const UNFINISHED: &str = "restored.sqlite3";
+
 /// How many backups of each kind are kept.
 const KEPT: usize = 5;
 
@@ -165,18 +168,18 @@ pub fn restore(folder: &Path) -> Result<Restored> {
         return Err(io::Error::new(io::ErrorKind::NotFound, nothing).into());
     }
     refuse_newer(&path)?;
-    let unfinished = folder.join("restored.sqlite3");
+    let unfinished = folder.join(UNFINISHED);
     let mut unusable = Vec::new();
     let (restored, backup) = loop {
         // Another file's journal would be played back into the new one.
-        for name in ["restored.sqlite3", "restored.sqlite3-journal", "restored.sqlite3-wal"] {
-            remove(&folder.join(name))?;
+        for end in ["", "-journal", "-wal"] {
+            remove(&folder.join(format!("{UNFINISHED}{end}")))?;
         }
         let backup = backups.pop();
         match &backup {
             Some(backup) => drop(fs::copy(backup, &unfinished)?),
             None if !is_there && !unusable.is_empty() => {
-                let why = "every backup of it is, too".to_owned();
+                let why = "it is gone, and every backup of it is damaged".to_owned();
                 return Err(Error::Damaged(why));
             }
             None => drop(private::file(&unfinished)?),

@@ -233,7 +233,9 @@ pub(super) fn refuse_private(opened: &Opened, out: &Path) -> Result<()> {
     let content = layout.root.join("content");
     for own in [layout.private(), layout.postings(), content, layout.templates()] {
         let real_own = real(&own)?;
-        let why = if real_own.starts_with(&real_out) {
+        let why = if real_own == real_out {
+            "it is one of the site's own".to_owned()
+        } else if real_own.starts_with(&real_out) {
             format!("`{}` lies in it", own.display())
         } else if real_out.starts_with(&real_own) {
             format!("it lies in `{}`", own.display())

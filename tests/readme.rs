@@ -3,7 +3,11 @@
 
 mod common;
 
+use std::env;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use common::Site;
 
@@ -35,7 +39,8 @@ fn sample() -> Site {
 }
 
 fn arguments(line: &str) -> Vec<String> {
-    let line = line.trim_start_matches("cargo run --release -- ").trim_start_matches("crieur ");
+    let line =
+        line.trim_start_matches("cargo run --profile quick -- ").trim_start_matches("crieur ");
     line.split('"').enumerate().fold(Vec::new(), |mut words, (n, part)| {
         if n % 2 == 1 {
             words.push(part.to_owned());
@@ -72,7 +77,7 @@ fn the_first_steps_work_as_shown() {
     let mut inside = false;
     for line in block("sh", "crieur init").lines() {
         match line {
-            "cargo install --locked --path ." => {}
+            "cargo install --locked --path . --profile quick" => {}
             "cd jobs" => inside = true,
             _ => {
                 let mut words = vec!["--now".to_owned(), "2026-09-01".to_owned()];
@@ -86,6 +91,46 @@ fn the_first_steps_work_as_shown() {
     }
     assert!(site.exists("jobs/out/feed.atom"));
     assert!(!site.files("jobs/.crieur/outbox").is_empty());
+}
+
+/// A `crontab` that keeps its table in a file. Nobody's own is touched.
+const CRONTAB: &str = r#"#!/bin/sh
+case "$1" in
+  -l) cat "$TABLE" 2>/dev/null || { echo "no crontab for you" >&2; exit 1; } ;;
+  -) cat > "$TABLE.new" && mv "$TABLE.new" "$TABLE" ;;
+esac
+"#;
+
+#[test]
+fn the_cron_line_is_added_to_those_that_are_there() {
+    let site = Site::empty();
+    site.write("bin/crontab", CRONTAB);
+    site.write("jobs here/content/site.yaml", "title: T\nurl: https://jobs.example.org/\n");
+    site.write("jobs here/content/postings/a.md", "---\ntitle: A\n---\n");
+    let bin = site.path("bin");
+    std::fs::set_permissions(bin.join("crontab"), Permissions::from_mode(0o755)).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_crieur"));
+    let ours = program.parent().unwrap();
+    let path = format!("{}:{}:{}", bin.display(), ours.display(), env::var("PATH").unwrap());
+    let table = site.path("table");
+    let sh = |command: &str| {
+        let mut sh = Command::new("sh");
+        sh.args(["-c", command])
+            .env("PATH", &path)
+            .env("TABLE", &table)
+            .env("CRIEUR_NOW", "2026-09-01");
+        assert!(sh.current_dir(site.path("jobs here")).status().unwrap().success(), "{command}");
+    };
+    std::fs::write(&table, "0 0 * * * true\n").unwrap();
+    sh(&block("sh", "crontab"));
+    let lines = std::fs::read_to_string(&table).unwrap();
+    let (before, line) = lines.trim_end().split_once('\n').unwrap();
+    assert_eq!(before, "0 0 * * * true");
+    sh(&format!("cd / && {}", line.strip_prefix("15 * * * * ").unwrap()));
+    assert!(site.exists("jobs here/out/feed.atom"));
+    std::fs::remove_file(&table).unwrap();
+    sh(&block("sh", "crontab"));
+    assert_eq!(std::fs::read_to_string(&table).unwrap().trim_end(), line);
 }
 
 #[test]

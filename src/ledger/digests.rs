@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::database::{Database, Row, Transaction, json, values};
+use super::suppressions::{self, Suppressions};
 use super::{Error, Ledger, Result, messages};
 use crate::reminders::{Entry, Past};
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -210,9 +211,18 @@ impl Until<'_> {
 /// After all days.
 const EVER: &str = "9999-12-31";
 
-/// A plan that is being made anew, in one transaction: when it is dropped, nothing of it is entered.
+/// A plan that is being made anew. On a server it is one transaction: when it is dropped, nothing of it
+/// is entered. In the file, whoever writes keeps everybody else from writing, and people leave while
+/// the plan of a long list is made: there each [`Planning::enter_all`] is a transaction, and what a
+/// plan leaves that is dropped halfway is given up by the next.
 pub struct Planning<'a> {
-    transaction: Transaction<'a>,
+    database: &'a Database,
+    /// What is not entered yet.
+    transaction: Option<Transaction<'a>>,
+    /// Whom nobody writes to, and the version of the file of which that is known.
+    suppressed: Suppressions,
+    version: Option<i64>,
+    secret: Vec<u8>,
     known: &'a Contents,
     /// The numbers of what was entered, by day and fingerprint.
     contents: HashMap<(NaiveDate, [u8; 32]), i64>,
@@ -227,7 +237,30 @@ pub struct Planning<'a> {
 
 impl Planning<'_> {
     pub(super) fn database(&self) -> &Database {
-        &self.transaction
+        self.database
+    }
+
+    /// Begins to write.
+    fn begin(&mut self) -> Result<()> {
+        if self.transaction.is_none() {
+            self.transaction = Some(self.database.begin()?);
+        }
+        Ok(())
+    }
+
+    /// Enters what was written.
+    fn end(&mut self) -> Result<()> {
+        self.transaction.take().map_or(Ok(()), Transaction::commit)
+    }
+
+    /// Looks who left since the last time: nobody can while this is written.
+    fn look_who_left(&mut self) -> Result<()> {
+        let version = Some(self.database.value("PRAGMA data_version", &[])?);
+        if self.version != version {
+            self.suppressed = suppressions::all(self.database, self.secret.clone())?;
+            self.version = version;
+        }
+        Ok(())
     }
 
     /// What was said to a recipient until now.
@@ -237,7 +270,7 @@ impl Planning<'_> {
     pub fn past(&self, recipient: &str, today: NaiveDate) -> Result<Past> {
         let tomorrow = today.succ_opt().unwrap_or(today).to_string();
         let until = Until { days: &tomorrow, content: EVER, without: &[] };
-        self.known.past(&self.transaction, recipient, until)
+        self.known.past(self.database, recipient, until)
     }
 
     /// The same of several recipients.
@@ -245,12 +278,13 @@ impl Planning<'_> {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn pasts(&self, recipients: &[&str], today: NaiveDate) -> Result<Vec<Past>> {
-        if !self.transaction.is_shared() {
+        if !self.database.is_shared() {
+            let _looking = self.database.looking()?;
             return recipients.iter().map(|recipient| self.past(recipient, today)).collect();
         }
         let tomorrow = today.succ_opt().unwrap_or(today).to_string();
         let until = Until { days: &tomorrow, content: EVER, without: &[] };
-        self.known.pasts(&self.transaction, recipients, until)
+        self.known.pasts(self.database, recipients, until)
     }
 
     /// Enters a digest. Returns its number; `None` when there is one for that recipient and day that
@@ -260,9 +294,10 @@ impl Planning<'_> {
     /// When the ledger cannot be written.
     pub fn enter(&mut self, digest: &Planned) -> Result<Option<i64>> {
         let Planned { recipient, addressee, day, content } = digest;
+        self.begin()?;
         let content = self.content(*day, content)?;
         let insert = |edition: u32| {
-            self.transaction.row(
+            self.database.row(
                 "INSERT INTO digests (recipient, day, state, planned_at, content, edition)
                  VALUES (?1, ?2, 'planned', ?3, ?4, ?5)
                  ON CONFLICT DO NOTHING RETURNING id",
@@ -273,7 +308,7 @@ impl Planning<'_> {
         let mut id = insert(0)?;
         if id.is_none() {
             // What was given up on the same day is said anew.
-            let given_up: Option<u32> = self.transaction.row(
+            let given_up: Option<u32> = self.database.row(
                 "DELETE FROM digests WHERE recipient = ?1 AND day = ?2 AND state = 'abandoned'
                  RETURNING edition + (CASE WHEN message_id IS NULL THEN 0 ELSE 1 END)",
                 values![recipient, *day],
@@ -285,7 +320,7 @@ impl Planning<'_> {
         }
         let Some(id) = id else { return Ok(None) };
         let Addressee { email, name, language, subscribed } = addressee;
-        self.transaction.execute(
+        self.database.execute(
             "INSERT INTO addressees (digest, email, name, language, subscribed)
              VALUES (?1, ?2, ?3, ?4, ?5)",
             values![id, email, name, language, *subscribed],
@@ -294,18 +329,26 @@ impl Planning<'_> {
         Ok(Some(id))
     }
 
-    /// Enters several digests of a day, as [`Planning::enter`] does.
+    /// Enters several digests of a day, as [`Planning::enter`] does. In the file, those who left
+    /// meanwhile get none.
     ///
     /// # Errors
     /// When the ledger cannot be written.
     pub fn enter_all(&mut self, digests: &[Planned]) -> Result<()> {
-        if !self.transaction.is_shared() {
-            return digests.iter().try_for_each(|digest| self.enter(digest).map(drop));
-        }
         let Some(day) = digests.first().map(|digest| digest.day) else { return Ok(()) };
+        self.begin()?;
+        if !self.database.is_shared() {
+            self.look_who_left()?;
+            for digest in digests {
+                if !self.suppressed.contains(&digest.recipient) {
+                    self.enter(digest)?;
+                }
+            }
+            return self.end();
+        }
         // What was given up on the same day is said anew.
         let recipients: Vec<&str> = digests.iter().map(|digest| &*digest.recipient).collect();
-        let given_up: Vec<(String, u32)> = self.transaction.rows(
+        let given_up: Vec<(String, u32)> = self.database.rows(
             "DELETE FROM digests WHERE day = ?2 AND state = 'abandoned' AND recipient IN
                  (SELECT jsonb_array_elements_text(?1::TEXT::JSONB))
              RETURNING recipient, edition + (CASE WHEN message_id IS NULL THEN 0 ELSE 1 END)",
@@ -322,7 +365,7 @@ impl Planning<'_> {
             given.push((recipient, content, email, name, language, subscribed, edition));
         }
         let given = json(&given);
-        self.count += self.transaction.execute(
+        self.count += self.database.execute(
             "WITH given AS (
                  SELECT value->>0 AS recipient, (value->>1)::BIGINT AS content, value->>2 AS email,
                      value->>3 AS name, value->>4 AS language, (value->>5)::BIGINT AS subscribed,
@@ -350,12 +393,12 @@ impl Planning<'_> {
             return Ok(*number);
         }
         let fingerprint = &fingerprint[..];
-        self.transaction.execute(
+        self.database.execute(
             "INSERT INTO contents (day, fingerprint, entries) VALUES (?1, ?2, ?3)
              ON CONFLICT DO NOTHING",
             values![day, fingerprint, text],
         )?;
-        let number = self.transaction.value(
+        let number = self.database.value(
             "SELECT id FROM contents WHERE day = ?1 AND fingerprint = ?2",
             values![day, fingerprint],
         )?;
@@ -371,24 +414,25 @@ impl Planning<'_> {
         self.is_whole = false;
     }
 
-    /// Enters the plan as a whole. Returns how many digests it has.
+    /// Enters that the plan is whole. Returns how many digests it has.
     ///
     /// # Errors
-    /// When the ledger cannot be written: then nothing of it is entered.
-    pub fn commit(self) -> Result<usize> {
+    /// When the ledger cannot be written: then it does not pass for one.
+    pub fn commit(mut self) -> Result<usize> {
         if self.is_whole {
-            self.transaction.execute(
+            self.begin()?;
+            self.database.execute(
                 "INSERT INTO plans (day, sender) VALUES (?1, ?2)
                  ON CONFLICT (day) DO UPDATE SET sender = excluded.sender",
                 values![self.day, self.sender],
             )?;
             // The one before stays: today may be planned once more.
-            self.transaction.execute(
+            self.database.execute(
                 "DELETE FROM plans WHERE day < (SELECT max(day) FROM plans WHERE day < ?1)",
                 values![self.day],
             )?;
         }
-        self.transaction.commit()?;
+        self.end()?;
         Ok(self.count)
     }
 }
@@ -480,10 +524,28 @@ impl Ledger {
              WHERE state = 'abandoned' AND message_id IS NULL AND day <= ?1",
             values![week_ago],
         )?;
-        let known = &self.contents;
-        let (contents, sender) = (HashMap::new(), self.sender.as_str());
-        let is_whole = only.is_empty();
-        Ok(Some(Planning { transaction, known, contents, now, day, sender, is_whole, count: 0 }))
+        let database = &self.database;
+        let secret = self.secret()?;
+        let transaction = if database.is_shared() {
+            Some(transaction)
+        } else {
+            transaction.commit()?;
+            None
+        };
+        Ok(Some(Planning {
+            database,
+            transaction,
+            suppressed: Suppressions::default(),
+            version: None,
+            secret,
+            known: &self.contents,
+            contents: HashMap::new(),
+            now,
+            day,
+            sender: &self.sender,
+            is_whole: only.is_empty(),
+            count: 0,
+        }))
     }
 
     /// The last day before another for which everybody's digests were planned. The last two are

@@ -82,6 +82,7 @@ fn subscribing(database: &Database, recipients: &[String]) -> Result<HashMap<Str
         })?;
         return Ok(found.into_iter().collect());
     }
+    let _looking = database.looking()?;
     let mut found = HashMap::new();
     for recipient in recipients {
         let query = "SELECT source FROM subscribers WHERE recipient = ?1";

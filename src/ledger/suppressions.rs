@@ -69,6 +69,12 @@ pub(super) fn pseudonym(secret: &[u8], recipient: &str) -> String {
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// All who are entered.
+pub(super) fn all(database: &Database, secret: Vec<u8>) -> Result<Suppressions> {
+    let recipients = database.rows("SELECT recipient FROM suppressions", &[], |row| row.get(0))?;
+    Ok(Suppressions { recipients: recipients.into_iter().collect(), secret })
+}
+
 /// Whether nobody writes to whoever is entered like this.
 fn is_suppressed(database: &Database, entered: &str) -> Result<bool> {
     let query = "SELECT 1 FROM suppressions WHERE recipient = ?1";
@@ -142,9 +148,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn suppressions(&self) -> Result<Suppressions> {
-        let query = "SELECT recipient FROM suppressions";
-        let recipients = self.database.rows(query, &[], |row| row.get(0))?;
-        Ok(Suppressions { recipients: recipients.into_iter().collect(), secret: self.secret()? })
+        all(&self.database, self.secret()?)
     }
 
     /// Why, and since when, nobody writes to a recipient, if nobody does.
@@ -206,8 +210,12 @@ impl Ledger {
     pub fn release(&mut self, recipient: &str) -> Result<bool> {
         let pseudonym = pseudonym(&self.secret()?, recipient);
         // The slate is clean.
-        let query = "UPDATE digests SET counts = 0 WHERE recipient = ?1";
-        self.database.execute(query, values![recipient])?;
+        for query in [
+            "UPDATE digests SET counts = 0 WHERE recipient = ?1",
+            "DELETE FROM returned WHERE recipient = ?1",
+        ] {
+            self.database.execute(query, values![recipient])?;
+        }
         let query = "DELETE FROM suppressions WHERE recipient IN (?1, ?2)";
         Ok(self.database.execute(query, values![recipient, &pseudonym])? > 0)
     }

@@ -121,6 +121,43 @@ fn a_plan_is_entered_as_a_whole_or_not_at_all() {
 }
 
 #[test]
+fn people_leave_while_a_long_list_is_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    let mut others = Ledger::open(folder.path()).unwrap();
+    others.be_patient(Duration::ZERO).unwrap();
+    let day = DAY.parse().unwrap();
+    let mut planning = ledger.plan(day, &[], NOW).unwrap().unwrap();
+    planning.enter_all(&[digest("a", DAY), digest("b", DAY)]).unwrap();
+    planning.pasts(&["c", "d"], day).unwrap();
+    for (recipient, reason) in [("a", Reason::Unsubscribed), ("c", Reason::Complained)] {
+        assert!(others.suppress(recipient, reason, NOW).unwrap());
+    }
+    others.forget(folder.path(), "d", NOW).unwrap();
+    planning.enter_all(&[digest("c", DAY), digest("d", DAY), digest("e", DAY)]).unwrap();
+    assert!(others.suppress("f", Reason::Unsubscribed, NOW).unwrap());
+    planning.enter_all(&[digest("f", DAY), digest("g", DAY)]).unwrap();
+    planning.commit().unwrap();
+    let waiting = ledger.waiting(day, &[], None, 9).unwrap();
+    let waiting: Vec<&str> = waiting.iter().map(|waiting| waiting.recipient.as_str()).collect();
+    assert_eq!(waiting, ["b", "e", "g"]);
+}
+
+#[test]
+fn a_plan_that_was_left_halfway_is_given_up_by_the_next() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    let day: NaiveDate = DAY.parse().unwrap();
+    let mut planning = ledger.plan(day, &[], NOW).unwrap().unwrap();
+    planning.enter_all(&[digest("a", DAY)]).unwrap();
+    drop(planning);
+    assert_eq!(ledger.last_plan(day.succ_opt().unwrap()).unwrap(), None);
+    plan(&mut ledger, &[digest("b", DAY)], NOW).unwrap();
+    assert_eq!(ledger.last_plan(day.succ_opt().unwrap()).unwrap(), Some(day));
+    assert_eq!(state(&ledger, "a").as_deref(), Some("abandoned"));
+    assert_eq!(state(&ledger, "b").as_deref(), Some("planned"));
+}
+
+#[test]
 fn a_new_plan_forgets_what_nobody_took_and_nothing_else() {
     for mut ledger in ledgers() {
         let names = ["planned", "deferred", "sent", "refused", "in_doubt", "held"];
@@ -1332,14 +1369,14 @@ fn a_plan_for_some_leaves_what_waits_for_others() {
         for name in ["a", "b"] {
             assert_eq!(state(&ledger, name).as_deref(), Some("planned"), "{name}");
         }
-        // Whoever comes to plan for everybody is not told that this was done.
-        assert!(ledger.plan(day, &[], NOW).unwrap().is_some());
         let only = ["a".to_owned()];
         assert_eq!(ledger.waiting(day, &only, None, 9).unwrap().len(), 1);
         assert_eq!(ledger.unsent(&only).unwrap().waiting, 1);
         // What was never about to leave has no other name when it is planned again.
         let editions = ledger.waiting(day, &[], None, 9).unwrap();
         assert_eq!(editions.iter().map(|digest| digest.edition).collect::<Vec<_>>(), [0, 0]);
+        // Whoever comes to plan for everybody is not told that this was done.
+        assert!(ledger.plan(day, &[], NOW).unwrap().is_some());
     }
 }
 

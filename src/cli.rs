@@ -291,8 +291,8 @@ pub struct Serve {
 #[allow(missing_docs, reason = "the comments are the help")]
 pub struct Receive {
     /// The address that it was delivered to, where neither `ORIGINAL_RECIPIENT` nor its headers say
-    #[arg(long, value_name = "EMAIL")]
-    pub recipient: Option<String>,
+    #[arg(long, value_name = "EMAIL", allow_hyphen_values = true)]
+    pub recipient: Option<std::ffi::OsString>,
 }
 
 /// What can be done with the people who subscribe.

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 
 use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
+use crate::mail::refusal;
 use crate::mail::unsubscribe::returned_to;
 use crate::reminders::recipients::key;
 use crate::site::Site;
@@ -74,12 +75,18 @@ pub fn read(bytes: &[u8], recipient: Option<&str>, site: &Site, keys: &Keys) -> 
     if let Some(report) = parts.first("message/feedback-report") {
         return complaint(report, &evidence);
     }
+    // That it was read (RFC 8098), whoever says so.
+    if parts.first("message/disposition-notification").is_some() {
+        return Inbound::Nothing("it was written by a program");
+    }
     let statuses: Vec<&str> = ["message/delivery-status", "message/global-delivery-status"]
         .iter()
         .flat_map(|kind| parts.all(kind))
         .collect();
     if !statuses.is_empty() {
-        let failures = statuses.iter().flat_map(|status| delivery_failures(status, &evidence));
+        let in_words = parts.first("text/plain").unwrap_or_default();
+        let failures =
+            statuses.iter().flat_map(|status| delivery_failures(status, in_words, &evidence));
         let failures: Vec<Failure> = failures.take(MAX_FAILURES).collect();
         return if failures.is_empty() {
             Inbound::Nothing("it tells of no failure")
@@ -272,12 +279,17 @@ fn xtext(word: &str) -> String {
     out
 }
 
-/// The failures in a delivery status (RFC 3464, section 2).
-fn delivery_failures(status: &str, evidence: &Evidence) -> Vec<Failure> {
+/// The word in a field, which may have a comment behind it (RFC 3464, section 2.1).
+fn word(value: &str) -> String {
+    value.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default().to_lowercase()
+}
+
+/// The failures in a delivery status (RFC 3464, section 2). `in_words` is what people are told of it.
+fn delivery_failures(status: &str, in_words: &str, evidence: &Evidence) -> Vec<Failure> {
     let groups = groups(status);
     let failed = groups.iter().filter(|group| {
         // One that is late, was delivered or passed on is no failure.
-        field(group, "action").is_some_and(|action| action.eq_ignore_ascii_case("failed"))
+        field(group, "action").is_some_and(|action| word(action) == "failed")
     });
     failed
         .map(|group| {
@@ -285,11 +297,14 @@ fn delivery_failures(status: &str, evidence: &Evidence) -> Vec<Failure> {
             let named = named.iter().filter_map(|name| field(group, name)).flat_map(addresses);
             let said = field(group, "diagnostic-code").unwrap_or_default();
             let said = said.split_once(';').map_or(said, |(_, said)| said).trim();
+            // Some servers say why to people only.
+            let told = Status::first_in(in_words).map(|(_, said)| text::one_line(said));
+            let said = if said.is_empty() { told.as_deref().unwrap_or_default() } else { said };
             let status = Status::of(field(group, "status").unwrap_or_default(), said);
             let reason = format!("{} {said}", field(group, "status").unwrap_or_default());
             Failure {
                 whom: evidence.whom(named.collect()),
-                is_permanent: status.is_some_and(Status::is_permanent),
+                is_permanent: status.is_some_and(|status| status.is_permanent(said)),
                 reason: text::shortened(reason.trim(), MAX_REASON),
             }
         })
@@ -307,59 +322,105 @@ struct Status {
 impl Status {
     /// The status in a field, or a more telling one in what the server said.
     fn of(field: &str, said: &str) -> Option<Self> {
-        let field = Self::first_in(field);
+        let field = Self::first_in(field).map(|(status, _)| status);
         match field {
             Some(status) if status.subject != 0 => Some(status),
-            _ => Self::first_in(said).or(field),
+            _ => Self::first_in(said).map(|(status, _)| status).or(field),
         }
     }
 
-    /// The first status in a text; where there is none, the first code of SMTP.
-    fn first_in(text: &str) -> Option<Self> {
-        let is_between = |c: char| !(c.is_ascii_digit() || c == '.');
-        let words = || text.split(is_between).map(|word| word.trim_matches('.'));
-        let enhanced = words().find_map(|word| {
-            let mut numbers = word.split('.').map(|number| number.parse::<u16>().ok());
-            let status = Self {
-                class: numbers.next()??,
-                subject: numbers.next()??,
-                detail: numbers.next()??,
-            };
-            (numbers.next().is_none() && matches!(status.class, 4 | 5)).then_some(status)
+    /// The first status in a text, and what was said with it: to the end of the paragraph. Where there
+    /// is none, the first code of SMTP.
+    fn first_in(text: &str) -> Option<(Self, &str)> {
+        let numbers = || numbers(text);
+        let found = numbers().find_map(|(at, word)| Some((at, Self::enhanced(word)?)));
+        let found = found.or_else(|| {
+            numbers()
+                .filter(|(at, word)| is_reply(&text[..*at], word, &text[at + word.len()..]))
+                .find_map(|(at, word)| {
+                    let class = word.bytes().next()? - b'0';
+                    let class = matches!(class, 4 | 5).then_some(class)?;
+                    Some((at, Self { class: class.into(), subject: 0, detail: 0 }))
+                })
         });
-        enhanced.or_else(|| {
-            let code =
-                words().filter(|word| word.len() == 3).find_map(|word| word.parse::<u16>().ok());
-            let code = code.filter(|code| (400..600).contains(code))?;
-            // Of these only three are about the address (RFC 5321, section 4.2.3).
-            let detail = u16::from(code / 100 == 5 && !matches!(code, 550 | 551 | 553));
-            Some(Self { class: code / 100, subject: 0, detail })
+        found.map(|(at, status)| {
+            let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+            let rest = &text[line..];
+            let end = rest.find("\n\n").or_else(|| rest.find("\r\n\r\n")).unwrap_or(rest.len());
+            (status, &rest[..end])
         })
     }
 
+    /// A code of RFC 3463: three numbers, of which the last two have three digits at most. Dates and
+    /// the versions of programs have three numbers, too.
+    fn enhanced(word: &str) -> Option<Self> {
+        let mut numbers = word
+            .split('.')
+            .map(|number| (number.len() <= 3).then(|| number.parse::<u16>().ok()).flatten());
+        let (class, subject, detail) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let is_one = numbers.next().is_none() && matches!(class, 4 | 5) && subject <= 7;
+        is_one.then_some(Self { class, subject, detail })
+    }
+
     /// Whether the address takes nothing from anybody: what is full, busy, lost its way or dislikes
-    /// a message may take the next.
-    fn is_permanent(self) -> bool {
+    /// a message may take the next. `said` tells where the code does not.
+    fn is_permanent(self, said: &str) -> bool {
         let Self { class, subject, detail } = self;
-        let is_lasting = match subject {
-            // A server that says nothing closer: its code of SMTP, where it has one.
-            0 => detail == 0,
+        let is_lasting = match (subject, detail) {
+            // Nothing closer, or a syntax that nobody spoke: only words tell.
+            (0 | 5, _) | (1 | 2, 0) => refusal::speaks_of_the_address(said),
             // Addressing, but not of who sent it.
-            1 => !matches!(detail, 7 | 8),
+            (1, 1..=4 | 6 | 10) => true,
             // A mailbox that is full is emptied; a message may have been too long for it.
-            2 => matches!(detail, 0 | 1),
+            (2, 1) => !refusal::speaks_of_others(said),
             // There is no such host, or no such person there.
-            4 => matches!(detail, 1 | 4 | 310),
+            (4, 1 | 4 | 310) => true,
             _ => false,
         };
         class == 5 && is_lasting
     }
 }
 
+/// The numbers in a text, with the points in them, and where they stand: not those in words.
+fn numbers(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_of_number = |c: char| c.is_ascii_digit() || c == '.';
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while let Some(start) = text[at..].find(is_of_number).map(|start| at + start) {
+            let length = text[start..].find(|c: char| !is_of_number(c));
+            let end = length.map_or(text.len(), |length| start + length);
+            at = end;
+            let word = text[start..end].trim_matches('.');
+            let follows_a_word = text[..start].ends_with(|c: char| c.is_alphanumeric());
+            let begins_one = text[end..].starts_with(|c: char| c.is_alphabetic());
+            if !word.is_empty() && !follows_a_word && !begins_one {
+                let start = start + text[start..end].find(word).unwrap_or_default();
+                return Some((start, word));
+            }
+        }
+        None
+    })
+}
+
+/// Whether three digits are a server's reply: at the beginning of a line or of what is told of it, with
+/// words behind them.
+fn is_reply(before: &str, word: &str, after: &str) -> bool {
+    let before = before.trim_end_matches([' ', '\t']);
+    let begins = before.is_empty()
+        || before.ends_with(['\n', ':', '(', '"', '\'', '<', '>', '#', '[', '=', ';', '-'])
+        || ["said", "error", "code", "reply", "response", "with", "smtp"]
+            .iter()
+            .any(|name| before.to_ascii_lowercase().ends_with(name));
+    let goes_on = after
+        .starts_with([' ', '-', '#', '\t', ')', ']', '"', '\'', ';', ',', '\r', '\n'])
+        || after.is_empty();
+    word.len() == 3 && word.bytes().all(|b| b.is_ascii_digit()) && begins && goes_on
+}
+
 /// An abuse report (RFC 5965, section 3).
 fn complaint(report: &str, evidence: &Evidence) -> Inbound {
     let fields: Vec<(String, String)> = groups(report).into_iter().flatten().collect();
-    let kind = field(&fields, "feedback-type").unwrap_or_default().to_ascii_lowercase();
+    let kind = word(field(&fields, "feedback-type").unwrap_or_default());
     if !["abuse", "opt-out", "opt-out-list"].contains(&kind.as_str()) {
         return Inbound::Nothing("it reports something else than unwanted mail");
     }
@@ -380,7 +441,12 @@ fn is_failure_in_words(message: &Message<'_>, parts: &Parts<'_>) -> bool {
 
 /// Whether nobody would read an answer (RFC 5321, section 4.5.5).
 fn has_no_sender(message: &Message<'_>) -> bool {
-    message.header_raw("Return-Path").is_some_and(|path| path.trim() == "<>")
+    message.header_raw("Return-Path").is_some_and(|path| {
+        let path = path.trim().trim_start_matches('<').trim_end_matches('>');
+        // So Postfix writes it for a command: `null_sender` of pipe(8).
+        path.is_empty()
+            || path.split('@').next().is_some_and(|l| l.eq_ignore_ascii_case("mailer-daemon"))
+    })
 }
 
 fn is_from_a_server(message: &Message<'_>) -> bool {
@@ -403,14 +469,51 @@ fn failure_in_words(message: &Message<'_>, parts: &Parts<'_>, evidence: &Evidenc
         named.extend(words.filter(|word| text::is_address(word)).map(key).take(MAX_NAMED));
         named.dedup();
     }
-    let status = Status::first_in(body);
-    let line = body.lines().find(|line| Status::first_in(line) == status && status.is_some());
+    let found = Status::first_in(body);
+    let subject = message.subject().unwrap_or_default();
+    if failed.is_empty() && !tells_of_failure(subject, body, found.is_some()) {
+        return Inbound::Nothing("it tells of no failure");
+    }
     let failure = Failure {
         whom: evidence.whom(named),
-        is_permanent: status.is_some_and(Status::is_permanent),
-        reason: text::shortened(&text::one_line(line.unwrap_or_default()), MAX_REASON),
+        is_permanent: found.is_some_and(|(status, said)| status.is_permanent(said)),
+        reason: text::shortened(&text::one_line(found.map_or("", |(_, said)| said)), MAX_REASON),
     };
     Inbound::Failures(vec![failure])
+}
+
+/// Whether a server says in words that something was not delivered, and not that it is late, or was
+/// delivered.
+fn tells_of_failure(subject: &str, body: &str, names_a_status: bool) -> bool {
+    const LATE: [&str; 7] =
+        ["warning", "delayed", "delay", "retard", "verzoger", "successful", "relayed"];
+    const NO_ACTION: [&str; 4] =
+        ["no action is required", "will be retried", "will continue to try", "keep trying"];
+    const FAILURE: [&str; 16] = [
+        "fail",
+        "undeliver",
+        "not deliver",
+        "not be deliver",
+        "could not",
+        "couldn't",
+        "unable to",
+        "not reach",
+        "returned",
+        "rejected",
+        "unzustellbar",
+        "nicht zugestellt",
+        "echec",
+        "non remis",
+        "pas ete remis",
+        "pas pu etre",
+    ];
+    let plain = |text: &str| any_ascii::any_ascii(text).to_lowercase();
+    let (subject, body) = (plain(subject), plain(body));
+    let says = |text: &str, words: &[&str]| words.iter().any(|word| text.contains(word));
+    if says(&body, &NO_ACTION) || (says(&subject, &LATE) && !says(&subject, &FAILURE)) {
+        return false;
+    }
+    names_a_status || says(&subject, &FAILURE) || says(&body, &FAILURE)
 }
 
 /// Whether a program wrote it (RFC 3834), to whom nobody answers.
@@ -430,10 +533,15 @@ fn is_automatic(message: &Message<'_>) -> bool {
 /// written by a program: mail readers say so of what they send when somebody pushes their button.
 fn unsubscription(message: &Message<'_>, keys: &Keys) -> Inbound {
     let subject = message.subject().unwrap_or_default();
-    let first = subject.split_whitespace().next().unwrap_or_default().to_lowercase();
+    let mut words = subject.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let first = words.next().unwrap_or_default().to_lowercase();
     let wants_to = first == "unsubscribe" || text::folded(&first).starts_with("desabonne");
-    let mut words = subject.split_whitespace();
-    let proven = words.find_map(|token| keys.named(Purpose::Unsubscribe, token));
+    // Some leave the space in our links as `%20`, or write it as `+`.
+    let mut words = subject.split(|c: char| c.is_whitespace() || "+%".contains(c));
+    let proven = words.find_map(|word| {
+        let mut spellings = [Some(word), word.strip_prefix("20")].into_iter().flatten();
+        spellings.find_map(|token| keys.named(Purpose::Unsubscribe, token))
+    });
     if proven.is_none() && is_automatic(message) {
         return Inbound::Nothing("it was written by a program");
     }
@@ -448,6 +556,85 @@ fn unsubscription(message: &Message<'_>, keys: &Keys) -> Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_tell_where_codes_do_not() {
+        for (field, said, is_permanent) in [
+            ("5.1.1", "550 spam detected", true),
+            ("5.0.0", "550 no such user", true),
+            ("5.0.0", "550 Nobody of that name.", true),
+            ("5.0.0", "554 delivery error: dd This user doesn't have a example.com account", true),
+            ("5.5.0", "550 5.5.0 Requested action not taken: mailbox unavailable", true),
+            ("5.0.0", "552 1 Requested mail action aborted, mailbox not found", true),
+            ("5.0.0", "(Exim 4.94.2) said 550 no such user", true),
+            ("5.0.0", "550 spam detected", false),
+            ("5.0.0", "550 Mailbox full", false),
+            ("5.0.0", "550 Sender verify failed", false),
+            ("5.0.0", "550 This message was classified as SPAM and may not be delivered", false),
+            ("5.0.0", "550 Administrative prohibition - envelope blocked", false),
+            ("5.0.0", "550 Greylisted, please try again", false),
+            ("5.1.0", "550 5.1.0 sender rejected", false),
+            ("5.1.90", "550 5.1.90 you have reached your daily limit", false),
+            ("5.1.350", "550 5.1.350 missing PTR of the sending domain", false),
+            ("5.2.0", "550 5.2.0 Mail rejete. Mail rejected. ofr_506 [506]", false),
+            ("5.2.1", "450 receiving mail at a rate that prevents more", false),
+            ("5.2.1", "550 mailbox disabled", true),
+            ("5.7.1", "550 user unknown", false),
+            ("4.1.1", "450 user unknown", false),
+            ("", "", false),
+        ] {
+            let status = Status::of(field, said);
+            let told = status.is_some_and(|status| status.is_permanent(said));
+            assert_eq!(told, is_permanent, "{field} {said}");
+        }
+    }
+
+    #[test]
+    fn not_every_number_is_a_code() {
+        let first = |text| {
+            Status::first_in(text).map(|(s, _)| format!("{}.{}.{}", s.class, s.subject, s.detail))
+        };
+        for text in [
+            "It was delivered. 550 kB were scanned.",
+            "Ring me: poste 550.",
+            "Ihre Nachricht vom 5.1.2026",
+            "Exim 4.94.2 on mx",
+            "5.1.2.3",
+            "v5.1.1",
+            "in 450 days",
+        ] {
+            assert_eq!(first(text), None, "{text}");
+        }
+        for (text, expected) in [
+            ("said: 550 no", "5.0.0"),
+            ("550 no", "5.0.0"),
+            ("550-5.1.1 no", "5.1.1"),
+            ("(#5.1.1)", "5.1.1"),
+            ("vom 4.1.2026: 550 5.1.1 x", "5.1.1"),
+            ("voll (552 Mailbox full)", "5.0.0"),
+            ("error: 451.", "none"),
+        ] {
+            let expected = (expected != "none").then(|| expected.to_owned());
+            assert_eq!(first(text), expected, "{text}");
+        }
+        let text = "x\n\nhost: 550 no\nsuch user\n\nrest";
+        assert_eq!(Status::first_in(text).unwrap().1, "host: 550 no\nsuch user");
+    }
+
+    #[test]
+    fn what_is_late_or_arrived_is_no_failure() {
+        for (subject, body, names_a_status, is_failure) in [
+            ("Warning: message delayed 24 hours", "451 4.7.1 Greylisting", true, false),
+            ("Delivery Status", "No action is required on your part. 451 later", true, false),
+            ("Successful Mail Delivery Report", "delivered (250 2.0.0 Ok)", false, false),
+            ("Absence", "Je suis absente. Poste 550.", false, false),
+            ("failure notice", "no mailbox here (#5.1.1)", true, true),
+            ("Échec de la remise", "", false, true),
+            ("Message", "could not be delivered", false, true),
+        ] {
+            assert_eq!(tells_of_failure(subject, body, names_a_status), is_failure, "{subject}");
+        }
+    }
 
     #[test]
     fn a_plus_may_be_what_it_is_or_the_beginning_of_another_sign() {

@@ -122,6 +122,44 @@ fn every_system_is_understood() {
     assert!(count >= 20, "{count}");
 }
 
+#[test]
+fn a_sender_that_postfix_named_is_none() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/returned");
+    for file in ["yahoo.eml", "no-original-text.eml", "yahoo-words.eml"] {
+        let site = site();
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let message = returned(&site, &text);
+        assert!(message.contains("Return-Path: <>"), "{file}");
+        let message = message.replace("Return-Path: <>", "Return-Path: <MAILER-DAEMON>");
+        receive(&site, NOW, message.as_bytes()).exits(0);
+        assert_eq!(remembered(&site).len(), 1, "{file}");
+    }
+}
+
+#[test]
+fn a_link_whose_space_was_not_understood_is_one() {
+    for space in [" ", "%20", "+"] {
+        let site = site();
+        let subject = returned(&site, &format!("unsubscribe{space}{{{{unsubscribe_token}}}}"));
+        let message = format!("From: x@example.net\nTo: off@example.org\nSubject: {subject}\n\n");
+        receive(&site, NOW, message.as_bytes()).exits(0);
+        assert_eq!(state(&site, PERSON), "unsubscribed", "{space}");
+    }
+}
+
+#[test]
+fn what_came_back_before_somebody_was_taken_in_again_does_not_count() {
+    let site = site();
+    let full = proven(&site, "4.2.2", "452 mailbox full");
+    for day in 1..=10 {
+        receive(&site, &format!("--now=2021-09-{day:02}"), full.as_bytes()).exits(0);
+    }
+    assert_eq!(state(&site, PERSON), "bounced");
+    site.run(&[NOW, "unsubscribe", PERSON, "--undo"]).exits(0);
+    receive(&site, "--now=2021-09-20", full.as_bytes()).exits(0);
+    assert_eq!(state(&site, PERSON), "subscribed");
+}
+
 /// The digest's report of a kind: with everything that proves it.
 fn proven(site: &Site, status: &str, said: &str) -> String {
     let report = forged("failed", status)
@@ -215,6 +253,8 @@ fn a_mail_to_leave_is_understood_however_it_is_written() {
         ("Unsubscribe", "", "unsubscribed"),
         ("Désabonnement", "", "unsubscribed"),
         ("=?utf-8?Q?d=C3=A9sabonner?=", "", "unsubscribed"),
+        ("Unsubscribe!", "", "unsubscribed"),
+        ("unsubscribe, please", "", "unsubscribed"),
         ("Re: unsubscribe", "", "subscribed"),
         ("How do I unsubscribe?", "", "subscribed"),
         ("unsubscribe", "Auto-Submitted: auto-replied\n", "subscribed"),

@@ -221,6 +221,10 @@ fn what_was_published_is_given_out_as_readers_want_it() {
 
         let part = server.send("GET", path, &[("range", "bytes=2-5")], b"");
         assert_eq!((part.status, &part.body[..]), (206, &reply.body[2..6]), "{path}");
+        for range in ["items=0-5", "bytes=0-1,4-5"] {
+            let whole = server.send("GET", path, &[("range", range)], b"");
+            assert_eq!((whole.status, whole.body.len()), (200, reply.body.len()), "{range}");
+        }
 
         let compressed = server.send("GET", path, &[("accept-encoding", "gzip")], b"");
         assert_eq!(compressed.status, 200);
@@ -302,6 +306,9 @@ fn somebody_subscribes_chooses_and_leaves() {
     assert!(!text.contains("<script"));
     let english = server.send("GET", "/abonnement", &[("accept-language", "en-GB, fr;q=0.5")], b"");
     assert!(english.text().contains("Your email address"));
+    let french =
+        server.send("GET", "/abonnement", &[("accept-language", "en;q=0.2, fr;q=0.9")], b"");
+    assert_eq!(french.header("content-language"), "fr");
 
     let asked = server.post("/abonnement", "email=Zoe%40example.org&domain=developpement");
     assert_eq!(asked.status, 200);

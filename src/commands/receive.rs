@@ -48,7 +48,8 @@ fn receive(shell: &Shell, arguments: &cli::Receive) -> Result {
     let opened = shell.site()?;
     let mut ledger = mailing::ledger(&opened)?;
     let keys = ledger.keys().map_err(ledger_failure)?;
-    let recipient = arguments.recipient.clone().or_else(|| env::var("ORIGINAL_RECIPIENT").ok());
+    let recipient = arguments.recipient.clone().or_else(|| env::var_os("ORIGINAL_RECIPIENT"));
+    let recipient = recipient.map(|recipient| recipient.to_string_lossy().into_owned());
     let read = || inbound::read(&message, recipient.as_deref(), &opened.site, &keys);
     let inbound = thread::scope(|scope| {
         let reader = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, read)?;

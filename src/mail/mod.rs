@@ -3,6 +3,7 @@
 pub mod confirmation;
 pub mod dkim;
 pub mod message;
+pub(crate) mod refusal;
 pub mod transport;
 pub mod unsubscribe;
 

@@ -51,7 +51,7 @@ impl Tongues {
     /// The one that a visitor reads best (RFC 9110, section 12.5.4).
     pub(super) fn for_visitor(&self, headers: &HeaderMap) -> Option<&Tongue> {
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-        let accepted = accepted_languages::parse(accepted.unwrap_or_default());
+        let accepted = accepted_languages::parse(&by_weight(accepted.unwrap_or_default()));
         let available: Vec<&LanguageIdentifier> = self.0.iter().map(|t| &t.language).collect();
         let best = negotiate_languages(&accepted, &available, None, NegotiationStrategy::Filtering);
         let best = best.first().and_then(|best| self.0.iter().find(|t| t.language == ***best));
@@ -62,6 +62,22 @@ impl Tongues {
     pub(super) fn known(&self, tag: &str) -> Option<LanguageIdentifier> {
         self.0.iter().map(|tongue| &tongue.language).find(|known| known.to_string() == tag).cloned()
     }
+}
+
+/// The languages that somebody reads, best first, without their weights (RFC 9110, section 12.4.2).
+fn by_weight(accepted: &str) -> String {
+    let mut languages: Vec<(f32, &str)> = accepted
+        .split(',')
+        .map(|item| {
+            let (language, weight) = item.split_once(';').unwrap_or((item, "q=1"));
+            let weight = weight.trim().trim_start_matches("q=").parse().unwrap_or(1.0);
+            (weight, language.trim())
+        })
+        .filter(|(weight, _)| *weight > 0.0)
+        .collect();
+    // The sort is stable.
+    languages.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    languages.into_iter().map(|(_, language)| language).collect::<Vec<_>>().join(",")
 }
 
 /// A page that is ready.
@@ -184,7 +200,7 @@ pub(super) fn notice(
         token,
         link: link.map(|(label, url)| LinkContext { label: catalog.word(label), url }),
     };
-    let html = text::composed(templates.render("notice.html", &context)?);
+    let html = text::composed_page(templates.render("notice.html", &context)?);
     Ok(Page { status: notice.status(), language: language.to_string(), html })
 }
 
@@ -295,7 +311,7 @@ pub(super) fn form(
         button: catalog.word(button),
         unsubscribe,
     };
-    let html = text::composed(templates.render("form.html", &context)?);
+    let html = text::composed_page(templates.render("form.html", &context)?);
     let status = if is_invalid { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     Ok(Page { status, language: language.to_string(), html })
 }

@@ -52,8 +52,17 @@ pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Reques
     // The path alone: a query means nothing here.
     let Ok(uri) = path.parse::<Uri>() else { return not_found(&server).await };
     *request.uri_mut() = uri;
-    if request.headers().contains_key(header::IF_RANGE) {
-        // A part of something else may be asked for: the whole is always right.
+    // A part of something else may be asked for, in units that nobody knows, or several at once: the
+    // whole is always right (RFC 9110, section 14.2).
+    let is_one = |range: &HeaderValue| {
+        range.to_str().is_ok_and(|range| {
+            range.get(..6).is_some_and(|unit| unit.eq_ignore_ascii_case("bytes="))
+                && !range.contains(',')
+        })
+    };
+    if request.headers().contains_key(header::IF_RANGE)
+        || !request.headers().get(header::RANGE).is_some_and(is_one)
+    {
         request.headers_mut().remove(header::RANGE);
     }
     let root = server.root.trim_end_matches('/').to_owned();
@@ -94,6 +103,8 @@ pub(super) async fn not_found(server: &Server) -> Response {
 
 /// The path below the site's own. What is hidden, and a way upwards, lead nowhere.
 fn below(root: &str, path: &str) -> Option<String> {
+    // Escapes may be written in small letters (RFC 3986, section 6.2.2.1).
+    let path = with_large_escapes(path);
     let below = path.strip_prefix(root.strip_suffix('/').unwrap_or(root))?;
     let below = if below.is_empty() { "/" } else { below };
     let decoded = percent_decode_str(below).decode_utf8().ok()?;
@@ -104,6 +115,18 @@ fn below(root: &str, path: &str) -> Option<String> {
         && !decoded.split(['/', '\\']).any(is_hidden)
         && !decoded.contains(char::is_control);
     is_sound.then(|| below.to_owned())
+}
+
+fn with_large_escapes(path: &str) -> String {
+    let mut parts = path.split('%');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |mut all, part| {
+        let (escape, rest) = part.split_at(part.floor_char_boundary(2));
+        all.push('%');
+        all.push_str(&escape.to_ascii_uppercase());
+        all.push_str(rest);
+        all
+    })
 }
 
 fn kind(path: &str) -> Option<&'static str> {

@@ -25,6 +25,7 @@ use rustls::pki_types::ServerName;
 use super::connection::Wire;
 use super::trust::complaint;
 use super::{Connection, Delivery, Letter, Transport, Unavailable};
+use crate::mail::refusal;
 use crate::site::{Authentication, Security};
 
 /// How many times longer than other answers the one after a message may take (RFC 5321 section
@@ -390,7 +391,7 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
         Some(subject) => matches!(subject, "1" | "2"),
         None => {
             [550, 551, 553].into_iter().any(|code| answer.has_code(code))
-                && speaks_of_the_address(&reason)
+                && refusal::speaks_of_the_address(&reason)
         }
     };
     match step {
@@ -406,63 +407,6 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
             Delivery::Refused { reason, address }
         }
     }
-}
-
-/// Whether a refusal without a code of RFC 3463 is for the address. A server that does not pass on mail,
-/// takes no more today, or dislikes the sender says so of every address: in doubt it is not for this one.
-fn speaks_of_the_address(reason: &str) -> bool {
-    // How words begin, but for those of addresses.
-    const OF_OTHERS: [&str; 24] = [
-        "relay",
-        "exceed",
-        "limit",
-        "quota",
-        "rate",
-        "many",
-        "much",
-        "block",
-        "black",
-        "list",
-        "spam",
-        "policy",
-        "policies",
-        "reputation",
-        "denied",
-        "sender",
-        "authent",
-        "dns",
-        "rbl",
-        "later",
-        "moment",
-        "ip",
-        "connection",
-        "client",
-    ];
-    const OF_THE_ADDRESS: [&str; 15] = [
-        "user",
-        "mailbox",
-        "recipient",
-        "account",
-        "unknown",
-        "such",
-        "exist",
-        "inactive",
-        "disabled",
-        "invalid",
-        "inconnu",
-        "boite",
-        "boîte",
-        "empfänger",
-        "postfach",
-    ];
-    let reason = reason.to_lowercase();
-    let words = reason.split_whitespace().filter(|word| !word.contains('@'));
-    let words: Vec<&str> =
-        words.flat_map(|word| word.split(|c: char| !c.is_alphanumeric())).collect();
-    let says = |beginnings: &[&str]| {
-        words.iter().any(|word| beginnings.iter().any(|beginning| word.starts_with(beginning)))
-    };
-    says(&OF_THE_ADDRESS) && !says(&OF_OTHERS)
 }
 
 impl Connection for Session<'_> {

@@ -201,7 +201,8 @@ pub fn frame(site: &Site, catalog: &Catalog, path: &str) -> Frame {
         Property::new("VERSION", "2.0"),
         Property::new("PRODID", concat!("-//crieur//", env!("CARGO_PKG_VERSION"), "//EN")),
         Property::new("CALSCALE", "GREGORIAN"),
-        Property::new("NAME", &name),
+        // The library does not know that it is a text, with commas to be escaped (RFC 7986, section 5.1).
+        Property::new("NAME", &name).add_parameter("VALUE", "TEXT").done(),
         Property::new("X-WR-CALNAME", &name),
         Property::new("URL", site.url.as_str()),
         Property::new("REFRESH-INTERVAL", REFRESH).add_parameter("VALUE", "DURATION").done(),
@@ -211,7 +212,7 @@ pub fn frame(site: &Site, catalog: &Catalog, path: &str) -> Frame {
     ] {
         calendar.append_property(property);
     }
-    let text = calendar.to_string();
+    let text = calendar.to_string().replacen("\r\nNAME;VALUE=TEXT:", "\r\nNAME:", 1);
     let head = folded(text.strip_suffix(TAIL).unwrap_or(&text));
     Frame { head, open: "", separator: "", close: "", tail: TAIL.to_owned() }
 }
@@ -264,6 +265,19 @@ mod tests {
         let event = event(&posting, &view, entry, &site, &catalog)?;
         let text = frame(&site, &catalog, CLOSING_DATES).around(&event);
         Some(text.replace("\r\n ", ""))
+    }
+
+    #[test]
+    fn the_name_of_a_calendar_is_a_text() {
+        let title = "Offers, jobs; a\\b";
+        let site = format!("title: '{title}'\nurl: https://jobs.example.org/\nlanguage: en\n");
+        let site = Site::parse(&site).unwrap();
+        let catalog = Catalog::new(&site.language, None).unwrap();
+        let head = frame(&site, &catalog, CLOSING_DATES).head.replace("\r\n ", "");
+        let names: Vec<&str> =
+            head.lines().filter_map(|line| line.split_once("NAME:")).map(|n| n.1).collect();
+        assert_eq!(names.len(), 2, "{head}");
+        assert!(names.iter().all(|name| name.ends_with(r"Offers\, jobs\; a\\b")), "{names:?}");
     }
 
     #[test]

@@ -308,7 +308,10 @@ impl<'a> Edition<'a> {
         let open = self.outlines.iter().filter(|outline| outline.is_open());
         let postings = open.map(|outline| {
             // Thousands of addresses need not be taken apart.
-            (format!("{}{}", site.url, page_path(&outline.posting.slug)), outline.updated)
+            (
+                format!("{}{}", site.url, page_path(&outline.posting.slug)),
+                outline.posting.changed(outline.updated),
+            )
         });
         files.push(("sitemap.xml", pages::sitemap(lists.chain(postings))));
         Ok(files)

@@ -90,10 +90,12 @@ struct PostalAddress<'a> {
 
 /// The posting in JSON-LD, safe to stand in a `script` element. `content` is its text in HTML.
 pub fn json_ld(posting: &Posting, view: &View, content: &str, site: &Site) -> String {
-    // Everything in it can be JSON.
+    // Everything in it can be JSON. Composed before it is escaped: a mark behind an escape would
+    // become one character with its last letter.
     let json = serde_json::to_string(&job(posting, view, site)).unwrap_or_default();
-    let around = json.replace('<', "\\u003c").replace('>', "\\u003e");
-    let content = text::escaped(content, &text::JSON_IN_SCRIPT);
+    let around = text::composed(json).replace('<', "\\u003c").replace('>', "\\u003e");
+    let content = text::composed_page(content.to_owned());
+    let content = text::escaped(&content, &text::JSON_IN_SCRIPT);
     text::filled(&around, ("\"", text::STAND_IN_JSON, "\""), &content)
 }
 
@@ -148,10 +150,69 @@ fn job<'a>(posting: &'a Posting, view: &'a View, site: &'a Site) -> JobPosting<'
     }
 }
 
-/// Whether the work is never at a place.
+/// Whether the work is never at a place. Search engines ask for nothing less, so whatever says how much,
+/// or that it might be, speaks against it.
 fn is_fully_remote(remote: &str) -> bool {
-    let folded = text::folded(remote);
-    ["100", "complet", "total", "integral", "full", "only"].iter().any(|word| folded.contains(word))
+    const ALL: &[&str] = &[
+        "complet",
+        "complete",
+        "completement",
+        "total",
+        "totale",
+        "totalement",
+        "integral",
+        "integrale",
+        "integralement",
+        "entierement",
+        "exclusivement",
+        "full",
+        "fully",
+        "only",
+        "entirely",
+    ];
+    const NOT_ALL: &[&str] = &[
+        "pas",
+        "non",
+        "sans",
+        "sauf",
+        "jour",
+        "jours",
+        "semaine",
+        "mois",
+        "an",
+        "partiel",
+        "partielle",
+        "partiellement",
+        "possible",
+        "occasionnel",
+        "hybride",
+        "presence",
+        "presentiel",
+        "site",
+        "max",
+        "maximum",
+        "jusqu",
+        "no",
+        "not",
+        "day",
+        "days",
+        "week",
+        "month",
+        "year",
+        "partial",
+        "partly",
+        "up",
+        "hybrid",
+        "office",
+        "occasional",
+    ];
+    let folded = any_ascii::any_ascii(remote).to_lowercase();
+    let words: Vec<&str> =
+        folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let is_all = folded.replace(' ', "").contains("100%")
+        || words.windows(2).any(|pair| matches!(pair, ["100", "pour" | "percent"]))
+        || words.iter().any(|word| ALL.contains(word));
+    is_all && !words.iter().any(|word| NOT_ALL.contains(word))
 }
 
 /// What Google calls a contract. Several may be in one line.
@@ -206,6 +267,25 @@ mod tests {
         let text = json_ld(&posting, &view, "<p>Text</p></script>", &site);
         assert!(!text.contains('<'), "{text}");
         serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn only_work_that_is_never_at_a_place_is_remote() {
+        for remote in ["100 %", "100% remote", "Télétravail complet", "full remote", "remote only"]
+        {
+            assert!(is_fully_remote(remote), "{remote}");
+        }
+        for remote in [
+            "oui",
+            "jusqu'à 100 jours par an",
+            "2 days a week only",
+            "no, full presence on site",
+            "pas de télétravail complet",
+            "partiel (2 jours), à compléter",
+            "télétravail possible à 100 %",
+        ] {
+            assert!(!is_fully_remote(remote), "{remote}");
+        }
     }
 
     #[test]

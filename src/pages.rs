@@ -94,7 +94,7 @@ pub fn posting(
         site: SiteView::new(of),
         root: "../",
         posting: view,
-        body: text::headings_below_title(&view.body),
+        body: text::part_of_page(&view.body),
         content: &entry.content,
         state: outline.state,
         rtl: view.language.as_deref().is_some_and(text::is_right_to_left),
@@ -181,9 +181,9 @@ pub fn index(
 ) -> Result<Vec<u8>, Error> {
     let mut listed: Vec<&Outline<'_>> =
         feed.members.iter().filter_map(|at| outlines.get(*at)).collect();
-    listed.sort_by_key(|outline| {
-        let published = Reverse(outline.published);
-        (outline.days_left.is_none(), outline.days_left, published, &outline.posting.slug)
+    listed.sort_by_cached_key(|outline| {
+        let end = outline.posting.closes.map(|closes| closes.end(site.timezone));
+        (end.is_none(), end, Reverse(outline.published), &outline.posting.slug)
     });
     let category = feed.category.as_ref();
     let path = category.map(facet_path);
@@ -298,7 +298,7 @@ pub fn moved_path(address: &str) -> Option<String> {
 /// Brings the text of a page into the form that the web wants (Unicode's NFC), whatever keyboards
 /// it was typed on.
 fn page(templates: &Templates, name: &str, context: impl Serialize) -> Result<Vec<u8>, Error> {
-    Ok(text::composed(templates.render(name, context)?).into_bytes())
+    Ok(text::composed_page(templates.render(name, context)?).into_bytes())
 }
 
 /// The pages for search engines, with the time of their last change: a site's map

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::key::Key;
 
+mod country;
 mod settings;
 mod values;
 

@@ -1,6 +1,7 @@
 //! Templates: the built-in ones, and those of a site that replace them.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::Arc;
 
 use fluent_bundle::{FluentArgs, FluentValue};
@@ -120,7 +121,12 @@ impl Templates {
         let template = self.environment.get_template(name);
         template.and_then(|template| template.render(Value::from(Serde(context)))).map_err(
             |error| {
-                let found = Error::new(name, &error);
+                // What is wrong in a template that others include is told of by each of them.
+                let mut error = &error;
+                while let Some(inner) = error.source().and_then(|source| source.downcast_ref()) {
+                    error = inner;
+                }
+                let found = Error::new(name, error);
                 let template = self.environment.get_template(&found.name);
                 let source = template.as_ref().map_or("", |template| template.source()).to_owned();
                 found.quoting(&source, error.range())
@@ -196,6 +202,15 @@ mod tests {
             templates.render("index.html", serde_json::json!({ "posting": 1 })).unwrap_err();
         assert_eq!((error.name.as_str(), error.line), ("index.html", Some(3)));
         assert!(error.message.contains("`posting.nothing"), "{error}");
+    }
+
+    #[test]
+    fn an_error_in_a_part_is_found_there() {
+        let own =
+            [("index.html", "a\n{% include \"part.html\" %}"), ("part.html", "b\n\n{{ x.y.z }}")];
+        let error = templates(&own).unwrap().render("index.html", ()).unwrap_err();
+        assert_eq!((error.name.as_str(), error.line), ("part.html", Some(3)));
+        assert!(error.message.contains("`x.y"), "{error}");
     }
 
     #[test]

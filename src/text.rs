@@ -12,7 +12,7 @@ pub use address::{
     MAX_SLUG, is_address, is_deliverable, mailto, slug, starred, strict, term, without_addresses,
 };
 pub use escape::{JSON, JSON_IN_SCRIPT, References, STAND_IN, STAND_IN_JSON, escaped, filled};
-pub use markup::{headings_below_title, without_markup};
+pub use markup::{part_of_page, without_markup};
 
 /// Whether XML 1.0 and HTML both allow a character in a document: no controls but tab and line
 /// ends, no noncharacters (XML 1.0 section 2.2; HTML, "parse errors"). The replacement character is
@@ -62,12 +62,44 @@ pub fn allowed(text: &str) -> Cow<'_, str> {
 }
 
 /// The text in Unicode's composed form (NFC).
-#[allow(clippy::needless_bitwise_bool, reason = "a lazy operator is a way out of the loop")]
 pub fn composed(text: String) -> String {
-    // Nearly every text is told by its bytes: what is below U+0300 is composed already, and so are
+    if is_told_composed(text.as_bytes()) {
+        return text;
+    }
+    match ComposingNormalizerBorrowed::new_nfc().normalize(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(composed) => composed,
+    }
+}
+
+/// A page in that form. Its markup stays as it is, whatever mark the text behind it begins with: `>`
+/// and U+0338 would become one character, which ends no tag. Nor is a script touched, where a letter
+/// may be part of what stands for another character.
+pub fn composed_page(html: String) -> String {
+    if is_told_composed(html.as_bytes()) {
+        return html;
+    }
+    let normalizer = ComposingNormalizerBorrowed::new_nfc();
+    let mut composed = String::with_capacity(html.len());
+    let mut rest = html.as_str();
+    while let Some(at) = rest.find(['<', '>', '=']) {
+        normalizer.normalize_to(&rest[..at], &mut composed).unwrap_or_default();
+        let markup = &rest[at..];
+        let script = if markup.starts_with("<script") { markup.find("</script") } else { None };
+        let end = script.unwrap_or(1);
+        composed.push_str(&markup[..end]);
+        rest = &markup[end..];
+    }
+    normalizer.normalize_to(rest, &mut composed).unwrap_or_default();
+    composed
+}
+
+/// Whether the bytes of a text tell that it is composed: those of nearly every text do.
+#[allow(clippy::needless_bitwise_bool, reason = "a lazy operator is a way out of the loop")]
+fn is_told_composed(bytes: &[u8]) -> bool {
+    // What is below U+0300 is composed already, and so are
     // dashes, quotation marks and the like (U+2010 to U+203F) and the euro sign (U+20AC). Without a
     // way out of the loop, many bytes are looked at together.
-    let bytes = text.as_bytes();
     let any = bytes.iter().fold(false, |any, byte| any | ((*byte >= 0xCC) & (*byte != 0xE2)));
     let next = bytes.iter().zip(bytes.iter().skip(1)).zip(bytes.iter().skip(2));
     let is_plain = |second: u8, third: u8| {
@@ -76,13 +108,7 @@ pub fn composed(text: String) -> String {
     let any = next.fold(any, |any, ((first, second), third)| {
         any | ((*first == 0xE2) & !is_plain(*second, *third))
     });
-    if !any {
-        return text;
-    }
-    match ComposingNormalizerBorrowed::new_nfc().normalize(&text) {
-        Cow::Borrowed(_) => text,
-        Cow::Owned(composed) => composed,
-    }
+    !any
 }
 
 /// One line: white space collapsed, nothing that is not allowed, no turn of direction.
@@ -104,13 +130,36 @@ pub fn one_line(text: &str) -> String {
     if line.trim().len() == line.len() { line } else { line.trim().to_owned() }
 }
 
-/// Whether a language is written from right to left, by its tag.
+/// Whether a language is written from right to left, by its tag: by its script, where that is named.
 pub fn is_right_to_left(language: &str) -> bool {
-    let name = language.split('-').next().unwrap_or_default();
-    matches!(
-        name,
-        "ar" | "arc" | "ckb" | "dv" | "fa" | "he" | "ks" | "ps" | "sd" | "ug" | "ur" | "yi"
-    )
+    let mut parts = language.split('-');
+    let name = parts.next().unwrap_or_default();
+    match parts.find(|part| part.len() == 4 && part.bytes().all(|b| b.is_ascii_alphabetic())) {
+        Some(script) => ["Adlm", "Arab", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(script)),
+        None => matches!(
+            name,
+            "ar" | "arc"
+                | "azb"
+                | "ckb"
+                | "dv"
+                | "fa"
+                | "glk"
+                | "he"
+                | "ks"
+                | "lrc"
+                | "mzn"
+                | "nqo"
+                | "pnb"
+                | "ps"
+                | "sd"
+                | "syr"
+                | "ug"
+                | "ur"
+                | "yi"
+        ),
+    }
 }
 
 /// Letters without accents, case or kind of separator, to compare what people write in many ways.
@@ -152,6 +201,15 @@ mod tests {
     }
 
     #[test]
+    fn a_script_says_more_than_a_language() {
+        for (language, expected) in
+            [("ar", true), ("ar-TN", true), ("ar-Latn", false), ("az-Arab", true), ("fr", false)]
+        {
+            assert_eq!(is_right_to_left(language), expected, "{language}");
+        }
+    }
+
+    #[test]
     fn texts_are_cut_between_words() {
         assert_eq!(shortened("un deux trois", 13), "un deux trois");
         assert_eq!(shortened("un deux, trois", 10), "un deux…");
@@ -166,6 +224,17 @@ mod tests {
                 let composed_by_unicode = ComposingNormalizerBorrowed::new_nfc().normalize(&text).into_owned();
                 prop_assert_eq!(composed(text), composed_by_unicode);
             }
+        }
+
+        #[test]
+        fn composing_leaves_markup_alone(
+            texts in prop::collection::vec("[ae\u{338}\u{301}\u{327}\u{45}\u{C5}]{0,4}", 4),
+        ) {
+            let [a, b, c, d] = &texts[..] else { unreachable!() };
+            let script = format!("<script type=\"x\">\"\\u003e{a}\\n{b}\"</script>");
+            let page = composed_page(format!("<p title=\"{a}\">{b}</p>{script}{c}<br>{d}"));
+            let [na, nb, nc, nd] = [a, b, c, d].map(|text| composed(text.clone()));
+            prop_assert_eq!(page, format!("<p title=\"{na}\">{nb}</p>{script}{nc}<br>{nd}"));
         }
 
         #[test]

@@ -56,6 +56,46 @@ fn an_open_posting_is_a_job_and_a_closed_one_is_kept_with_a_note() {
 }
 
 #[test]
+fn no_mark_takes_the_end_of_a_tag_or_of_an_escape() {
+    // Unicode has one character for `>` and the stroke behind it, and for `e` and the accent.
+    let site = Site::new();
+    let text = "---\ntitle: \"\u{338} A onmouseover=alert(1) x\"\ndomaines: [\"\u{338} D\"]\ncloses: 2021-09-03\n---\n\n\u{338} autofocus onfocus=alert(1) e\u{301}\n\u{303} <b>\u{301}</b>\n";
+    site.write("content/postings/a.md", text);
+    site.run(&[NOW, "build"]).exits(0);
+    let page = site.read("out/postings/a.html");
+    for whole in ["<h1>\u{338} A", "<title>\u{338} A", "<p>\u{338} autofocus onfocus=alert(1) é"] {
+        assert!(page.contains(whole), "{whole}: {page}");
+    }
+    assert!(job(&page).unwrap()["description"].as_str().unwrap().contains("<b>\u{301}</b>"));
+    let list = site.read("out/index.html");
+    assert!(list.contains("href=\"postings/a.html\">\u{338} A"), "{list}");
+}
+
+#[test]
+fn what_is_read_in_another_direction_says_so() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\nlang: ar\nsalary: 35-45 (brut)!\ncloses: 2021-09-03");
+    site.posting("l.md", "title: L\nlang: ar-Latn\ncloses: 2021-09-03");
+    site.run(&[NOW, "build"]).exits(0);
+    let page = site.read("out/postings/a.html");
+    assert!(page.contains("<article lang=\"ar\" dir=\"rtl\">"), "{page}");
+    assert!(page.contains("<dl class=\"facts\" lang=\"fr\" dir=\"ltr\">"), "{page}");
+    assert!(!site.read("out/postings/l.html").contains("dir="));
+}
+
+#[test]
+fn within_a_day_the_hour_decides() {
+    let site = built(&[
+        ("day", "title: Jour\ncloses: 2021-09-03"),
+        ("evening", "title: Soir\ncloses: 2021-09-03T23:00:00+02:00"),
+        ("noon", "title: Midi\ncloses: 2021-09-03T12:00:00+02:00"),
+    ]);
+    let list = site.read("out/index.html");
+    let at = |title: &str| list.find(&format!(">{title}<")).unwrap();
+    assert!(at("Midi") < at("Soir") && at("Soir") < at("Jour"), "{list}");
+}
+
+#[test]
 fn lists_say_what_closes_soonest_first_and_lead_to_their_facets() {
     let site = built(&[
         ("a", "title: Later\ndomaines: Dev\ncloses: 2021-10-03"),

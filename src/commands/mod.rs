@@ -410,7 +410,8 @@ fn own_templates(layout: &Layout) -> std::result::Result<BTreeMap<String, String
             let path = entry.path();
             let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, error))?;
             let text = utf8(&format!("templates/{name}"), bytes)?;
-            own.insert(name, text);
+            // Some editors begin every file with a mark that nobody sees.
+            own.insert(name, text.trim_start_matches('\u{FEFF}').to_owned());
         }
     }
     Ok(own)

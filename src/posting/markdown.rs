@@ -74,7 +74,13 @@ fn sound_images(html: &str) -> Cow<'_, str> {
         let text = value(tag, "alt").unwrap_or_default();
         if value(tag, "src").is_some_and(|address| !address.is_empty()) {
             sound.push_str("<img");
-            sound.push_str(tag);
+            // A text of nothing but space is none.
+            let blank =
+                (!text.is_empty() && text.trim().is_empty()).then(|| format!(" alt=\"{text}\""));
+            match blank {
+                Some(blank) => sound.push_str(&tag.replace(&blank, " alt=\"\"")),
+                None => sound.push_str(tag),
+            }
             sound.push_str(if tag.contains(" alt=\"") { ">" } else { " alt=\"\">" });
         } else {
             sound.push_str(&text);
@@ -87,20 +93,47 @@ fn sound_images(html: &str) -> Cow<'_, str> {
 /// Links without a text, which nobody can see or hear, say where they lead.
 fn named_links(html: &str) -> Cow<'_, str> {
     let mut named = String::new();
-    let mut written = 0;
-    for (at, _) in html.match_indices("></a>") {
-        let tag = html[written..at].rfind('<').map_or("", |start| &html[written + start..at]);
-        let address = tag.strip_prefix("<a ").and_then(|tag| tag.split("href=\"").nth(1));
-        let Some(address) = address.and_then(|rest| rest.split('"').next()) else { continue };
-        named.push_str(&html[written..=at]);
+    let (mut written, mut looked) = (0, 0);
+    for (end, close) in html.match_indices("</a>") {
+        // Links do not stand in each other.
+        let since = std::mem::replace(&mut looked, end + close.len());
+        let Some(start) = html[since..end].rfind("<a ").map(|start| since + start) else {
+            continue;
+        };
+        let Some((tag, inner)) = html[start..end].split_once('>') else { continue };
+        // Nearly all links begin with a letter.
+        if inner.starts_with(|c: char| c.is_alphanumeric()) || !is_nameless(inner) {
+            continue;
+        }
+        let address = tag.split("href=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let Some(address) = address else { continue };
+        named.push_str(&html[written..end]);
         named.push_str(address.trim_start_matches("mailto:"));
-        written = at + 1;
+        written = end;
     }
     if written == 0 {
         return Cow::Borrowed(html);
     }
     named.push_str(&html[written..]);
     Cow::Owned(named)
+}
+
+/// Whether there is nothing to read in this, neither words nor images that have any.
+fn is_nameless(html: &str) -> bool {
+    let mut rest = html;
+    while let Some((text, from)) = rest.split_once('<') {
+        let (tag, behind) = from.split_once('>').unwrap_or((from, ""));
+        let says = tag.starts_with("img") && tag.contains(" alt=\"") && !tag.contains(" alt=\"\"");
+        if says || !is_blank(text) {
+            return false;
+        }
+        rest = behind;
+    }
+    is_blank(rest)
+}
+
+fn is_blank(text: &str) -> bool {
+    text.replace("&nbsp;", "").trim().is_empty()
 }
 
 /// The words of a text on one line, without markup, at most `max` characters.
@@ -222,6 +255,17 @@ mod tests {
         );
         assert!(text.contains(">https://a.org/x</a>") && text.contains(">a@b.org</a>"), "{text}");
         assert!(text.contains(">c</a>"), "{text}");
+        for (markdown, expected) in [
+            ("[![](/l.png)](https://a.org)", "alt=\"\">https://a.org</a>"),
+            ("[![ ](/l.png)](https://a.org)", "alt=\"\">https://a.org</a>"),
+            ("[![logo](/l.png)](https://a.org)", "alt=\"logo\"></a>"),
+            ("[ ](https://a.org)", "> https://a.org</a>"),
+            ("<a href=\"https://a.org\">&nbsp;</a>", "https://a.org</a>"),
+            ("[*a*](https://a.org)", "<em>a</em></a>"),
+        ] {
+            let text = html(markdown);
+            assert!(text.contains(expected), "{markdown}: {text}");
+        }
     }
 
     #[test]

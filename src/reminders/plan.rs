@@ -327,9 +327,9 @@ impl<'a> Today<'a> {
                 items.push(item(Section::Owner(duty), stage));
             }
         }
-        items.sort_by_key(|item| {
-            let days = item.days_left.unwrap_or(i64::MAX);
-            (item.section.order(), days, &item.posting.slug)
+        items.sort_by_cached_key(|item| {
+            let end = item.posting.closes.map(|closes| closes.end(self.rules.zone));
+            (item.section.order(), end.is_none(), end, &item.posting.slug)
         });
         let day = self.day;
         (!items.is_empty()).then_some(Digest { recipient, day, items })

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     Author, Feeds, Ids, LedgerPlace, LedgerServer, Mail, Reminders, SETTINGS, Security, Site,
-    Subscribe, Unsubscribe, first_day, values,
+    Subscribe, Unsubscribe, country, first_day, values,
 };
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::text;
@@ -519,7 +519,7 @@ impl Settings {
             refuse(path, message.to_owned(), help);
         }
         let ledger = self.ledger.map(|ledger| ledger.checked(&mut refuse)).unwrap_or_default();
-        let country = self.country.or_else(|| country_of(self.timezone).map(str::to_owned));
+        let country = self.country.or_else(|| country::of(self.timezone).map(str::to_owned));
         if let Some(country) = &country
             && !(country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase()))
         {
@@ -551,23 +551,5 @@ impl Settings {
             hub: self.hub,
             ledger,
         }
-    }
-}
-
-/// The country that a zone's clocks are those of, for the zones where that is told by the name.
-fn country_of(zone: Tz) -> Option<&'static str> {
-    match zone {
-        Tz::Europe__Paris => Some("FR"),
-        Tz::Europe__Brussels => Some("BE"),
-        Tz::Europe__Zurich => Some("CH"),
-        Tz::Europe__Luxembourg => Some("LU"),
-        Tz::Europe__London => Some("GB"),
-        Tz::Europe__Dublin => Some("IE"),
-        Tz::Europe__Berlin => Some("DE"),
-        Tz::Europe__Madrid => Some("ES"),
-        Tz::Europe__Rome => Some("IT"),
-        Tz::America__Montreal | Tz::America__Toronto => Some("CA"),
-        Tz::America__New_York | Tz::America__Chicago | Tz::America__Los_Angeles => Some("US"),
-        _ => None,
     }
 }

@@ -163,9 +163,10 @@ fn strip(text: &str) -> String {
     ammonia::Builder::empty().clean(&html).to_string()
 }
 
-/// HTML that was sanitised, with headings that fit below a page's own and skip no level, whichever
-/// levels their author took for their size.
-pub fn headings_below_title(html: &str) -> String {
+/// HTML that was sanitised, as a part of a page: with headings that fit below the page's own and skip no
+/// level, whichever levels their author took for their size; and what is wider than a window can be
+/// scrolled with keys alone.
+pub fn part_of_page(html: &str) -> String {
     let mut out = String::with_capacity(html.len());
     // The levels, as they were written, that the present place is below.
     let mut above: Vec<u8> = Vec::new();
@@ -177,6 +178,14 @@ pub fn headings_below_title(html: &str) -> String {
             Some(name) => (true, name),
             None => (false, &rest[1..]),
         };
+        if !closes && let Some(name) = ["pre", "table"].into_iter().find(|part| begins(name, part))
+        {
+            out.push('<');
+            out.push_str(name);
+            out.push_str(" tabindex=\"0\"");
+            rest = &rest[1 + name.len()..];
+            continue;
+        }
         let level = if let [b'h', level @ b'1'..=b'6', b'>' | b' ', ..] = name.as_bytes() {
             level - b'0'
         } else {
@@ -198,6 +207,11 @@ pub fn headings_below_title(html: &str) -> String {
     out
 }
 
+/// Whether what stands behind an opening bracket is an element of this name.
+fn begins(tag: &str, name: &str) -> bool {
+    tag.strip_prefix(name).is_some_and(|rest| rest.starts_with(['>', ' ']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,8 +223,11 @@ mod tests {
             ("<h3>A</h3><h5>B</h5><h3>C</h3>", "<h2>A</h2><h3>B</h3><h2>C</h2>"),
             ("<h4>A</h4><h2>B</h2><h6>C</h6>", "<h2>A</h2><h2>B</h2><h3>C</h3>"),
             ("1 < 2 <hr> <header>", "1 < 2 <hr> <header>"),
+            ("<pre><code>x</code></pre>", "<pre tabindex=\"0\"><code>x</code></pre>"),
+            ("<table align=\"left\"><tr>", "<table tabindex=\"0\" align=\"left\"><tr>"),
+            ("<prefer>", "<prefer>"),
         ] {
-            assert_eq!(headings_below_title(html), expected);
+            assert_eq!(part_of_page(html), expected);
         }
     }
 

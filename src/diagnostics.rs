@@ -305,7 +305,7 @@ impl Diagnostic {
         let (excerpt, indent);
         match &self.place {
             Some(place) => {
-                (excerpt, indent) = (&place.excerpt, place.underline.clone());
+                (excerpt, indent) = (printable(&place.excerpt), place.underline.clone());
                 group = group.element(
                     Snippet::source(excerpt.as_str())
                         .line_start(place.line)
@@ -367,10 +367,20 @@ impl<'a> From<&'a Diagnostic> for Report<'a> {
     }
 }
 
+/// An excerpt without what steers a terminal and what annotates it lets through, byte for byte.
+fn printable(excerpt: &str) -> String {
+    let acts = |c: char| !c.is_ascii() && c.is_control();
+    let shown = |c: char| if acts(c) { "?".repeat(c.len_utf8()) } else { c.to_string() };
+    excerpt.chars().map(shown).collect()
+}
+
 /// Control characters of a quoted value made visible, so that no file can steer a terminal.
 fn visible(text: &str) -> String {
     text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .flat_map(|c| {
+            let acts = c.is_control() || text::turns_direction(c);
+            if acts { c.escape_default().collect() } else { vec![c] }
+        })
         .collect()
 }
 
@@ -475,6 +485,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        let source = Source::new("a\u{9B}2J.md", "x: \u{9B}31m\u{202E}y");
+        let problem =
+            Diagnostic::new(Severity::Error, Code::NotText, source.path.clone(), "\u{202E}");
+        let shown = problem.at(&source, &(3..5)).human("");
+        assert!(!shown.contains(['\u{9B}', '\u{202E}']), "{shown:?}");
+        assert!(shown.contains("x: ??31m"), "{shown:?}");
     }
 
     #[test]

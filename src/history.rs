@@ -1,6 +1,7 @@
 //! When files last changed, from the git history that a site lies in.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 
@@ -222,12 +223,28 @@ pub fn is_tracked(file: &Path) -> Result<bool, Error> {
     Ok(index.entry_by_path(path.as_ref()).is_some())
 }
 
-/// The repository that a folder lies in. That there is none is no error.
+/// The repository that a folder lies in. That there is none is no error; that there is one that cannot be
+/// used, is: what it told the last time must not seem to be untrue.
 fn repository(folder: &Path) -> Result<Option<gix::Repository>, Error> {
-    let Ok((found, _)) = gix::discover::upwards(folder) else { return Ok(None) };
-    let (git, _) = found.into_repository_and_work_tree_directories();
-    // Neither the environment nor the machine's settings may change what a site is built to.
-    gix::open_opts(git, gix::open::Options::isolated()).map(Some).map_err(Error::new)
+    let found = gix::discover::upwards(folder).ok();
+    let place = found.map(|(found, _)| found.into_repository_and_work_tree_directories());
+    let root = place.as_ref().map(|(git, work)| work.as_ref().unwrap_or(git).canonicalize());
+    let root = root.and_then(Result::ok);
+    let inside = folder.ancestors().take_while(|above| Some(*above) != root.as_deref());
+    for above in inside {
+        match above.join(".git").symlink_metadata() {
+            Ok(_) => {
+                return Err(Error(format!("`{}` is no repository", above.join(".git").display())));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::new(error)),
+        }
+    }
+    let Some((git, work)) = place else { return Ok(None) };
+    // Neither the environment nor the machine's settings may change what a site is built to. Nothing
+    // that a repository names is run, so it may be somebody else's.
+    let options = gix::open::Options::isolated().with(gix::sec::Trust::Full);
+    gix::open_opts(work.unwrap_or(git), options).map(Some).map_err(Error::new)
 }
 
 /// The path of a file in a repository's work tree.

@@ -13,6 +13,7 @@ use url::Url;
 use crate::key::Key;
 
 mod country;
+mod secrets;
 mod settings;
 mod values;
 

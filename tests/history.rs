@@ -229,6 +229,25 @@ fn while_git_cannot_be_asked_what_it_told_the_last_time_stands() {
 
 /// Neither back, when the author adds the day, nor still, when it stays.
 #[test]
+fn a_repository_may_keep_its_own_folder_elsewhere() {
+    let site = site();
+    site.posting("a.md", "title: A");
+    commit(&site, august(3), Vec::new());
+    let before = updated(&site);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let git = elsewhere.path().join("x.git");
+    std::fs::rename(site.path(".git"), &git).unwrap();
+    // What cannot be used is no repository that is gone.
+    site.write(".git", "gitdir: /nowhere/x.git\n");
+    let dangling = site.run(&[NOW, "-v", "build"]).exits(0);
+    assert!(dangling.stderr.contains("is no repository"), "{}", dangling.stderr);
+    assert_eq!(updated(&site), before);
+    site.write(".git", format!("gitdir: {}\n", git.display()));
+    std::fs::remove_dir_all(site.path(".crieur/cache")).unwrap();
+    assert_eq!(updated(&site), before);
+}
+
+#[test]
 fn of_a_day_that_the_author_names_git_tells_the_hour() {
     let site = site();
     let first = commit(&site, august(5), vec![]);

@@ -87,12 +87,22 @@ pub fn again(path: &Arc<str>, bytes: &[u8], verbatim: bool) -> Option<Source> {
     decode(path, bytes, &mut Vec::new()).map(|decoded| decoded.source)
 }
 
+/// Whether a character was meant to end a line, and ends none for YAML.
+fn ends_a_line(c: char) -> bool {
+    matches!(c, '\u{B}' | '\u{C}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
 /// The text with what does not belong in one replaced; nothing where there is no such thing.
 fn printable(source: &Source, diagnostics: &mut Vec<Diagnostic>) -> Option<Source> {
-    if text::is_all_allowed(&source.text) {
+    let bytes = source.text.as_bytes();
+    let has_ends = [&b"\xE2\x80\xA8"[..], b"\xE2\x80\xA9"]
+        .iter()
+        .any(|end| memchr::memmem::find(bytes, end).is_some());
+    if text::is_all_allowed(&source.text) && !has_ends {
         return None;
     }
-    let mut bad = source.text.char_indices().filter(|(_, c)| !text::is_allowed(*c)).peekable();
+    let is_sound = |c: char| text::is_allowed(c) && !ends_a_line(c);
+    let mut bad = source.text.char_indices().filter(|(_, c)| !is_sound(*c)).peekable();
     let &(at, first) = bad.peek()?;
     let count = bad.count();
     let message = format!(
@@ -104,14 +114,23 @@ fn printable(source: &Source, diagnostics: &mut Vec<Diagnostic>) -> Option<Sourc
     diagnostics.push(
         Diagnostic::new(Severity::Warning, Code::ControlCharacter, source.path.clone(), message)
             .at(source, &(at..at + first.len_utf8()))
-            .help("delete it; it was read as a space"),
+            .help(if ends_a_line(first) {
+                "press Enter there instead; it was read as the end of a line"
+            } else {
+                "delete it; it was read as a space"
+            }),
     );
     let text: String = source
         .text
         .chars()
         .flat_map(|c| {
-            let (c, times) = if text::is_allowed(c) { (c, 1) } else { (' ', c.len_utf8()) };
-            std::iter::repeat_n(c, times)
+            // As many bytes: places in the text stay what they are.
+            let (spaces, c) = match c {
+                c if ends_a_line(c) => (c.len_utf8() - 1, '\n'),
+                c if text::is_allowed(c) => (0, c),
+                c => (c.len_utf8() - 1, ' '),
+            };
+            std::iter::repeat_n(' ', spaces).chain([c])
         })
         .collect();
     Some(Source::new(source.path.clone(), text))

@@ -135,8 +135,21 @@ fn split(text: &str, warnings: &mut Vec<Problem>) -> Result<Split, Problem> {
     if !opening && !begins_with_known_key(first.text(text)) {
         return Err(no_front_matter(text, first));
     }
-    let start = if opening { first.next } else { first.start };
-    let closing = closing_fence(text, start);
+    let mut start = if opening { first.next } else { first.start };
+    let mut closing = closing_fence(text, start);
+    // Nothing stands between the first two fences, and what would be the text is front matter.
+    if opening
+        && let Some(second) = closing
+        && text[start..second.start].trim().is_empty()
+        && let Some(next) = lines(&text[second.next..]).next()
+        && begins_with_known_key(next.text(&text[second.next..]))
+        && let Some(third) = closing_fence(text, second.next)
+    {
+        let help = "delete one of the two lines `---`";
+        let message = "two lines begin the front matter";
+        warnings.push(Problem::new(Code::Fence, second.span(), message, help));
+        (start, closing) = (second.next, Some(third));
+    }
     let Some(closing) = closing else {
         return Err(if opening {
             Problem::new(
@@ -338,6 +351,14 @@ fn shift(node: &mut Node, by: usize) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn two_fences_at_the_beginning_are_one() {
+        let text = "---\n---\ntitle: A\ncloses: 2021-08-01\n---\ntext\n";
+        assert_eq!(keys(text), "title=A, closes=2021-08-01 | fence | \"text\\n\"");
+        // What follows an empty front matter is a text, unless it is another.
+        assert_eq!(keys("---\n---\nfirst words\n---\n"), " |  | \"first words\\n---\\n\"");
+    }
 
     #[test]
     fn a_line_of_a_text_is_no_key() {

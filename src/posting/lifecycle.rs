@@ -84,13 +84,15 @@ pub fn closing(posting: &Posting, rules: &Rules) -> Option<DateTime<Utc>> {
     if let Some(closes) = posting.closes {
         return Some(closes.end(zone));
     }
-    // Without an opening date: whoever goes on editing a posting still means it.
-    let begin =
-        posting.opens.map_or_else(|| posting.updated(zone, rules.since), |opens| opens.start(zone));
-    let last = begin
-        .with_timezone(&zone)
-        .date_naive()
-        .checked_add_days(Days::new(rules.stale_after_days?.into()))?;
+    // Without an opening date: whoever goes on editing a posting still means it. One of which nothing
+    // is known (it is not committed yet, or a shallow clone does not tell) is not known to be old.
+    let days = rules.stale_after_days?;
+    let begin = match posting.opens {
+        Some(opens) => opens.start(zone),
+        None if posting.is_dated() => posting.updated(zone, rules.since),
+        None => return None,
+    };
+    let last = begin.with_timezone(&zone).date_naive().checked_add_days(Days::new(days.into()))?;
     Some(Moment::Day(last).end(zone))
 }
 
@@ -262,6 +264,7 @@ mod tests {
         assert_eq!(state(&dated, at("2021-04-01T22:00:00Z"), &rules), State::Closed);
         assert_eq!(days_left(&dated, at("2021-04-01T12:00:00Z"), Europe::Paris), None);
         let mut undated = posting("role: x");
+        assert_eq!(state(&undated, at("2029-08-01T12:00:00Z"), &rules), State::Open);
         undated.committed = Some(at("2021-06-01T12:00:00Z"));
         assert_eq!(state(&undated, at("2021-08-01T12:00:00Z"), &rules), State::Open);
         assert_eq!(state(&undated, at("2021-09-01T12:00:00Z"), &rules), State::Closed);

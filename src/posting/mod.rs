@@ -156,6 +156,13 @@ impl Posting {
             .unwrap_or_else(|| since.and_time(NaiveTime::MIN).and_utc())
     }
 
+    /// Whether anything tells when it last changed.
+    pub fn is_dated(&self) -> bool {
+        self.updated.is_some()
+            || self.committed.is_some()
+            || self.opens.or(self.named_day.map(Moment::Day)).is_some()
+    }
+
     /// When anything about it changed: its text, as it is shown, or else its file. What an author says
     /// of the text is not when a date or a state changed.
     pub fn changed(&self, updated: DateTime<Utc>) -> DateTime<Utc> {

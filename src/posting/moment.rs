@@ -138,6 +138,11 @@ pub const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
 /// Reads a date, or a date with a time. A time without an offset is meant in `zone`. `day_first`
 /// tells how to read `03/09/2021`; days above twelve are understood either way.
 pub fn read(text: &str, zone: Tz, day_first: bool) -> Reading {
+    // What nobody sees comes along when a date is copied.
+    let text = text.trim_matches(|c: char| {
+        c.is_whitespace()
+            || matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FEFF}')
+    });
     let text = text.trim();
     let separates = |c: char| c == 'T' || c == 't' || c.is_whitespace();
     let (date, time) = text.split_once(separates).unwrap_or((text, ""));

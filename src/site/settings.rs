@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     Author, Feeds, Ids, LedgerPlace, LedgerServer, Mail, Reminders, SETTINGS, Security, Site,
-    Subscribe, Unsubscribe, country, first_day, values,
+    Subscribe, Unsubscribe, country, first_day, secrets, values,
 };
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, nearest};
 use crate::text;
@@ -19,7 +19,8 @@ use crate::yaml::{self, Node};
 /// What is wrong with the value of a setting, which only shows when it is used.
 pub fn problem_with(text: &str, path: &str, message: String) -> Diagnostic {
     let text = text.trim_start_matches('\u{FEFF}');
-    refusal(&Source::new(SETTINGS, text), yaml::parse(text).ok().flatten().as_ref(), path, message)
+    let source = Source::new(SETTINGS, secrets::hidden(text));
+    refusal(&source, yaml::parse(text).ok().flatten().as_ref(), path, message)
 }
 
 impl Site {
@@ -29,7 +30,7 @@ impl Site {
     /// Every problem that can be found, when there is one.
     pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
         let text = text.trim_start_matches('\u{FEFF}');
-        let source = Source::new(SETTINGS, text);
+        let source = Source::new(SETTINGS, secrets::hidden(text));
         let tree = match yaml::parse(text) {
             Ok(tree) => tree,
             Err(error) => {
@@ -44,7 +45,12 @@ impl Site {
         let site = settings.map(|settings| settings.checked(&source, tree.as_ref(), &mut problems));
         match site {
             Some(site) if problems.is_empty() => Ok(site),
-            _ => Err(problems),
+            _ => {
+                for problem in &mut problems {
+                    problem.message = secrets::hidden(&problem.message);
+                }
+                Err(problems)
+            }
         }
     }
 }
@@ -244,7 +250,7 @@ fn unknown_keys(source: &Source, tree: &Node, problems: &mut Vec<Diagnostic>) {
                 |near| format!("did you mean `{near}`?"),
             );
             let unknown = problem(Code::UnknownKey, format!("`{name}` is not a setting{place}"));
-            problems.push(if ["password", "secret", "token"].iter().any(|word| name.contains(word)) {
+            problems.push(if secrets::is_named(name) {
                 // What stands there is not shown to whoever reads a log.
                 let help = "secrets do not stand here: name where it is with `password_file` or `password_env`";
                 let line = line_of(source, key.span.start);
@@ -363,7 +369,14 @@ fn without_nulls(value: serde_yaml::Value) -> serde_yaml::Value {
 impl IdSettings {
     fn checked(self, host: String, refuse: &mut impl FnMut(&str, String, &str)) -> Ids {
         let given = self.authority.is_some();
-        let authority = self.authority.unwrap_or(host);
+        // Not every host is a domain (RFC 4151, section 2.1): one has `_` in it, or is a number.
+        let as_domain = |host: String| {
+            let name = host
+                .to_ascii_lowercase()
+                .replace(|c: char| !(c.is_ascii_alphanumeric() || c == '.'), "-");
+            name.trim_matches('-').to_owned()
+        };
+        let authority = self.authority.unwrap_or_else(|| as_domain(host));
         let is_domain = authority.split('.').all(|label| {
             !label.is_empty()
                 && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

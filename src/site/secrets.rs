@@ -1,0 +1,106 @@
+//! Passwords that stand where they should not, made unreadable: what is wrong with the settings is shown
+//! in cron's mails and in journals.
+
+/// How keys are called that hold a secret, in small letters.
+const NAMES: [&str; 5] = ["pass", "pwd", "secret", "token", "credential"];
+
+/// Whether a key's name says that a secret is behind it, and not where one is.
+pub(super) fn is_named(key: &str) -> bool {
+    let key = key.to_lowercase();
+    NAMES.iter().any(|name| key.contains(name))
+        && !["_file", "_env"].iter().any(|place| key.ends_with(place))
+}
+
+/// The text with stars for secrets, byte for byte: what stands behind keeps its place.
+pub(super) fn hidden(text: &str) -> String {
+    let mut hidden = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        hidden.push_str(&without_logins(&without_values(line)));
+    }
+    hidden
+}
+
+/// A line with stars for the values of keys that are called like a secret.
+fn without_values(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(colon) = rest.find(':') {
+        let (before, after) = rest.split_at(colon + 1);
+        out.push_str(before);
+        rest = after;
+        let name = before.trim_end_matches(':').trim_end();
+        let name = name.rsplit(|c: char| "{,".contains(c)).next().unwrap_or_default();
+        // In braces a comma ends a value; in quotes and on a line of its own nothing does.
+        let is_quoted = after.trim_start().starts_with(['"', '\'']);
+        let ends: &[char] = if line.contains('{') && !is_quoted { &[',', '}'] } else { &[] };
+        if is_named(name.trim().trim_matches(['"', '\''])) {
+            let value = after.find(ends).map_or(after, |end| &after[..end]);
+            out.push_str(&stars(value));
+            rest = &after[value.len()..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A line with stars for what stands between a colon and an `@` in one word: `user:password@host`.
+fn without_logins(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for word in line.split_inclusive(|c: char| c.is_whitespace() || "\"'`<>,".contains(c)) {
+        let login = word.rfind('@').and_then(|at| {
+            let host = word.find("://").map_or(0, |scheme| scheme + 3);
+            let colon = word.get(host..at)?.find(':')? + host;
+            Some((colon + 1, at))
+        });
+        match login {
+            Some((from, at)) => {
+                out.push_str(&word[..from]);
+                out.push_str(&stars(&word[from..at]));
+                out.push_str(&word[at..]);
+            }
+            None => out.push_str(word),
+        }
+    }
+    out
+}
+
+fn stars(text: &str) -> String {
+    let star = |c: char| if c.is_whitespace() { c.to_string() } else { "*".repeat(c.len_utf8()) };
+    text.chars().map(star).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        for line in [
+            "  smtp: { host: mail.example.org, user: jobs, password: hunter2 }",
+            "  smtp: { user: jobs, password: hunter2, prot: 5 }",
+            "  Password: hunter2",
+            "  pass: hunter2, and more hunter2",
+            "  pwd: 'hunter2, }'",
+            "  \"passphrase\": hunter2",
+            "  mot_de_passe: hunter2",
+            "  password: \"hunter2",
+            "  password: hunter2: x",
+            "smtp: jobs:hunter2@host",
+            "hub: ttps://u:hunter2@example.org/hub",
+            "`ttps://u:hunter2@example.org` is no address",
+        ] {
+            let hidden = hidden(line);
+            assert!(!hidden.contains("hunter2"), "{hidden}");
+            assert_eq!(hidden.len(), line.len());
+        }
+        for line in [
+            "password_file: smtp-password",
+            "  password_env: SMTP_PASSWORD",
+            "from: \"Jobs <jobs@example.org>\"",
+            "url: https://jobs.example.org:8080/a",
+            "title: Côté mer",
+        ] {
+            assert_eq!(hidden(line), line);
+        }
+    }
+}

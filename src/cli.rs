@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use unic_langid::LanguageIdentifier;
 
+use crate::reminders::recipients::weekday;
+
 /// Publish open postings as feeds and pages, and remind people before they close.
 #[derive(Debug, Parser)]
 #[command(name = "crieur", version, max_term_width = 100)]
@@ -295,6 +297,11 @@ pub struct Receive {
     pub recipient: Option<std::ffi::OsString>,
 }
 
+/// Reads a day of the week as the list does.
+fn day_of_the_week(text: &str) -> Result<Weekday, String> {
+    weekday(text).ok_or_else(|| "write a day of the week, like `Tue`".to_owned())
+}
+
 /// What can be done with the people who subscribe.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Recipients {
@@ -342,10 +349,10 @@ pub struct RecipientsAdd {
     #[arg(long)]
     pub junior: bool,
     /// How many days before the closing
-    #[arg(long, value_name = "DAYS", num_args = 1..)]
+    #[arg(long, value_name = "DAYS", num_args = 1.., value_parser = clap::value_parser!(u16).range(0..=365))]
     pub lead_days: Vec<u16>,
     /// One digest a week, on this day
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = day_of_the_week)]
     pub weekly: Option<Weekday>,
     /// What has opened, too
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Whether somebody has to change permissions, or move something out of the way: the next run fails
@@ -47,6 +47,26 @@ pub fn file(path: &Path) -> io::Result<fs::File> {
     let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
     restrict(path, 0o600)?;
     Ok(file)
+}
+
+/// Gives the files in a private folder, and in those in it, to whom the folder belongs, where they belong
+/// to somebody else.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn give_to_owner(folder: &Path) -> io::Result<()> {
+    let owner = fs::metadata(folder)?;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let found = fs::symlink_metadata(&path)?;
+        if found.uid() != owner.uid() {
+            std::os::unix::fs::lchown(&path, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        if found.is_dir() {
+            give_to_owner(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn restrict(path: &Path, mode: u32) -> io::Result<()> {

@@ -488,3 +488,29 @@ fn an_address_with_a_password_in_it_is_refused_without_showing_it() {
         }
     }
 }
+
+#[test]
+fn a_new_site_keeps_what_is_private_out_of_git() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::empty();
+    site.write(".gitignore", "_site\n/out/");
+    site.run(&["--now=2026-08-30", "init"]).exits(0);
+    let list = std::fs::metadata(site.path("content/recipients.yaml")).unwrap();
+    assert_eq!(list.permissions().mode() & 0o777, 0o600);
+    let ignored = site.read(".gitignore");
+    assert!(ignored.starts_with("_site\n/out/\n/.crieur/\n"), "{ignored}");
+    assert_eq!(ignored.matches("/out/").count(), 1, "{ignored}");
+    assert!(ignored.contains("*.pem") && ignored.ends_with("/smtp-password\n"), "{ignored}");
+}
+
+#[test]
+fn the_manual_has_every_command_with_its_options() {
+    let site = Site::empty();
+    let manual = site.run(&["man"]).exits(0).stdout;
+    for said in
+        ["crieur build", "crieur recipients add", "\\-\\-strict", "\\-\\-dry\\-run", "CRIEUR_SITE"]
+    {
+        assert!(manual.contains(said), "{said}: {manual}");
+    }
+    assert!(!manual.contains("crieur\\-init(1)"), "{manual}");
+}

@@ -40,7 +40,10 @@ fn who_subscribes_and_who_is_listed_are_one_list() {
             [NOW, "recipients", "add"].into_iter().chain(arguments.iter().copied()).collect();
         site.run(&all)
     };
-    add(&["new@example.org", "--domain", "Développement", "--weekly", "Tue"]).exits(0);
+    add(&["new@example.org", "--domain", "Développement", "--weekly", "mardi"]).exits(0);
+    let wrong = add(&["new@example.org", "--weekly", "noday"]).exits(2);
+    assert!(wrong.stderr.contains("write a day of the week"), "{}", wrong.stderr);
+    add(&["new@example.org", "--lead-days", "999"]).exits(2);
     // What somebody wishes now wins over the list.
     add(&["Both@example.org", "--name", "Jo"]).exits(0);
     let mut all = planned(&site);

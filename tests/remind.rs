@@ -79,7 +79,7 @@ fn what_was_planned_and_never_sent_is_planned_anew() {
     let site = site();
     // A folder that cannot be made: the outbox's name is taken.
     site.write(".crieur/outbox", "in the way");
-    site.run(&["--now=2021-08-31", "remind"]).exits(75);
+    site.run(&["--now=2021-08-31", "remind"]).exits(78);
     std::fs::remove_file(site.path(".crieur/outbox")).unwrap();
     // The same day, after the first has closed: what is open is announced, and nothing stale.
     site.posting("a.md", "title: Développeuse\ncloses: 2021-08-31T09:00:00+02:00");

@@ -7,6 +7,7 @@ use super::{Failure, Opened, Result, Shell, Unopened, build, mailing, outcome, p
 use crate::cli::{self, CheckFormat};
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally, plural};
 use crate::history;
+use crate::ledger;
 use crate::reminders::Recipient;
 use crate::serve::check_addresses;
 use crate::site::{RECIPIENTS, SETTINGS};
@@ -95,6 +96,19 @@ fn mail(opened: &Opened, anybody: bool) -> Vec<Diagnostic> {
         let message = "the mailing list is kept in git: whoever reads the repository reads it";
         let help = "move it to a folder outside, name it with `recipients:` in `content/site.yaml`, and take it out of git with `git rm --cached`; it stays in the history";
         warn(Code::PublicList, &opened.layout.relative(&list), message.to_owned(), help);
+    }
+    let private = opened.layout.private();
+    let keys = [
+        site.mail.dkim.as_ref().map(|dkim| dkim.key_file.clone()),
+        site.mail.smtp.password_file.clone(),
+    ];
+    let keys = keys.into_iter().flatten().map(|file| opened.layout.root.join(file));
+    for file in [ledger::file(&private)].into_iter().chain(keys) {
+        if history::is_tracked(&file).unwrap_or(false) {
+            let message = "git keeps this: whoever reads the repository reads it";
+            let help = "name it in `.gitignore`, take it out of git with `git rm --cached`, and make a new key or password; the old one stays in the history";
+            warn(Code::PublicList, &opened.layout.relative(&file), message.to_owned(), help);
+        }
     }
     let both = RECIPIENTS.iter().all(|name| opened.layout.root.join("content").join(name).exists());
     if both && site.recipients.is_none() {

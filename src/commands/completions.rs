@@ -12,9 +12,59 @@ pub(super) fn shell(arguments: &cli::Completions) -> Result {
     Ok(Outcome::Done)
 }
 
+/// The manual: one page, with the options of every command.
 pub(super) fn man() -> Result {
+    let mut program = Cli::command();
+    program.build();
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(temporary)?;
+    let whole = clap_mangen::Man::new(program.clone());
+    let mut render = || -> std::io::Result<()> {
+        whole.render_title(&mut page)?;
+        whole.render_name_section(&mut page)?;
+        whole.render_synopsis_section(&mut page)?;
+        whole.render_description_section(&mut page)?;
+        whole.render_options_section(&mut page)?;
+        page.extend(b".SH COMMANDS\n");
+        for command in program.get_subcommands() {
+            describe(command, &mut page)?;
+        }
+        page.extend(b".SH ENVIRONMENT\n");
+        page.extend(b"CRIEUR_SITE, CRIEUR_NOW and CRIEUR_LOG_FORMAT do the same as the options.\n");
+        Ok(())
+    };
+    render().map_err(temporary)?;
     print(&page)?;
     Ok(Outcome::Done)
+}
+
+/// Adds a command, and those below it, to the manual.
+fn describe(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    if command.get_name() == "help" {
+        return Ok(());
+    }
+    if command.has_subcommands() {
+        return command.get_subcommands().try_for_each(|below| describe(below, page));
+    }
+    // What every command takes stands above.
+    let own = command.clone().mut_args(|arg| {
+        let is_everybodys = arg.is_global_set() || arg.get_id() == "help";
+        arg.hide(is_everybodys)
+    });
+    let manual = clap_mangen::Man::new(own);
+    let mut text = Vec::new();
+    manual.render_synopsis_section(&mut text)?;
+    manual.render_description_section(&mut text)?;
+    manual.render_options_section(&mut text)?;
+    let name = command.get_bin_name().unwrap_or_default();
+    page.extend(format!(".SS \"{name}\"\n").bytes());
+    for line in String::from_utf8_lossy(&text).lines() {
+        // Sections of a page of its own are paragraphs here.
+        let line = match line {
+            ".SH SYNOPSIS" => continue,
+            ".SH DESCRIPTION" | ".SH OPTIONS" => ".PP",
+            line => line,
+        };
+        page.extend(format!("{line}\n").bytes());
+    }
+    Ok(())
 }

@@ -2,12 +2,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::anyhow;
 use chrono::{Datelike, Days};
 
-use super::{Outcome, Result, Shell, configuration, temporary};
+use super::{Outcome, Result, Shell, configuration, unwritable};
 use crate::cli;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Init) -> Result {
@@ -24,7 +25,6 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Init) -> Result {
         ("content/site.yaml", settings),
         ("content/recipients.yaml", include_str!("init/recipients.yaml").to_owned()),
         ("content/postings/exemple.md", posting),
-        (".gitignore", "/.crieur/\n/out/\n/content/recipients.yaml\n# Keys and passwords do not belong into a repository.\n*.pem\n/smtp-password\n".to_owned()),
     ];
     if root.join(files[0].0).exists() {
         return Err(configuration(anyhow!("there is a site in `{}` already", root.display())));
@@ -32,6 +32,11 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Init) -> Result {
     for (name, content) in &files {
         write_new(&root.join(name), content)?;
     }
+    // Addresses are nobody else's business.
+    let list = root.join("content/recipients.yaml");
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o600))
+        .map_err(|error| unwritable(&list, error))?;
+    ignore(&root.join(".gitignore"))?;
     let place =
         if root == Path::new(".") { String::new() } else { format!(" --site {}", root.display()) };
     shell.say(&format!(
@@ -41,11 +46,37 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Init) -> Result {
     Ok(Outcome::Done)
 }
 
+/// What git must not keep: everybody who can read a repository can read it, for ever.
+const IGNORED: &str = "/.crieur/
+/out/
+/content/recipients.yaml
+# Keys and passwords do not belong into a repository.
+*.pem
+/smtp-password
+";
+
+/// Adds what git must not keep to the list of it, where it does not stand there.
+fn ignore(path: &Path) -> Result<()> {
+    let failed = |error: io::Error| unwritable(path, error);
+    let before = match fs::read(path) {
+        Ok(before) => String::from_utf8_lossy(&before).into_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(failed(error)),
+    };
+    let is_there = |line: &&str| before.lines().any(|known| known.trim() == *line);
+    let missing: Vec<&str> = IGNORED.lines().filter(|line| !is_there(line)).collect();
+    if missing.iter().all(|line| line.starts_with('#')) {
+        return Ok(());
+    }
+    let end = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let more = format!("{end}{}\n", missing.join("\n"));
+    file.and_then(|mut file| file.write_all(more.as_bytes())).map_err(failed)
+}
+
 /// Writes a file that is not there yet; one that is there is its owner's.
 fn write_new(path: &Path, content: &str) -> Result<()> {
-    let failed = |error: io::Error| {
-        temporary(anyhow!(error).context(format!("cannot write `{}`", path.display())))
-    };
+    let failed = |error: io::Error| unwritable(path, error);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }

@@ -2,11 +2,12 @@
 
 use anyhow::anyhow;
 
-use super::mailing::{self, ledger_failure};
+use super::mailing::{self, ledger_failure, masked};
 use super::{Failure, Outcome, Result, Shell, configuration, print, remind, serve, temporary};
 use crate::cli;
 use crate::diagnostics::plural;
 use crate::ledger::{self, Ledger, Mark, Restored};
+use crate::private;
 use crate::reminders::recipients::key;
 use crate::site::{LedgerPlace, Site};
 
@@ -61,6 +62,8 @@ fn restore(shell: &Shell) -> Result {
             )),
             error => ledger_failure(error),
         })?;
+    // Whoever may do everything may do it for somebody else.
+    private::give_to_owner(&private).map_err(|error| temporary(anyhow!(error)))?;
     shell.say(&format!("the ledger knows of {} again", plural(digests as usize, "digest")));
     for backup in &unusable {
         shell.complain(&format!(
@@ -128,7 +131,7 @@ fn settle(shell: &Shell, arguments: &cli::Settle) -> Result {
     let doubtful = ledger.doubtful().map_err(ledger_failure)?;
     for email in &wanted {
         if !doubtful.iter().any(|doubtful| doubtful.recipient == *email) {
-            return Err(Failure::Usage(anyhow!("no digest to `{email}` is in doubt")));
+            return Err(Failure::Usage(anyhow!("no digest to `{}` is in doubt", masked(email))));
         }
     }
     let marks: Vec<(i64, Mark)> = doubtful

@@ -219,7 +219,7 @@ pub(super) fn find<'a>(audience: &'a [Recipient], email: &str) -> Result<&'a Rec
 }
 
 fn unknown(email: &str) -> Failure {
-    Failure::Usage(anyhow!("`{email}` is not on the mailing list"))
+    Failure::Usage(anyhow!("`{}` is not on the mailing list", masked(email)))
 }
 
 /// Leaves out those whom nobody writes to any more.

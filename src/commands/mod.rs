@@ -104,6 +104,13 @@ fn temporary(error: impl Into<anyhow::Error>) -> Failure {
     Failure::Temporary(error.into())
 }
 
+/// What cannot be written: for good, where somebody has to change permissions, or for now.
+fn unwritable(path: &Path, error: io::Error) -> Failure {
+    let is_lasting = crate::private::needs_a_person(&error);
+    let error = anyhow::Error::new(error).context(format!("cannot write `{}`", path.display()));
+    if is_lasting { configuration(error) } else { temporary(error) }
+}
+
 /// Runs a command, says why it failed if it did, and returns the exit code.
 pub fn run(cli: Cli) -> u8 {
     set_color(cli.global.color);

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::{Failure, Outcome, Result, Shell, print, temporary};
+use super::{Failure, Outcome, Result, Shell, print, temporary, unwritable};
 use crate::cli;
 use crate::site::POSTINGS;
 use crate::text;
@@ -46,7 +46,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::New) -> Result {
     let folder = opened.layout.postings();
     let name = format!("{today}-{slug}.md");
     let path = folder.join(&name);
-    fs::create_dir_all(&folder).map_err(temporary)?;
+    fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, error))?;
     let file = OpenOptions::new().write(true).create_new(true).open(&path);
     let written = file.and_then(|mut file| {
         // Half of a file would be in the way of the next try.
@@ -56,7 +56,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::New) -> Result {
         io::ErrorKind::AlreadyExists => {
             Failure::Usage(anyhow!("`{}` exists already: choose another title", path.display()))
         }
-        _ => temporary(anyhow!(error).context(format!("cannot write `{}`", path.display()))),
+        _ => unwritable(&path, error),
     })?;
     // The path alone, so that `$EDITOR $(crieur new …)` works.
     print(format!("{}{POSTINGS}/{name}\n", shell.prefix()).as_bytes())?;

@@ -237,7 +237,7 @@ fn remove(shell: &Shell, opened: &Opened, email: &str) -> Result {
         return Ok(Outcome::Attention);
     }
     if !removed {
-        return Err(Failure::Usage(anyhow!("`{email}` does not subscribe")));
+        return Err(Failure::Usage(anyhow!("`{}` does not subscribe", masked(&email))));
     }
     Ok(outcome)
 }

@@ -37,6 +37,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     let site = opened.site.clone();
     // One run a day, at the first moment at which it may send.
     let morning = |day| Moment::at(day, site.reminders.send_after, site.timezone);
+    let actual = opened.today();
     opened.now = morning(to);
     let loaded = opened.postings_at_any_time()?;
     shell.report(&loaded.diagnostics);
@@ -58,7 +59,11 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
         for posting in &mut postings {
             posting.forget_what_is_to_come(morning(day), site.timezone);
         }
-        let today = Today::new(&site, &postings, morning(day));
+        let mut today = Today::new(&site, &postings, morning(day));
+        if day == from && day == actual {
+            // As the run would that really follows the last one.
+            today = today.following(ledger.last_plan(day).map_err(ledger_failure)?);
+        }
         for digest in today.digests(&audience, &sent) {
             digest.remember(&mut sent);
             match format {

@@ -195,8 +195,7 @@ impl From<postgres::Error> for Error {
 /// The result of an operation on the ledger.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// How long to wait for another process that writes: the plan for a million recipients is one
-/// transaction.
+/// How long to wait for another process that writes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The ledger of one site.
@@ -276,7 +275,8 @@ impl Ledger {
         }
         // SQLite gives its own files the permissions of the database.
         private::made(&path)?;
-        let connection = Connection::open(&path)?;
+        let changed_at = fs::metadata(&path)?.modified()?;
+        let connection = Connection::open(&path).map_err(|error| refused(&path, error))?;
         connection.busy_timeout(PATIENCE)?;
         // What is committed is on the disk: a mark that is lost would send a mail twice.
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -284,7 +284,7 @@ impl Ledger {
         let version = version(&connection)?;
         if (1..known_version()).contains(&version) {
             refuse_damage(&connection)?;
-            let day = DateTime::<Utc>::from(fs::metadata(&path)?.modified()?).format("%Y-%m-%d");
+            let day = DateTime::<Utc>::from(changed_at).format("%Y-%m-%d");
             backup::make(&connection, folder, &format!("{day}-version-{version}"))?;
         }
         let ledger = Self::of(schema::migrated(connection)?)?;
@@ -307,10 +307,11 @@ impl Ledger {
                 .map_err(|()| io::Error::other("the path of the ledger is no address"))?;
             address.set_query(Some("immutable=1"));
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags(address.as_str(), flags)?
+            Connection::open_with_flags(address.as_str(), flags)
         } else {
-            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?
+            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         };
+        let connection = connection.map_err(|error| refused(&path, error))?;
         match version(&connection)? {
             0 => Ok(None),
             found if found == known_version() => Self::of(connection).map(Some),
@@ -584,6 +585,20 @@ fn settle(database: &Database, id: i64) -> Result<()> {
     database.execute("DELETE FROM messages WHERE digest = ?1", values![id])?;
     database.execute("DELETE FROM addressees WHERE digest = ?1", values![id])?;
     Ok(())
+}
+
+/// Why a file cannot be opened: SQLite does not tell whether that will last.
+fn refused(path: &Path, error: rusqlite::Error) -> Error {
+    match fs::File::open(path) {
+        Err(io) if io.kind() == io::ErrorKind::PermissionDenied => {
+            let why = format!(
+                "`{}` belongs to another user: run crieur as the user who has the site, and give them the file (`chown`)",
+                path.display()
+            );
+            Error::Io(io::Error::new(io.kind(), why))
+        }
+        _ => error.into(),
+    }
 }
 
 /// Whether a file is not there, or empty.

@@ -8,7 +8,7 @@ use lettre::message::{Mailbox, Message, MultiPart};
 use serde::Serialize;
 
 use super::dkim::Signer;
-use super::message::{Error, deliverable, encoded, envelope, part};
+use super::message::{Error, deliverable, encoded, envelope, part, subject_header};
 use super::unsubscribe::below;
 use crate::catalog::Catalog;
 use crate::reminders::Recipient;
@@ -98,7 +98,7 @@ pub fn confirmation(
     let mut message = Message::builder()
         .from(Mailbox::new(sender.name, deliverable(&sender.email)?))
         .to(Mailbox::new(recipient.name.clone(), to.clone()))
-        .subject(subject)
+        .raw_header(subject_header(&subject))
         .date(now.into())
         .message_id(Some(message_id.clone()));
     if let Some(Mailbox { name, email }) = site.mail.reply_to.clone() {

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use email_encoding::headers::rfc2047;
+use email_encoding::headers::writer::EmailWriter;
 use lettre::Address;
 use lettre::address::Envelope;
 use lettre::message::header::{
@@ -309,7 +311,7 @@ impl<'a> Composer<'a> {
             .envelope(envelope.map_err(|error| Error::Message(error.to_string()))?)
             .from(Mailbox::new(sender.name, from))
             .raw_header(stand_in("To"))
-            .subject(subject)
+            .raw_header(subject_header(subject))
             .date(self.now.into())
             .raw_header(stand_in("Message-ID"));
         if let Some(Mailbox { name, email }) = site.mail.reply_to.clone() {
@@ -391,6 +393,21 @@ impl<'a> Composer<'a> {
         }
         headers
     }
+}
+
+/// A subject. What looks like an encoded word in a title was not meant as one, and is encoded itself (RFC
+/// 2047, section 7): the library takes it for what it looks like.
+pub(super) fn subject_header(subject: &str) -> HeaderValue {
+    let name = HeaderName::new_from_ascii_str("Subject");
+    if !subject.contains("=?") {
+        return HeaderValue::new(name, subject.to_owned());
+    }
+    let mut encoded = String::new();
+    let mut writer = EmailWriter::new(&mut encoded, "Subject: ".len(), 0, false);
+    // A text in memory takes everything.
+    let _ = rfc2047::encode(subject, &mut writer);
+    drop(writer);
+    HeaderValue::dangerous_new_pre_encoded(name, subject.to_owned(), encoded)
 }
 
 const LIST_UNSUBSCRIBE: &str = "List-Unsubscribe";
@@ -477,6 +494,29 @@ mod tests {
     use chrono::NaiveDate;
 
     /// With a page to unsubscribe at, or without one: what all are told is most of a message.
+    #[test]
+    fn a_title_is_no_encoded_word() {
+        for subject in [
+            "Une offre : =?utf-8?q?=0D=0ABcc:_victim@example.org?=",
+            "=?utf-8?b?4oCu?= normal",
+            "Développeur =?iso-8859-1?Q?x?= fin",
+            "=?unknown-charset?b?////?= x",
+            "x =?????",
+            "Développeuse",
+            "plain",
+            &"=?é ".repeat(60),
+        ] {
+            let mut headers = Headers::new();
+            headers.insert_raw(subject_header(subject));
+            let header = told(&headers);
+            assert!(header.lines().all(|line| line.len() <= 76), "{header}");
+            let message = format!("Subject: {}\r\n\r\n", header.trim());
+            let parsed = mail_parser::MessageParser::default().parse(message.as_bytes());
+            let read = parsed.as_ref().and_then(|message| message.subject()).unwrap();
+            assert_eq!(read.trim(), subject.trim(), "{header}");
+        }
+    }
+
     #[test]
     fn messages_have_most_in_common() {
         let (site, catalog) =

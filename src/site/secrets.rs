@@ -50,7 +50,7 @@ fn without_logins(line: &str) -> String {
         let login = word.rfind('@').and_then(|at| {
             let host = word.find("://").map_or(0, |scheme| scheme + 3);
             let colon = word.get(host..at)?.find(':')? + host;
-            Some((colon + 1, at))
+            (!word[..colon].ends_with("mailto")).then_some((colon + 1, at))
         });
         match login {
             Some((from, at)) => {
@@ -99,6 +99,7 @@ mod tests {
             "from: \"Jobs <jobs@example.org>\"",
             "url: https://jobs.example.org:8080/a",
             "title: Côté mer",
+            "unsubscribe: { mailto: 'mailto:off@example.org' }",
         ] {
             assert_eq!(hidden(line), line);
         }

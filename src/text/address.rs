@@ -107,7 +107,9 @@ pub fn without_addresses(text: &str) -> String {
 /// The same with stars, byte for byte: what stands behind keeps its place.
 pub fn starred(text: &str) -> String {
     with_mailboxes(text, |mailbox| {
-        let first = mailbox.chars().next().map_or(0, char::len_utf8);
+        // One letter is all there is of some.
+        let is_longer = mailbox.chars().nth(1).is_some();
+        let first = mailbox.chars().next().filter(|_| is_longer).map_or(0, char::len_utf8);
         let (first, rest) = mailbox.split_at(first);
         format!("{first}{}", "*".repeat(rest.len()))
     })
@@ -222,7 +224,7 @@ mod tests {
                 "550 5.1.1 <j…@example.org>: no user j…@example.org, sorry",
                 "550 5.1.1 <j*******@example.org>: no user j*******@example.org, sorry",
             ),
-            ("é@b; @ @c", "é…@b; ?…@ ?…@c", "é@b; @ @c"),
+            ("é@b; @ @c", "é…@b; ?…@ ?…@c", "**@b; @ @c"),
             ("mailto:éà@b|ab@c@d", "mailto:é…@b…@c…@d", "mailto:é**@b***@c@d"),
             ("'jo.d'arc@b'", "'j…@b'", "'j*******@b'"),
             ("to \"jo smith\"@b", "to \"…@b", "to \"*********@b"),

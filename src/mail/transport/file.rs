@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 
 use super::{Connection, Delivery, Letter, Transport, Unavailable};
+use crate::private;
 
 /// Puts each message into a file of its own. The folder holds addresses: whoever makes it keeps it
 /// private.
@@ -44,8 +45,13 @@ impl Transport for Outbox {
     }
 
     fn connect(&self) -> Result<Box<dyn Connection + '_>, Unavailable> {
-        crate::private::folder(&self.folder).map_err(|error| {
-            Unavailable::Away(format!("cannot write to `{}`: {error}", self.folder.display()))
+        private::folder(&self.folder).map_err(|error| {
+            let why = format!("cannot write to `{}`: {error}", self.folder.display());
+            if private::needs_a_person(&error) {
+                Unavailable::Misconfigured(why)
+            } else {
+                Unavailable::Away(why)
+            }
         })?;
         Ok(Box::new(self.clone()))
     }

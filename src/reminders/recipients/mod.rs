@@ -445,7 +445,7 @@ fn instant(text: &str) -> Option<DateTime<Utc>> {
 }
 
 /// A day of the week, in English, whole or by its first three letters, or in French.
-fn weekday(text: &str) -> Option<Weekday> {
+pub(crate) fn weekday(text: &str) -> Option<Weekday> {
     const FRENCH: [&str; 7] =
         ["lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"];
     text.parse().ok().or_else(|| {

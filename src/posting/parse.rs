@@ -486,7 +486,11 @@ impl Reader<'_> {
 fn stem(path: &str) -> &str {
     let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
     let stem = match name.rsplit_once('.') {
-        Some((stem, extension)) if super::files::is_markdown(extension) => stem,
+        Some((stem, extension))
+            if super::files::is_markdown(extension) || extension.eq_ignore_ascii_case("txt") =>
+        {
+            stem
+        }
         _ => name,
     };
     let folder = folders.strip_prefix(POSTINGS).and_then(|below| below.rsplit('/').next());

@@ -225,7 +225,7 @@ mod tests {
                 "550 5.1.1 <j*******@example.org>: no user j*******@example.org, sorry",
             ),
             ("é@b; @ @c", "é…@b; ?…@ ?…@c", "**@b; @ @c"),
-            ("mailto:éà@b|ab@c@d", "mailto:é…@b…@c…@d", "mailto:é**@b***@c@d"),
+            ("mailto:éà@b|ab@c@d", "mailto:é…@b…@c…@d", "mailto:é**@b***@*@d"),
             ("'jo.d'arc@b'", "'j…@b'", "'j*******@b'"),
             ("to \"jo smith\"@b", "to \"…@b", "to \"*********@b"),
             ("jo.smith @b, jo(at)b", "j… @b, j…(at)b", "j******* @b, j*(at)b"),

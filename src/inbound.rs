@@ -369,12 +369,10 @@ impl Status {
         let is_lasting = match (subject, detail) {
             // Nothing closer, or a syntax that nobody spoke: only words tell.
             (0 | 5, _) | (1 | 2, 0) => refusal::speaks_of_the_address(said),
-            // Addressing, but not of who sent it.
-            (1, 1..=4 | 6 | 10) => true,
+            // Addressing, but not of who sent it; and there is no such host, or no such person there.
+            (1, 1..=4 | 6 | 10) | (4, 1 | 4 | 310) => true,
             // A mailbox that is full is emptied; a message may have been too long for it.
             (2, 1) => !refusal::speaks_of_others(said),
-            // There is no such host, or no such person there.
-            (4, 1 | 4 | 310) => true,
             _ => false,
         };
         class == 5 && is_lasting

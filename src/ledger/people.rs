@@ -234,13 +234,15 @@ impl Ledger {
     }
 
     /// Enters that somebody who asked at an instant confirms it: from now on they subscribe, whatever
-    /// they said before. `false` when nobody asked then, or too long ago.
+    /// they said before. `listed` is how they stand in the mailing list, where they do. `false` when nobody
+    /// asked then, or too long ago.
     ///
     /// # Errors
     /// When the ledger cannot be written.
     pub fn confirm(
         &mut self,
         recipient: &str,
+        listed: Option<&Recipient>,
         asked_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<bool> {
@@ -266,8 +268,9 @@ impl Ledger {
             values![recipient],
             |row| row.get(0),
         )?;
-        let wishes = match before {
-            Some(before) => kept(&read_wishes(&wishes)?.keeping(read_wishes(&before)?))?,
+        let before = before.map(|before| read_wishes(&before)).transpose()?;
+        let wishes = match before.or(listed.map(Wishes::from)) {
+            Some(before) => kept(&read_wishes(&wishes)?.keeping(before))?,
             None => wishes,
         };
         let source = Source::Form.as_str();

@@ -1022,6 +1022,19 @@ fn asks(email: &str) -> Recipient {
 }
 
 #[test]
+fn who_stands_in_the_list_keeps_what_the_form_does_not_ask() {
+    for mut ledger in ledgers() {
+        ledger.ask(&Recipient { new: true, ..Recipient::new("a@b.org") }, NOW).unwrap();
+        let (name, lead_days) = (Some("Eve".to_owned()), Some(vec![30]));
+        let listed = Recipient { name, lead_days, ..Recipient::new("a@b.org") };
+        assert!(ledger.confirm("a@b.org", Some(&listed), NOW, NOW).unwrap());
+        let subscriber = ledger.subscriber("a@b.org").unwrap().unwrap().recipient;
+        assert_eq!((subscriber.name, subscriber.lead_days), (listed.name, listed.lead_days));
+        assert!(subscriber.new);
+    }
+}
+
+#[test]
 fn who_asks_is_written_to_once_and_subscribes_when_they_confirm() {
     for mut ledger in ledgers() {
         let (later, too_late) = (NOW + TimeDelta::hours(1), NOW + CONFIRMATION);
@@ -1039,17 +1052,17 @@ fn who_asks_is_written_to_once_and_subscribes_when_they_confirm() {
         ledger.unmail_request(&requests[0]).unwrap();
         assert_eq!(ledger.requests(later, 9).unwrap().len(), 1);
         // Another instant is another request.
-        assert!(!ledger.confirm("a@b.org", later, later).unwrap());
-        assert!(!ledger.confirm("a@b.org", NOW, too_late).unwrap());
+        assert!(!ledger.confirm("a@b.org", None, later, later).unwrap());
+        assert!(!ledger.confirm("a@b.org", None, NOW, too_late).unwrap());
         assert!(ledger.subscriber("a@b.org").unwrap().is_none());
-        assert!(ledger.confirm("a@b.org", NOW, later).unwrap());
-        assert!(ledger.confirm("a@b.org", NOW, later).unwrap());
+        assert!(ledger.confirm("a@b.org", None, NOW, later).unwrap());
+        assert!(ledger.confirm("a@b.org", None, NOW, later).unwrap());
         let subscriber = ledger.subscriber("a@b.org").unwrap().unwrap();
         assert_eq!((subscriber.source, subscriber.confirmed_at), (Source::Form, later));
         assert!(!ledger.suppressions().unwrap().contains("a@b.org"));
         // Who left since does not come back by an old link.
         ledger.suppress("a@b.org", Reason::Unsubscribed, NOW).unwrap();
-        assert!(!ledger.confirm("a@b.org", NOW, later).unwrap());
+        assert!(!ledger.confirm("a@b.org", None, NOW, later).unwrap());
         // What was not confirmed in time can be asked for again.
         assert!(ledger.ask(&asks("c@b.org"), NOW).unwrap());
         assert!(ledger.ask(&asks("c@b.org"), too_late).unwrap());
@@ -1426,7 +1439,7 @@ fn who_subscribes_again_keeps_what_the_form_does_not_show() {
         let source = Source::Command;
         ledger.put(&Subscriber { recipient, source, asked_at: NOW, confirmed_at: NOW }).unwrap();
         assert!(ledger.ask(&Recipient::new("s@example.org"), NOW).unwrap());
-        assert!(ledger.confirm("s@example.org", NOW, NOW).unwrap());
+        assert!(ledger.confirm("s@example.org", None, NOW, NOW).unwrap());
         let known = ledger.subscriber("s@example.org").unwrap().unwrap().recipient;
         assert_eq!(known.name.as_deref(), Some("Sam"));
         assert_eq!(known.lead_days, Some(vec![14, 5]));

@@ -428,7 +428,8 @@ impl Visit<'_> {
         if !self.sent.is_done {
             return self.notice(Notice::Confirm, None);
         }
-        if !ledger.confirm(&recipient, asked_at, self.people.world.now())? {
+        let listed = self.people.world.listed(&recipient)?;
+        if !ledger.confirm(&recipient, listed.as_ref(), asked_at, self.people.world.now())? {
             return self.notice(Notice::LinkInvalid, self.again());
         }
         self.people.world.changed();

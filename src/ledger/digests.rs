@@ -126,7 +126,8 @@ impl Contents {
     fn past(&self, database: &Database, recipient: &str, until: Until<'_>) -> Result<Past> {
         let mut past = Past::default();
         let contents = database.rows(
-            "SELECT day, state, content, id FROM digests WHERE recipient = ?1 ORDER BY id",
+            "SELECT day, state, content, id, CASE WHEN message_id IS NULL THEN 0 ELSE 1 END
+             FROM digests WHERE recipient = ?1 ORDER BY id",
             values![recipient],
             |row| until.remember(row, &mut past),
         )?;
@@ -146,11 +147,12 @@ impl Contents {
             recipients.iter().enumerate().map(|(at, recipient)| (*recipient, at)).collect();
         let recipients = json(&recipients);
         let said = database.rows(
-            "SELECT day, state, content, id, recipient FROM digests WHERE recipient IN
+            "SELECT day, state, content, id, CASE WHEN message_id IS NULL THEN 0 ELSE 1 END, recipient
+             FROM digests WHERE recipient IN
                  (SELECT jsonb_array_elements_text(?1::TEXT::JSONB)) ORDER BY id",
             values![&recipients],
             |row| {
-                let Some(at) = places.get(row.text(4)?) else { return Ok(None) };
+                let Some(at) = places.get(row.text(5)?) else { return Ok(None) };
                 let Some(past) = pasts.get_mut(*at) else { return Ok(None) };
                 Ok(until.remember(row, past)?.map(|content| (*at, content)))
             },
@@ -167,14 +169,29 @@ impl Contents {
     fn say(
         &self,
         database: &Database,
-        contents: impl IntoIterator<Item = i64>,
+        contents: impl IntoIterator<Item = Said>,
         past: &mut Past,
     ) -> Result<()> {
-        contents.into_iter().try_for_each(|content| {
-            self.read(database, content)?.iter().for_each(|entry| past.add(entry.clone()));
+        contents.into_iter().try_for_each(|said| {
+            let (Said::Certainly(content) | Said::Perhaps(content)) = said;
+            for entry in self.read(database, content)?.iter().cloned() {
+                match said {
+                    Said::Certainly(_) => past.add(entry),
+                    Said::Perhaps(_) => past.add_perhaps(entry),
+                }
+            }
             Ok(())
         })
     }
+}
+
+/// The number of what a digest said.
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    /// It counts as said.
+    Certainly(i64),
+    /// It was given up after it may have arrived: it is said again, and may have been said.
+    Perhaps(i64),
 }
 
 /// Which digests count as past: their days before one day, and what stood in them before another. A
@@ -189,11 +206,12 @@ struct Until<'a> {
 
 impl Until<'_> {
     /// Remembers the day of a digest, and returns what it said, if that counts. A row has day, state,
-    /// content and number first.
-    fn remember(self, row: &Row<'_>, past: &mut Past) -> Result<Option<i64>> {
+    /// content, number and whether it was about to leave first.
+    fn remember(self, row: &Row<'_>, past: &mut Past) -> Result<Option<Said>> {
+        let content: Option<i64> = row.get(2)?;
         if !self.without.is_empty() && self.without.contains(&row.get(3)?) {
             past.add_owed(row.get(0)?);
-            return Ok(None);
+            return Ok(content.map(Said::Perhaps));
         }
         let (day, state) = (row.text(0)?, row.text(1)?);
         let may_have_arrived = matches!(state, "sending" | "sent" | "in_doubt" | "held");
@@ -203,8 +221,12 @@ impl Until<'_> {
         if day < self.days && (may_have_arrived || state == "refused") {
             past.add_day(row.get(0)?);
         }
-        let content: Option<i64> = row.get(2)?;
-        Ok(content.filter(|_| may_have_arrived && day < self.content))
+        let content = content.filter(|_| day < self.content);
+        Ok(match state {
+            _ if may_have_arrived => content.map(Said::Certainly),
+            "abandoned" if row.get::<i64>(4)? == 1 => content.map(Said::Perhaps),
+            _ => None,
+        })
     }
 }
 

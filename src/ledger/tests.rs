@@ -295,6 +295,7 @@ fn what_would_be_given_up_counts_as_if_it_were() {
         let mut ids = plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
         ledger.mark(&[(ids[0], Mark::InDoubt(String::new()))], NOW).unwrap();
         ids.extend(plan(&mut ledger, &[digest("a", "2021-09-02")], NOW).unwrap());
+        ledger.mark(&[(ids[1], sending())], NOW).unwrap();
         ledger.mark(&[(ids[1], Mark::InDoubt(String::new()))], NOW).unwrap();
         let past = |ledger: &Ledger| format!("{:?}", ledger.past("a", today()).unwrap());
         let without = ledger.past_without("a", today(), &[ids[1]]).unwrap();
@@ -1405,6 +1406,22 @@ fn what_is_said_after_a_doubt_is_another_message() {
             plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
             let waiting = ledger.waiting(DAY.parse().unwrap(), &[], None, 9).unwrap();
             assert_eq!(waiting.iter().map(|digest| digest.edition).collect::<Vec<_>>(), [edition]);
+        }
+    }
+}
+
+#[test]
+fn what_was_given_up_after_a_doubt_may_have_been_said() {
+    for mut ledger in ledgers() {
+        let ids = plan(&mut ledger, &[digest("a", DAY), digest("b", DAY)], NOW).unwrap();
+        ledger.mark(&[(ids[0], sending())], NOW).unwrap();
+        ledger.mark(&[(ids[0], Mark::InDoubt(String::new()))], NOW).unwrap();
+        ledger.mark(&[(ids[0], Mark::Abandoned), (ids[1], Mark::Abandoned)], NOW).unwrap();
+        let tomorrow: NaiveDate = "2021-09-01".parse().unwrap();
+        for (recipient, perhaps) in [("a", 1), ("b", 0)] {
+            let past = ledger.past(recipient, tomorrow).unwrap();
+            assert_eq!(past.about("tag:a,2021:p").count(), 0);
+            assert_eq!(past.perhaps_about("tag:a,2021:p").count(), perhaps, "{recipient}");
         }
     }
 }

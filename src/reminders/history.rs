@@ -36,13 +36,19 @@ pub struct Past {
     owed: BTreeSet<NaiveDate>,
     /// By posting, and of each in the order in which they were sent.
     entries: Vec<Arc<Entry>>,
+    /// The same of what may have been said, and counts as if it was not.
+    perhaps: Vec<Arc<Entry>>,
 }
 
 impl Sent {
     /// What one recipient got.
     pub fn of(&self, recipient: &str) -> &Past {
-        static NOTHING: Past =
-            Past { days: BTreeSet::new(), owed: BTreeSet::new(), entries: Vec::new() };
+        static NOTHING: Past = Past {
+            days: BTreeSet::new(),
+            owed: BTreeSet::new(),
+            entries: Vec::new(),
+            perhaps: Vec::new(),
+        };
         self.recipients.get(recipient).unwrap_or(&NOTHING)
     }
 
@@ -70,9 +76,12 @@ impl Past {
 
     /// Adds what stood in a digest; later ones are added later.
     pub fn add(&mut self, entry: impl Into<Arc<Entry>>) {
-        let entry = entry.into();
-        let place = self.entries.partition_point(|other| other.posting <= entry.posting);
-        self.entries.insert(place, entry);
+        insert(&mut self.entries, entry.into());
+    }
+
+    /// Adds what stood in a digest that may have arrived, and is said again.
+    pub fn add_perhaps(&mut self, entry: impl Into<Arc<Entry>>) {
+        insert(&mut self.perhaps, entry.into());
     }
 
     /// The day of the last digest up to a day. What a clock that went wrong dated later is no
@@ -83,9 +92,26 @@ impl Past {
 
     /// What was said of a posting, oldest first.
     pub fn about(&self, posting: &str) -> impl DoubleEndedIterator<Item = &Entry> {
-        let start = self.entries.partition_point(|entry| entry.posting.as_str() < posting);
-        let rest = &self.entries[start..];
-        let end = rest.partition_point(|entry| entry.posting == posting);
-        rest[..end].iter().map(AsRef::as_ref)
+        about(&self.entries, posting)
     }
+
+    /// What may have been said of a posting, oldest first.
+    pub fn perhaps_about(&self, posting: &str) -> impl DoubleEndedIterator<Item = &Entry> {
+        about(&self.perhaps, posting)
+    }
+}
+
+fn insert(entries: &mut Vec<Arc<Entry>>, entry: Arc<Entry>) {
+    let place = entries.partition_point(|other| other.posting <= entry.posting);
+    entries.insert(place, entry);
+}
+
+fn about<'e>(
+    entries: &'e [Arc<Entry>],
+    posting: &str,
+) -> impl DoubleEndedIterator<Item = &'e Entry> + use<'e> {
+    let start = entries.partition_point(|entry| entry.posting.as_str() < posting);
+    let rest = &entries[start..];
+    let end = rest.partition_point(|entry| entry.posting == posting);
+    rest[..end].iter().map(AsRef::as_ref)
 }

@@ -446,10 +446,15 @@ impl<'a> Today<'a> {
     /// What a recipient who was reminded of a posting believes of it and is no longer so.
     fn change(&self, candidate: &Candidate<'_>, reader: &Reader<'_>) -> Option<Change> {
         let recipient = reader.recipient;
-        let told = reader
-            .past
-            .about(&candidate.posting.id)
-            .rfind(|entry| matches!(entry.section, Section::Closing | Section::Changed(_)))?;
+        let announces =
+            |entry: &&Entry| matches!(entry.section, Section::Closing | Section::Changed(_));
+        let id = &candidate.posting.id;
+        // Who may have been told of it hears that it is over; of what is open they are told anew.
+        let perhaps = || {
+            let is_open = candidate.state == State::Open;
+            reader.past.perhaps_about(id).rfind(announces).filter(|_| !is_open)
+        };
+        let told = reader.past.about(id).rfind(announces).or_else(perhaps)?;
         let is_over = !matches!(told.section, Section::Closing | Section::Changed(Change::Moved));
         // Somebody who asked not to be told of such postings any more is not told.
         if is_over || !recipient.subscribed {

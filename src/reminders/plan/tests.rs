@@ -358,6 +358,30 @@ fn entries(digest: &Digest<'_>) -> Vec<Arc<Entry>> {
 }
 
 #[test]
+fn who_may_have_been_told_hears_that_it_is_over() {
+    let site = site("");
+    let said = |yaml: &str| {
+        let mut past = Past::default();
+        let closes = Some("2021-09-08".to_owned());
+        let section = Section::Closing;
+        let entry = Entry { posting: posting("").id, section, closes, stage: Some(7) };
+        past.add_perhaps(Arc::new(entry));
+        let postings = [posting(yaml)];
+        let recipient = somebody();
+        let today = Today::new(&site, &postings, at("2021-09-02T08:00:00Z"));
+        let digest = today.digest(&recipient, &past);
+        digest.map(|digest| digest.items.iter().map(|item| item.section).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        said("closes: 2021-09-08\nfilled: true"),
+        Some(vec![Section::Changed(Change::Filled)])
+    );
+    // Of what is open they are reminded as if nothing had been said.
+    assert_eq!(said("closes: 2021-09-08"), Some(vec![Section::Closing]));
+    assert_eq!(said("closes: 2021-09-20"), None);
+}
+
+#[test]
 fn a_digest_of_this_morning_is_looked_at_again() {
     let site = site("");
     let before = [posting("closes: 2021-09-03T12:00:00+02:00")];

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::ops::RangeBounds;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Datelike, Utc};
@@ -231,6 +232,9 @@ fn repository(folder: &Path) -> Result<Option<gix::Repository>, Error> {
     let root = place.as_ref().map(|(git, work)| work.as_ref().unwrap_or(git).canonicalize());
     let root = root.and_then(Result::ok);
     let inside = folder.ancestors().take_while(|above| Some(*above) != root.as_deref());
+    let device = folder.metadata().map_err(Error::new)?.dev();
+    // Nor is looked beyond a border of the file system.
+    let inside = inside.take_while(|above| above.metadata().is_ok_and(|file| file.dev() == device));
     for above in inside {
         match above.join(".git").symlink_metadata() {
             Ok(_) => {

@@ -85,9 +85,7 @@ pub fn read(bytes: &[u8], recipient: Option<&str>, site: &Site, keys: &Keys) -> 
         .collect();
     if !statuses.is_empty() {
         let in_words = parts.first("text/plain").unwrap_or_default();
-        let failures =
-            statuses.iter().flat_map(|status| delivery_failures(status, in_words, &evidence));
-        let failures: Vec<Failure> = failures.take(MAX_FAILURES).collect();
+        let failures = delivery_failures(&statuses, in_words, &evidence);
         return if failures.is_empty() {
             Inbound::Nothing("it tells of no failure")
         } else {
@@ -284,31 +282,38 @@ fn word(value: &str) -> String {
     value.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default().to_lowercase()
 }
 
-/// The failures in a delivery status (RFC 3464, section 2). `in_words` is what people are told of it.
-fn delivery_failures(status: &str, in_words: &str, evidence: &Evidence) -> Vec<Failure> {
-    let groups = groups(status);
-    let failed = groups.iter().filter(|group| {
-        // One that is late, was delivered or passed on is no failure.
+/// The failures in delivery statuses (RFC 3464, section 2). `in_words` is what people are told of them.
+fn delivery_failures(statuses: &[&str], in_words: &str, evidence: &Evidence) -> Vec<Failure> {
+    let groups = statuses.iter().flat_map(|status| groups(status));
+    // One that is late, was delivered or passed on is no failure.
+    let is_failed = |group: &Vec<(String, String)>| {
         field(group, "action").is_some_and(|action| word(action) == "failed")
+    };
+    let failed: Vec<_> = groups.filter(is_failed).take(MAX_FAILURES).collect();
+    let reasons = failed.iter().map(|group| {
+        let said = field(group, "diagnostic-code").unwrap_or_default();
+        said.split_once(';').map_or(said, |(_, said)| said).trim().to_owned()
     });
-    failed
-        .map(|group| {
-            let named = ["original-recipient", "final-recipient"];
-            let named = named.iter().filter_map(|name| field(group, name)).flat_map(addresses);
-            let said = field(group, "diagnostic-code").unwrap_or_default();
-            let said = said.split_once(';').map_or(said, |(_, said)| said).trim();
-            // Some servers say why to people only.
-            let told = Status::first_in(in_words).map(|(_, said)| text::one_line(said));
-            let said = if said.is_empty() { told.as_deref().unwrap_or_default() } else { said };
-            let status = Status::of(field(group, "status").unwrap_or_default(), said);
-            let reason = format!("{} {said}", field(group, "status").unwrap_or_default());
-            Failure {
-                whom: evidence.whom(named.collect()),
-                is_permanent: status.is_some_and(|status| status.is_permanent(said)),
-                reason: text::shortened(reason.trim(), MAX_REASON),
-            }
-        })
-        .collect()
+    let mut reasons: Vec<String> = reasons.collect();
+    // Some servers say why to people only. Of several it is not known whom they speak of.
+    if let [said] = &mut reasons[..]
+        && said.is_empty()
+        && let Some((_, told)) = Status::first_in(in_words)
+    {
+        *said = text::one_line(told);
+    }
+    let failure = |(group, said): (&Vec<(String, String)>, String)| {
+        let named = ["original-recipient", "final-recipient"];
+        let named = named.iter().filter_map(|name| field(group, name)).flat_map(addresses);
+        let code = field(group, "status").unwrap_or_default();
+        let status = Status::of(code, &said);
+        Failure {
+            whom: evidence.whom(named.collect()),
+            is_permanent: status.is_some_and(|status| status.is_permanent(&said)),
+            reason: text::shortened(format!("{code} {said}").trim(), MAX_REASON),
+        }
+    };
+    failed.iter().zip(reasons).map(failure).collect()
 }
 
 /// An enhanced status code (RFC 3463), or the three digits that a server began with.
@@ -367,8 +372,8 @@ impl Status {
     fn is_permanent(self, said: &str) -> bool {
         let Self { class, subject, detail } = self;
         let is_lasting = match (subject, detail) {
-            // Nothing closer, or a syntax that nobody spoke: only words tell.
-            (0 | 5, _) | (1 | 2, 0) => refusal::speaks_of_the_address(said),
+            // Nothing closer: only words tell.
+            (0, _) | (1 | 2 | 5, 0) => refusal::speaks_of_the_address(said),
             // Addressing, but not of who sent it; and there is no such host, or no such person there.
             (1, 1..=4 | 6 | 10) | (4, 1 | 4 | 310) => true,
             // A mailbox that is full is emptied; a message may have been too long for it.
@@ -403,16 +408,20 @@ fn numbers(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// Whether three digits are a server's reply: at the beginning of a line or of what is told of it, with
 /// words behind them.
 fn is_reply(before: &str, word: &str, after: &str) -> bool {
+    if word.len() != 3 || !word.bytes().all(|b| b.is_ascii_digit()) {
+        return false;
+    }
     let before = before.trim_end_matches([' ', '\t']);
+    let names = |name: &&str| {
+        let end = before.len().checked_sub(name.len());
+        let end = end.and_then(|at| before.as_bytes().get(at..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(name.as_bytes()))
+    };
     let begins = before.is_empty()
         || before.ends_with(['\n', ':', '(', '"', '\'', '<', '>', '#', '[', '=', ';', '-'])
-        || ["said", "error", "code", "reply", "response", "with", "smtp"]
-            .iter()
-            .any(|name| before.to_ascii_lowercase().ends_with(name));
-    let goes_on = after
-        .starts_with([' ', '-', '#', '\t', ')', ']', '"', '\'', ';', ',', '\r', '\n'])
-        || after.is_empty();
-    word.len() == 3 && word.bytes().all(|b| b.is_ascii_digit()) && begins && goes_on
+        || ["said", "error", "code", "reply", "response", "with", "smtp"].iter().any(names);
+    let goes_on = [' ', '-', '#', '\t', ')', ']', '"', '\'', ';', ',', '\r', '\n'];
+    begins && (after.is_empty() || after.starts_with(goes_on))
 }
 
 /// An abuse report (RFC 5965, section 3).
@@ -485,8 +494,15 @@ fn failure_in_words(message: &Message<'_>, parts: &Parts<'_>, evidence: &Evidenc
 fn tells_of_failure(subject: &str, body: &str, names_a_status: bool) -> bool {
     const LATE: [&str; 7] =
         ["warning", "delayed", "delay", "retard", "verzoger", "successful", "relayed"];
-    const NO_ACTION: [&str; 4] =
-        ["no action is required", "will be retried", "will continue to try", "keep trying"];
+    const NO_ACTION: [&str; 7] = [
+        "no action is required",
+        "will be retried",
+        "will continue to try",
+        "keep trying",
+        "keep on trying",
+        "warning message only",
+        "do not need to resend",
+    ];
     const FAILURE: [&str; 16] = [
         "fail",
         "undeliver",
@@ -578,6 +594,20 @@ mod tests {
             ("5.2.1", "450 receiving mail at a rate that prevents more", false),
             ("5.2.1", "550 mailbox disabled", true),
             ("5.7.1", "550 user unknown", false),
+            ("5.0.0", "552 Postfach überfüllt", false),
+            ("5.0.0", "552 mailbox vol", false),
+            ("5.0.0", "552 buzón lleno", false),
+            ("5.0.0", "552 casella piena", false),
+            ("5.0.0", "552 mailbox over capacity", false),
+            ("5.0.0", "552 5.0.0 Message too big for this mailbox", false),
+            ("5.0.0", "554 5.0.0 invalid message header", false),
+            ("5.5.2", "554 5.5.2 Invalid data", false),
+            ("5.5.0", "550 5.5.0 Unknown command", false),
+            ("5.0.0", "554 No such luck: SPF fail", false),
+            ("5.0.0", "550 Message rejected: invalid DKIM signature", false),
+            ("5.0.0", "550 SPF check failed for user joe", false),
+            ("5.0.0", "550 Message contains a URL, see https://x/users/help", false),
+            ("5.0.0", "550 unknown here", true),
             ("4.1.1", "450 user unknown", false),
             ("", "", false),
         ] {
@@ -620,12 +650,25 @@ mod tests {
     }
 
     #[test]
+    fn a_text_full_of_numbers_is_read_once() {
+        let text = "1 ".repeat(200_000);
+        assert_eq!(Status::first_in(&text), None);
+        assert_eq!(Status::first_in(&"551".repeat(100_000)), None);
+    }
+
+    #[test]
     fn what_is_late_or_arrived_is_no_failure() {
         for (subject, body, names_a_status, is_failure) in [
             ("Warning: message delayed 24 hours", "451 4.7.1 Greylisting", true, false),
             ("Delivery Status", "No action is required on your part. 451 later", true, false),
             ("Successful Mail Delivery Report", "delivered (250 2.0.0 Ok)", false, false),
             ("Absence", "Je suis absente. Poste 550.", false, false),
+            (
+                "Warning: could not send message for past 4 hours",
+                "WARNING MESSAGE ONLY",
+                true,
+                false,
+            ),
             ("failure notice", "no mailbox here (#5.1.1)", true, true),
             ("Échec de la remise", "", false, true),
             ("Message", "could not be delivered", false, true),

@@ -49,24 +49,20 @@ pub fn file(path: &Path) -> io::Result<fs::File> {
     Ok(file)
 }
 
-/// Gives the files in a private folder, and in those in it, to whom the folder belongs, where they belong
-/// to somebody else.
+/// Gives a file that we made to whom its folder belongs, if that is somebody else. One that has another
+/// name elsewhere stays whose it is.
 ///
 /// # Errors
 /// When the file system refuses.
-pub fn give_to_owner(folder: &Path) -> io::Result<()> {
+pub fn give_to_owner(folder: &Path, path: &Path) -> io::Result<()> {
     let owner = fs::metadata(folder)?;
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let found = fs::symlink_metadata(&path)?;
-        if found.uid() != owner.uid() {
-            std::os::unix::fs::lchown(&path, Some(owner.uid()), Some(owner.gid()))?;
+    match fs::symlink_metadata(path) {
+        Ok(file) if file.is_file() && file.nlink() == 1 && file.uid() != owner.uid() => {
+            std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
         }
-        if found.is_dir() {
-            give_to_owner(&path)?;
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn restrict(path: &Path, mode: u32) -> io::Result<()> {

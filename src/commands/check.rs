@@ -10,7 +10,7 @@ use crate::history;
 use crate::ledger;
 use crate::reminders::Recipient;
 use crate::serve::check_addresses;
-use crate::site::{RECIPIENTS, SETTINGS};
+use crate::site::{LedgerPlace, RECIPIENTS, SETTINGS};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     let opened = match shell.open() {
@@ -102,11 +102,16 @@ fn mail(opened: &Opened, anybody: bool) -> Vec<Diagnostic> {
         site.mail.dkim.as_ref().map(|dkim| dkim.key_file.clone()),
         site.mail.smtp.password_file.clone(),
     ];
-    let keys = keys.into_iter().flatten().map(|file| opened.layout.root.join(file));
+    let of_server = match &site.ledger {
+        LedgerPlace::Server(server) => server.password_file.clone(),
+        LedgerPlace::File => None,
+    };
+    let keys =
+        keys.into_iter().flatten().chain(of_server).map(|file| opened.layout.root.join(file));
     for file in [ledger::file(&private)].into_iter().chain(keys) {
         if history::is_tracked(&file).unwrap_or(false) {
             let message = "git keeps this: whoever reads the repository reads it";
-            let help = "name it in `.gitignore`, take it out of git with `git rm --cached`, and make a new key or password; the old one stays in the history";
+            let help = "name it in `.gitignore`, and take it out of git with `git rm --cached`; it stays in the history: a key or a password is to be made anew";
             warn(Code::PublicList, &opened.layout.relative(&file), message.to_owned(), help);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -32,10 +32,6 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Init) -> Result {
     for (name, content) in &files {
         write_new(&root.join(name), content)?;
     }
-    // Addresses are nobody else's business.
-    let list = root.join("content/recipients.yaml");
-    fs::set_permissions(&list, fs::Permissions::from_mode(0o600))
-        .map_err(|error| unwritable(&list, error))?;
     ignore(&root.join(".gitignore"))?;
     let place =
         if root == Path::new(".") { String::new() } else { format!(" --site {}", root.display()) };
@@ -80,7 +76,10 @@ fn write_new(path: &Path, content: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    match OpenOptions::new().write(true).create_new(true).open(path) {
+    // Addresses are nobody else's business.
+    let is_list = path.file_name().is_some_and(|name| name == "recipients.yaml");
+    let mode = if is_list { 0o600 } else { 0o666 };
+    match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
         // Half of a file would be in the way of the next try.
         Ok(mut file) => file
             .write_all(content.as_bytes())

@@ -62,8 +62,6 @@ fn restore(shell: &Shell) -> Result {
             )),
             error => ledger_failure(error),
         })?;
-    // Whoever may do everything may do it for somebody else.
-    private::give_to_owner(&private).map_err(|error| temporary(anyhow!(error)))?;
     shell.say(&format!("the ledger knows of {} again", plural(digests as usize, "digest")));
     for backup in &unusable {
         shell.complain(&format!(
@@ -73,6 +71,23 @@ fn restore(shell: &Shell) -> Result {
     }
     if let Some(backup) = backup {
         shell.say(&format!("from the backup `{}`", backup.display()));
+    }
+    // Whoever may do everything may do it for somebody else.
+    let file = ledger::file(&private);
+    let beside = ["-wal", "-shm"].map(|end| {
+        let mut name = file.clone().into_os_string();
+        name.push(end);
+        name.into()
+    });
+    let locks = [remind::LOCK, serve::PRESENCE].map(|name| private.join(name));
+    let made = [file].into_iter().chain(beside).chain(locks).chain(damaged.clone());
+    for path in made {
+        if let Err(error) = private::give_to_owner(&private, &path) {
+            shell.complain(&format!(
+                "`{}` does not belong to the user who has the site: {error}",
+                path.display()
+            ));
+        }
     }
     if let Some(damaged) = damaged {
         let how = if incomplete { "what could be read of" } else { "all of" };

@@ -162,7 +162,7 @@ struct Plan {
     problems: Vec<Diagnostic>,
 }
 
-/// Enters the digests that are due, in one transaction, while the list is read; where another
+/// Enters the digests that are due while the list is read; where another
 /// machine did that a moment ago, there is nothing to enter.
 fn plan(
     ledger: &mut Ledger,
@@ -311,7 +311,7 @@ pub(super) fn is_at_work(folder: &Path) -> bool {
 /// How long somebody may look whether a run is at work.
 const A_MOMENT: Duration = Duration::from_millis(20);
 /// The file that tells, by its lock, of a run.
-const LOCK: &str = "remind.lock";
+pub(super) const LOCK: &str = "remind.lock";
 
 /// One run at a time: whoever holds this file's lock sends.
 pub(super) fn lock(folder: &Path) -> Result<File> {

@@ -42,7 +42,7 @@ const ROUND: Duration = Duration::from_mins(1);
 /// How long after somebody came or left the ledger is backed up.
 const BACKUP: Duration = Duration::from_mins(10);
 /// The file that tells, by its lock, that somebody has the ledger open, in the private folder.
-const PRESENCE: &str = "serve.lock";
+pub(super) const PRESENCE: &str = "serve.lock";
 /// The languages that crieur speaks by itself.
 const BUILT_IN: [&str; 2] = ["fr", "en"];
 

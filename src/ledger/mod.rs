@@ -274,7 +274,7 @@ impl Ledger {
             return Err(Error::Missing);
         }
         // SQLite gives its own files the permissions of the database.
-        private::made(&path)?;
+        private::made(&path).map_err(not_ours(&path))?;
         let changed_at = fs::metadata(&path)?.modified()?;
         let connection = Connection::open(&path).map_err(|error| refused(&path, error))?;
         connection.busy_timeout(PATIENCE)?;
@@ -590,14 +590,19 @@ fn settle(database: &Database, id: i64) -> Result<()> {
 /// Why a file cannot be opened: SQLite does not tell whether that will last.
 fn refused(path: &Path, error: rusqlite::Error) -> Error {
     match fs::File::open(path) {
-        Err(io) if io.kind() == io::ErrorKind::PermissionDenied => {
-            let why = format!(
-                "`{}` belongs to another user: run crieur as the user who has the site, and give them the file (`chown`)",
-                path.display()
-            );
-            Error::Io(io::Error::new(io.kind(), why))
-        }
+        Err(io) if io.kind() == io::ErrorKind::PermissionDenied => not_ours(path)(io).into(),
         _ => error.into(),
+    }
+}
+
+/// What to do about a ledger that may not be used.
+fn not_ours(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.display().to_string();
+    move |error| {
+        let why = format!(
+            "`{path}`: {error}: run crieur as the user who has the site, and give them the file (`chown`, `chmod 600`)"
+        );
+        io::Error::new(error.kind(), why)
     }
 }
 

@@ -107,7 +107,7 @@ fn state(ledger: &Ledger, recipient: &str) -> Option<String> {
 }
 
 #[test]
-fn a_plan_is_entered_as_a_whole_or_not_at_all() {
+fn what_was_not_entered_to_the_end_is_not_entered() {
     for mut ledger in ledgers() {
         let mut planning = ledger.plan(DAY.parse().unwrap(), &[], NOW).unwrap().unwrap();
         assert!(planning.enter(&digest("a", DAY)).unwrap().is_some());

@@ -493,7 +493,6 @@ mod tests {
     use crate::reminders::Recipient;
     use chrono::NaiveDate;
 
-    /// With a page to unsubscribe at, or without one: what all are told is most of a message.
     #[test]
     fn a_title_is_no_encoded_word() {
         for subject in [
@@ -517,6 +516,7 @@ mod tests {
         }
     }
 
+    /// With a page to unsubscribe at, or without one: what all are told is most of a message.
     #[test]
     fn messages_have_most_in_common() {
         let (site, catalog) =

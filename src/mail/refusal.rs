@@ -2,8 +2,8 @@
 //! words.
 
 /// How words begin that are not about the address: of its server's limits, of who sends, of what is
-/// sent.
-const OF_OTHERS: [&str; 38] = [
+/// sent, of how.
+const OF_OTHERS: &[&str] = &[
     "relay",
     "exceed",
     "limit",
@@ -12,16 +12,29 @@ const OF_OTHERS: [&str; 38] = [
     "many",
     "much",
     "full",
+    "big",
+    "over",
+    "capacity",
+    "überf",
+    "uberf",
+    "vol",
+    "lleno",
+    "llena",
+    "pien",
+    "plein",
+    "satur",
+    "busy",
     "storage",
     "space",
     "size",
     "large",
-    "voll",
-    "plein",
     "block",
     "black",
     "list",
     "spam",
+    "spf",
+    "dkim",
+    "dmarc",
     "virus",
     "policy",
     "policies",
@@ -42,21 +55,28 @@ const OF_OTHERS: [&str; 38] = [
     "connection",
     "client",
     "prohibit",
+    "content",
+    "header",
+    "attachment",
+    "message-id",
+    "syntax",
+    "command",
+    "data",
+    "signature",
+    "charset",
 ];
 
 /// How words begin that are about the address.
-const OF_THE_ADDRESS: [&str; 25] = [
+const OF_THE_ADDRESS: &[&str] = &[
     "user",
     "mailbox",
     "recipient",
     "account",
     "unknown",
-    "such",
     "exist",
     "nobody",
     "inactive",
     "disabled",
-    "invalid",
     "inconnu",
     "boite",
     "boîte",
@@ -76,18 +96,18 @@ const OF_THE_ADDRESS: [&str; 25] = [
 /// Whether a refusal is for the address. A server that does not pass on mail, takes no more today, or
 /// dislikes the sender says so of every address: in doubt it is not for this one.
 pub(crate) fn speaks_of_the_address(reason: &str) -> bool {
-    says(reason, &OF_THE_ADDRESS) && !speaks_of_others(reason)
+    says(reason, OF_THE_ADDRESS) && !speaks_of_others(reason)
 }
 
 /// Whether a refusal is for something else than the address.
 pub(crate) fn speaks_of_others(reason: &str) -> bool {
-    says(reason, &OF_OTHERS)
+    says(reason, OF_OTHERS)
 }
 
-/// Whether a word of a text begins so. The words of addresses are somebody's name.
+/// Whether a word of a text begins so. The words of addresses, of mail and of the web, are names.
 fn says(text: &str, beginnings: &[&str]) -> bool {
     let text = text.to_lowercase();
-    let words = text.split_whitespace().filter(|word| !word.contains('@'));
+    let words = text.split_whitespace().filter(|word| !word.contains('@') && !word.contains("://"));
     let mut words = words.flat_map(|word| word.split(|c: char| !c.is_alphanumeric()));
     words.any(|word| beginnings.iter().any(|beginning| word.starts_with(beginning)))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::front_matter;
 use crate::diagnostics::{Code, Diagnostic, Severity, Source, plural};
 use crate::text;
 
@@ -92,17 +93,42 @@ fn ends_a_line(c: char) -> bool {
     matches!(c, '\u{B}' | '\u{C}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
+/// A character in the front matter behind which a line of its own was meant to begin: read as a space,
+/// its key would be lost in the value before.
+fn swallows_a_key(text: &str) -> Option<(usize, char)> {
+    let matter = text.match_indices("\n---").nth(usize::from(!text.starts_with("---")));
+    let matter = &text[..matter.map_or(text.len(), |(end, _)| end)];
+    let mut ends = matter.char_indices().filter(|(_, c)| ends_a_line(*c));
+    ends.find(|(at, c)| {
+        let rest = &matter[at + c.len_utf8()..];
+        let line = rest.split(|c: char| c == '\n' || ends_a_line(c)).next().unwrap_or_default();
+        front_matter::begins_with_known_key(line)
+    })
+}
+
 /// The text with what does not belong in one replaced; nothing where there is no such thing.
 fn printable(source: &Source, diagnostics: &mut Vec<Diagnostic>) -> Option<Source> {
     let bytes = source.text.as_bytes();
     let has_ends = [&b"\xE2\x80\xA8"[..], b"\xE2\x80\xA9"]
         .iter()
         .any(|end| memchr::memmem::find(bytes, end).is_some());
-    if text::is_all_allowed(&source.text) && !has_ends {
+    let is_all_allowed = text::is_all_allowed(&source.text);
+    if is_all_allowed && !has_ends {
         return None;
     }
-    let is_sound = |c: char| text::is_allowed(c) && !ends_a_line(c);
-    let mut bad = source.text.char_indices().filter(|(_, c)| !is_sound(*c)).peekable();
+    if let Some((at, c)) = swallows_a_key(&source.text) {
+        let message =
+            format!("the character U+{:04X} ends no line of the front matter", u32::from(c));
+        diagnostics.push(
+            Diagnostic::new(Severity::Error, Code::ControlCharacter, source.path.clone(), message)
+                .at(source, &(at..at + c.len_utf8()))
+                .help("delete it, and press Enter there"),
+        );
+    }
+    if is_all_allowed {
+        return None;
+    }
+    let mut bad = source.text.char_indices().filter(|(_, c)| !text::is_allowed(*c)).peekable();
     let &(at, first) = bad.peek()?;
     let count = bad.count();
     let message = format!(
@@ -114,24 +140,41 @@ fn printable(source: &Source, diagnostics: &mut Vec<Diagnostic>) -> Option<Sourc
     diagnostics.push(
         Diagnostic::new(Severity::Warning, Code::ControlCharacter, source.path.clone(), message)
             .at(source, &(at..at + first.len_utf8()))
-            .help(if ends_a_line(first) {
-                "press Enter there instead; it was read as the end of a line"
-            } else {
-                "delete it; it was read as a space"
-            }),
+            .help("delete it; it was read as a space"),
     );
     let text: String = source
         .text
         .chars()
         .flat_map(|c| {
             // As many bytes: places in the text stay what they are.
-            let (spaces, c) = match c {
-                c if ends_a_line(c) => (c.len_utf8() - 1, '\n'),
-                c if text::is_allowed(c) => (0, c),
-                c => (c.len_utf8() - 1, ' '),
-            };
-            std::iter::repeat_n(' ', spaces).chain([c])
+            let (c, times) = if text::is_allowed(c) { (c, 1) } else { (' ', c.len_utf8()) };
+            std::iter::repeat_n(c, times)
         })
         .collect();
     Some(Source::new(source.path.clone(), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_yaml_does_not_end_loses_no_key() {
+        let severities = |text: &str| {
+            let mut diagnostics = Vec::new();
+            let decoded = decode(&"a.md".into(), text.as_bytes(), &mut diagnostics).unwrap();
+            assert_eq!(decoded.source.text.len(), text.len());
+            diagnostics.iter().map(|problem| problem.severity).collect::<Vec<_>>()
+        };
+        for end in ['\u{B}', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}'] {
+            let lost = severities(&format!("---\ntitle: A{end}closes: 2021-08-01\n---\n"));
+            assert!(lost.contains(&Severity::Error), "{end:?}");
+            for harmless in [
+                format!("---\ntitle: Developer{end}web\n---\n"),
+                format!("---\ntitle: A\n---\n{end}closes: never\n"),
+            ] {
+                assert!(!severities(&harmless).contains(&Severity::Error), "{harmless:?}");
+            }
+        }
+    }
 }

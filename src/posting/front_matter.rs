@@ -144,6 +144,7 @@ fn split(text: &str, warnings: &mut Vec<Problem>) -> Result<Split, Problem> {
         && let Some(next) = lines(&text[second.next..]).next()
         && begins_with_known_key(next.text(&text[second.next..]))
         && let Some(third) = closing_fence(text, second.next)
+        && is_mapping(&text[second.next..third.start])
     {
         let help = "delete one of the two lines `---`";
         let message = "two lines begin the front matter";
@@ -214,6 +215,12 @@ fn closing_fence(text: &str, start: usize) -> Option<Line> {
     }
 }
 
+/// Whether a text is what front matter is made of.
+fn is_mapping(text: &str) -> bool {
+    yaml::parse(text)
+        .is_ok_and(|node| node.is_some_and(|node| matches!(node.value, yaml::Value::Mapping(_))))
+}
+
 fn no_front_matter(text: &str, first: Line) -> Problem {
     let message = match first.text(text).trim() {
         "+++" => "front matter in TOML is not read",
@@ -223,7 +230,7 @@ fn no_front_matter(text: &str, first: Line) -> Problem {
     Problem::new(Code::NoFrontMatter, first.span(), message, SHAPE)
 }
 
-fn begins_with_known_key(line: &str) -> bool {
+pub(super) fn begins_with_known_key(line: &str) -> bool {
     key_and_value(line).is_some_and(|(key, _)| vocabulary::lookup(&line[key]).is_some())
 }
 
@@ -358,6 +365,8 @@ mod tests {
         assert_eq!(keys(text), "title=A, closes=2021-08-01 | fence | \"text\\n\"");
         // What follows an empty front matter is a text, unless it is another.
         assert_eq!(keys("---\n---\nfirst words\n---\n"), " |  | \"first words\\n---\\n\"");
+        let text = "---\n---\nDate: see below\n\nSome *text* here\n\n---\nthe end";
+        assert!(keys(text).starts_with(" |  | "), "{}", keys(text));
     }
 
     #[test]

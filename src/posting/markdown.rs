@@ -48,7 +48,7 @@ pub fn render(markdown: &str, max: usize, base: &Url, page: &Url) -> Rendered {
     let html = safe::html(root, &options, &Absolute { base, page });
     // Character references can name what a document may not contain.
     let html = match text::allowed(named_links(&sound_images(&html)).trim()) {
-        Cow::Borrowed(same) if same.len() == html.len() => None,
+        Cow::Borrowed(same) if same == html => None,
         changed => Some(changed.into_owned()),
     }
     .unwrap_or(html);
@@ -75,8 +75,7 @@ fn sound_images(html: &str) -> Cow<'_, str> {
         if value(tag, "src").is_some_and(|address| !address.is_empty()) {
             sound.push_str("<img");
             // A text of nothing but space is none.
-            let blank =
-                (!text.is_empty() && text.trim().is_empty()).then(|| format!(" alt=\"{text}\""));
+            let blank = (!text.is_empty() && is_blank(&text)).then(|| format!(" alt=\"{text}\""));
             match blank {
                 Some(blank) => sound.push_str(&tag.replace(&blank, " alt=\"\"")),
                 None => sound.push_str(tag),

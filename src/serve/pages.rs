@@ -70,7 +70,8 @@ fn by_weight(accepted: &str) -> String {
         .split(',')
         .map(|item| {
             let (language, weight) = item.split_once(';').unwrap_or((item, "q=1"));
-            let weight = weight.trim().trim_start_matches("q=").parse().unwrap_or(1.0);
+            let weight = weight.trim().trim_start_matches(['q', 'Q']).trim_start_matches('=');
+            let weight = weight.parse().unwrap_or(1.0);
             (weight, language.trim())
         })
         .filter(|(weight, _)| *weight > 0.0)

@@ -54,14 +54,8 @@ pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Reques
     *request.uri_mut() = uri;
     // A part of something else may be asked for, in units that nobody knows, or several at once: the
     // whole is always right (RFC 9110, section 14.2).
-    let is_one = |range: &HeaderValue| {
-        range.to_str().is_ok_and(|range| {
-            range.get(..6).is_some_and(|unit| unit.eq_ignore_ascii_case("bytes="))
-                && !range.contains(',')
-        })
-    };
     if request.headers().contains_key(header::IF_RANGE)
-        || !request.headers().get(header::RANGE).is_some_and(is_one)
+        || !request.headers().get(header::RANGE).is_some_and(is_one_range)
     {
         request.headers_mut().remove(header::RANGE);
     }
@@ -92,6 +86,19 @@ pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Reques
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     response
+}
+
+/// Whether one part is asked for, in bytes: from a place to another, or to the end, or the last so many.
+fn is_one_range(range: &HeaderValue) -> bool {
+    let range = range.to_str().unwrap_or_default();
+    let Some((unit, range)) = range.split_once('=') else { return false };
+    let Some((first, last)) = range.split_once('-') else { return false };
+    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let is_in_order = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) => first <= last,
+        (first, last) => first.is_ok() || last.is_ok(),
+    };
+    unit.eq_ignore_ascii_case("bytes") && is_number(first) && is_number(last) && is_in_order
 }
 
 /// The page for what is not there.

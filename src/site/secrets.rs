@@ -2,7 +2,7 @@
 //! in cron's mails and in journals.
 
 /// How keys are called that hold a secret, in small letters.
-const NAMES: [&str; 5] = ["pass", "pwd", "secret", "token", "credential"];
+const NAMES: [&str; 7] = ["pass", "pwd", "secret", "token", "credential", "apikey", "api_key"];
 
 /// Whether a key's name says that a secret is behind it, and not where one is.
 pub(super) fn is_named(key: &str) -> bool {
@@ -14,10 +14,28 @@ pub(super) fn is_named(key: &str) -> bool {
 /// The text with stars for secrets, byte for byte: what stands behind keeps its place.
 pub(super) fn hidden(text: &str) -> String {
     let mut hidden = String::with_capacity(text.len());
+    // How deep the key stands whose value goes on.
+    let mut inside: Option<usize> = None;
     for line in text.split_inclusive('\n') {
+        let depth = line.len() - line.trim_start().len();
+        let begins_value = line.trim_start().starts_with(": ");
+        if inside.is_some_and(|key| depth > key || begins_value) || line.trim().is_empty() {
+            hidden.push_str(&stars(line));
+            continue;
+        }
+        inside = goes_on(line).then_some(depth);
         hidden.push_str(&without_logins(&without_values(line)));
     }
     hidden
+}
+
+/// Whether a line ends with the key of a secret, whose value follows.
+fn goes_on(line: &str) -> bool {
+    let line =
+        line.trim_end().trim_end_matches(['|', '>', '-', '+', '{', '[', '&', '!']).trim_end();
+    let key = line.strip_suffix(':').or_else(|| line.trim_start().strip_prefix('?'));
+    let key = key.map(|key| key.rsplit(|c: char| "{,".contains(c)).next().unwrap_or_default());
+    key.is_some_and(|key| is_named(key.trim().trim_matches(['"', '\''])))
 }
 
 /// A line with stars for the values of keys that are called like a secret.
@@ -40,6 +58,25 @@ fn without_values(line: &str) -> String {
         }
     }
     out.push_str(rest);
+    without_queries(&out)
+}
+
+/// A line with stars for `password=…` in an address.
+fn without_queries(line: &str) -> String {
+    let is_end = |c: char| c.is_whitespace() || "&\"'`,}".contains(c);
+    let mut out = String::with_capacity(line.len());
+    for part in line.split_inclusive(['?', '&', ' ', '"', '\'']) {
+        match part.split_once('=') {
+            Some((name, value)) if is_named(name) => {
+                let end = value.find(is_end).unwrap_or(value.len());
+                out.push_str(name);
+                out.push('=');
+                out.push_str(&stars(&value[..end]));
+                out.push_str(&value[end..]);
+            }
+            _ => out.push_str(part),
+        }
+    }
     out
 }
 
@@ -88,6 +125,12 @@ mod tests {
             "smtp: jobs:hunter2@host",
             "hub: ttps://u:hunter2@example.org/hub",
             "`ttps://u:hunter2@example.org` is no address",
+            "ledger:\n  password:\n    @hunter2",
+            "ledger: { password:\n  hunter2 ]",
+            "ledger:\n  password: |\n    hunter2\n\n    hunter2",
+            "? password\n: hunter2",
+            "apikey: hunter2",
+            "hub: \"postgres://h/d?user=u&password=hunter2\"",
         ] {
             let hidden = hidden(line);
             assert!(!hidden.contains("hunter2"), "{hidden}");
@@ -99,6 +142,7 @@ mod tests {
             "from: \"Jobs <jobs@example.org>\"",
             "url: https://jobs.example.org:8080/a",
             "title: Côté mer",
+            "smtp:\n  password_file: x\n  user: jobs\ntitle: A",
             "unsubscribe: { mailto: 'mailto:off@example.org' }",
         ] {
             assert_eq!(hidden(line), line);

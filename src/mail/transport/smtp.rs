@@ -25,7 +25,7 @@ use rustls::pki_types::ServerName;
 use super::connection::Wire;
 use super::trust::complaint;
 use super::{Connection, Delivery, Letter, Transport, Unavailable};
-use crate::mail::refusal;
+use crate::mail::refusal::speaks_of_the_address;
 use crate::site::{Authentication, Security};
 
 /// How many times longer than other answers the one after a message may take (RFC 5321 section
@@ -391,7 +391,7 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
         Some(subject) => matches!(subject, "1" | "2"),
         None => {
             [550, 551, 553].into_iter().any(|code| answer.has_code(code))
-                && refusal::speaks_of_the_address(&reason)
+                && speaks_of_the_address(&reason)
         }
     };
     match step {

@@ -126,8 +126,8 @@ impl Contents {
     fn past(&self, database: &Database, recipient: &str, until: Until<'_>) -> Result<Past> {
         let mut past = Past::default();
         let contents = database.rows(
-            "SELECT day, state, content, id, CASE WHEN message_id IS NULL THEN 0 ELSE 1 END
-             FROM digests WHERE recipient = ?1 ORDER BY id",
+            "SELECT day, state, content, id, message_id FROM digests WHERE recipient = ?1
+             ORDER BY id",
             values![recipient],
             |row| until.remember(row, &mut past),
         )?;
@@ -147,8 +147,7 @@ impl Contents {
             recipients.iter().enumerate().map(|(at, recipient)| (*recipient, at)).collect();
         let recipients = json(&recipients);
         let said = database.rows(
-            "SELECT day, state, content, id, CASE WHEN message_id IS NULL THEN 0 ELSE 1 END, recipient
-             FROM digests WHERE recipient IN
+            "SELECT day, state, content, id, message_id, recipient FROM digests WHERE recipient IN
                  (SELECT jsonb_array_elements_text(?1::TEXT::JSONB)) ORDER BY id",
             values![&recipients],
             |row| {
@@ -206,7 +205,7 @@ struct Until<'a> {
 
 impl Until<'_> {
     /// Remembers the day of a digest, and returns what it said, if that counts. A row has day, state,
-    /// content, number and whether it was about to leave first.
+    /// content, number and the message's id, if it was about to leave, first.
     fn remember(self, row: &Row<'_>, past: &mut Past) -> Result<Option<Said>> {
         let content: Option<i64> = row.get(2)?;
         if !self.without.is_empty() && self.without.contains(&row.get(3)?) {
@@ -224,7 +223,7 @@ impl Until<'_> {
         let content = content.filter(|_| day < self.content);
         Ok(match state {
             _ if may_have_arrived => content.map(Said::Certainly),
-            "abandoned" if row.get::<i64>(4)? == 1 => content.map(Said::Perhaps),
+            "abandoned" if row.get::<Option<String>>(4)?.is_some() => content.map(Said::Perhaps),
             _ => None,
         })
     }

@@ -137,10 +137,13 @@ fn people_leave_while_a_long_list_is_planned() {
     planning.enter_all(&[digest("c", DAY), digest("d", DAY), digest("e", DAY)]).unwrap();
     assert!(others.suppress("f", Reason::Unsubscribed, NOW).unwrap());
     planning.enter_all(&[digest("f", DAY), digest("g", DAY)]).unwrap();
+    // Also while something is not entered yet.
+    planning.enter(&digest("h", DAY)).unwrap();
+    assert_eq!(planning.pasts(&["c", "d"], day).unwrap().len(), 2);
     planning.commit().unwrap();
     let waiting = ledger.waiting(day, &[], None, 9).unwrap();
     let waiting: Vec<&str> = waiting.iter().map(|waiting| waiting.recipient.as_str()).collect();
-    assert_eq!(waiting, ["b", "e", "g"]);
+    assert_eq!(waiting, ["b", "e", "g", "h"]);
 }
 
 #[test]

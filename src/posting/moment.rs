@@ -143,7 +143,6 @@ pub fn read(text: &str, zone: Tz, day_first: bool) -> Reading {
         c.is_whitespace()
             || matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FEFF}')
     });
-    let text = text.trim();
     let separates = |c: char| c == 'T' || c == 't' || c.is_whitespace();
     let (date, time) = text.split_once(separates).unwrap_or((text, ""));
     let time = time.trim_start();

@@ -124,6 +124,7 @@ fn below(root: &str, path: &str) -> Option<String> {
     is_sound.then(|| below.to_owned())
 }
 
+/// A path with the letters of its escapes as we write them: `%d8` is `%D8`.
 fn with_large_escapes(path: &str) -> String {
     let mut parts = path.split('%');
     let first = parts.next().unwrap_or_default().to_owned();

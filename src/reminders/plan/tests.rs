@@ -358,6 +358,24 @@ fn entries(digest: &Digest<'_>) -> Vec<Arc<Entry>> {
 }
 
 #[test]
+fn within_a_day_the_hour_decides() {
+    let site = site("");
+    let closes = [
+        ("a", "2021-09-03"),
+        ("b", "2021-09-03T23:00:00+02:00"),
+        ("z", "2021-09-03T12:00:00+02:00"),
+    ];
+    let postings = closes.map(|(slug, closes)| {
+        posting(&format!("id: urn:x-a:{slug}\nslug: {slug}\ncloses: {closes}"))
+    });
+    let recipient = somebody();
+    let today = Today::new(&site, &postings, at("2021-09-02T08:00:00Z"));
+    let digest = today.digest(&recipient, &Past::default()).unwrap();
+    let order: Vec<&str> = digest.items.iter().map(|item| item.posting.slug.as_str()).collect();
+    assert_eq!(order, ["z", "b", "a"]);
+}
+
+#[test]
 fn who_may_have_been_told_hears_that_it_is_over() {
     let site = site("");
     let said = |yaml: &str| {

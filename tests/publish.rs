@@ -259,3 +259,19 @@ fn caches_and_threads_change_nothing() {
     );
     is_the_same_without_caches(&site, now, "other settings");
 }
+
+#[test]
+fn what_is_known_is_read_again_where_it_is_shown() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\nopens: 2021-08-01\nteam: X");
+    site.posting("b.md", "title: B\ncloses: 2021-08-02\nopen: true");
+    site.posting("c.md", "title: C\nslug: a");
+    let first = site.run(&["-v", NOW, "build"]).exits(1);
+    let page = site.read("out/postings/a.html");
+    fs::remove_file(site.path("out/postings/a.html")).unwrap();
+    let second = site.run(&["-v", NOW, "build"]).exits(1);
+    assert_eq!(site.read("out/postings/a.html"), page);
+    let problems = |said: &str| said.rsplit_once("published").unwrap().0.to_owned();
+    assert!(first.stderr.contains("open: true") && first.stderr.contains("slug: a"));
+    assert_eq!(problems(&second.stderr), problems(&first.stderr));
+}

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crieur::catalog::Catalog;
 use crieur::key::Key;
 use crieur::mail::Composer;
-use crieur::posting::files::Files;
+use crieur::posting::files::Listing;
 use crieur::posting::load::{self, Known};
 use crieur::reminders::recipients::Rows;
 use crieur::reminders::{Past, Recipient, Today};
@@ -32,7 +32,8 @@ pub fn compose(folder: &Path) -> Result<usize> {
         .map_err(|problems| format!("{problems:?}"))?;
     let known = Known::new(Key::of(b"benchmark"));
     let now = NOW.parse()?;
-    let postings = load::load(&layout, &site, Files::read(&layout)?, known, now).postings;
+    let postings =
+        load::load(&layout, &site, Listing::of(&layout)?.read(|_, _| false), known, now).postings;
     let keys = Keys::new(b"secret".to_vec(), Vec::new());
     let today = Today::new(&site, &postings, now);
     let composer = Composer::new(&site, None, &keys, now);

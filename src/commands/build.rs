@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Failure, Opened, Outcome, Result, Shell, configuration, outcome, temporary};
+use super::{Failure, Opened, Outcome, Result, Shell, Texts, configuration, outcome, temporary};
 use crate::cache;
 use crate::cli;
 use crate::diagnostics::{Code, Diagnostic, Severity, Tally, plural};
@@ -101,13 +101,29 @@ impl Standing {
     }
 }
 
+/// How often a build begins anew because a file is not any more what it was when it began.
+const ATTEMPTS: usize = 3;
+
 /// Builds a site that is open already.
 pub(super) fn build(shell: &Shell, opened: &Opened, order: &Order) -> Result<Built> {
+    for _ in 0..ATTEMPTS {
+        if let Some(built) = attempt(shell, opened, order)? {
+            return Ok(built);
+        }
+    }
+    let folder = opened.layout.postings();
+    Err(temporary(anyhow!("the files in `{}` change while they are read", folder.display())))
+}
+
+/// Builds a site, unless the files of its postings change meanwhile.
+fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built>> {
     let strict = order.strict;
     let out = order.out.clone().unwrap_or_else(|| opened.layout.out());
     let (record, standing) = (opened.layout.record(&out), opened.layout.standing(&out));
-    let (files, last) = rayon::join(|| opened.files(), || Record::load(&record));
-    let files = files?;
+    // What is shown to be sound is shown whole.
+    let texts = if strict { Texts::All } else { Texts::Few };
+    let (files, last) = rayon::join(|| opened.files(texts), || Record::load(&record));
+    let (files, known) = files?;
     // Without git's answer there is a warning, but nothing to compare it with.
     let history = history::head(&opened.layout.postings()).ok();
     let input = history.map(|head| {
@@ -119,11 +135,12 @@ pub(super) fn build(shell: &Shell, opened: &Opened, order: &Order) -> Result<Bui
     if let Some(last_time) = still.filter(|_| !strict)
         && publish::is_as_left(&out, &last).map_err(refused)?
     {
-        order.done_with((files, last));
+        order.done_with((files, known, last));
         let Standing { open, feeds, diagnostics, .. } = last_time;
-        return Ok(report(shell, opened, &Changes::default(), (open, feeds), &diagnostics));
+        let built = report(shell, opened, &Changes::default(), (open, feeds), &diagnostics);
+        return Ok(Some(built));
     }
-    let mut loaded = opened.as_of_now(opened.understand(files));
+    let mut loaded = opened.as_of_now(opened.understand((files, known)));
     let learned = loaded.learned.take();
     if strict {
         loaded.diagnostics.extend(rehearse(opened, &loaded.postings));
@@ -133,19 +150,19 @@ pub(super) fn build(shell: &Shell, opened: &Opened, order: &Order) -> Result<Bui
         opened.remember(learned);
         shell.report(&loaded.diagnostics);
         let tally = Tally::of(&loaded.diagnostics);
-        return Ok(Built {
+        return Ok(Some(Built {
             outcome: Outcome::Attention,
             line: format!("nothing was published: {tally}; see `crieur check`"),
             postings: Some(loaded.postings),
             changed: Vec::new(),
-        });
+        }));
     }
     let until = Standing::until(opened, &loaded);
     // A run that is killed from here on must not leave an answer to another question.
     cache::forget(&standing);
     let publish = || publish_all(opened, &loaded.postings, (order, &out), &last);
     let (published, ()) = rayon::join(publish, || opened.remember(learned));
-    let published = published?;
+    let Some(published) = published? else { return Ok(None) };
     order.done_with(last);
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(published.diagnostics);
@@ -171,7 +188,7 @@ pub(super) fn build(shell: &Shell, opened: &Opened, order: &Order) -> Result<Bui
         );
     }
     let built = report(shell, opened, &changes, (open, feeds), &diagnostics);
-    Ok(Built { postings: Some(loaded.postings), ..built })
+    Ok(Some(Built { postings: Some(loaded.postings), ..built }))
 }
 
 /// Says what was published and what changed.
@@ -309,13 +326,13 @@ fn unshown(path: Arc<str>, error: &edition::Error) -> Diagnostic {
 
 /// Publishes everything: a pure function of the site, its postings and the instant. A template that
 /// fails for one posting must not keep the others from being published; one that fails for all is to
-/// be mended.
+/// be mended. `None` when the file of a posting changed meanwhile.
 fn publish_all(
     opened: &Opened,
     postings: &[Posting],
     (order, out): (&Order, &Path),
     last: &Record,
-) -> Result<Published> {
+) -> Result<Option<Published>> {
     let Opened { site, catalog, templates, own, .. } = opened;
     let means = Means { site, catalog, templates, own, key: opened.key };
     let mut kept: Vec<Posting>;
@@ -330,9 +347,10 @@ fn publish_all(
                 let mut diagnostics = std::mem::take(&mut edition.diagnostics);
                 diagnostics.append(&mut failures);
                 order.done_with(edition);
-                return Ok(Published { changes, record, open, feeds, diagnostics });
+                return Ok(Some(Published { changes, record, open, feeds, diagnostics }));
             }
             Run::Failed(failed) => failed,
+            Run::Changed => return Ok(None),
         };
         let left_out: BTreeSet<Arc<str>> = failed.keys().cloned().collect();
         for (path, error) in failed {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::mailing::Languages;
-use super::{Failure, Opened, Result, Shell, Unopened, build, mailing, outcome, print};
+use super::{Failure, Opened, Result, Shell, Texts, Unopened, build, mailing, outcome, print};
 use crate::cli::{self, CheckFormat};
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally, plural};
 use crate::history;
@@ -21,7 +21,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
             return Err(Failure::Reported);
         }
     };
-    let loaded = opened.postings()?;
+    let loaded = opened.postings(Texts::All)?;
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(build::rehearse(&opened, &loaded.postings));
     let anybody = match mailing::listed(&opened) {

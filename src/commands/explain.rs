@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use chrono::{Datelike, TimeDelta, Weekday};
 
 use super::mailing::{self, ledger_failure};
-use super::{Failure, Outcome, Result, Shell, list, print};
+use super::{Failure, Outcome, Result, Shell, Texts, list, print};
 use crate::cli;
 use crate::diagnostics::{Diagnostic, nearest, plural};
 use crate::feeds::Format;
@@ -18,7 +18,7 @@ use crate::view::page_path;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Explain) -> Result {
     let opened = shell.site()?;
-    let loaded = opened.postings()?;
+    let loaded = opened.postings(Texts::All)?;
     let Some(posting) = list::find(&loaded.postings, &arguments.posting) else {
         return unread(shell, &loaded.diagnostics, &loaded.postings, &arguments.posting);
     };

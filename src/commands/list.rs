@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Outcome, Result, Shell, print, table, temporary};
+use super::{Outcome, Result, Shell, Texts, print, table, temporary};
 use crate::cli::{self, ListFormat};
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::{Moment, Posting};
@@ -30,7 +30,7 @@ struct Row<'a> {
 
 pub(super) fn run(shell: &Shell, arguments: &cli::List) -> Result {
     let opened = shell.site()?;
-    let loaded = opened.postings()?;
+    let loaded = opened.postings(Texts::Few)?;
     let rules = Rules::of(&opened.site);
     let mut rows: Vec<Row<'_>> = loaded
         .postings

@@ -18,7 +18,8 @@ use crate::cli::{Cli, Color, Command, Global, LogFormat};
 use crate::clock::{Deadline, Now};
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Source, Tally};
 use crate::key::Key;
-use crate::posting::files::Files;
+use crate::posting::Posting;
+use crate::posting::files::{Files, Listing};
 use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Known, Loaded};
 use crate::posting::moment::rfc3339;
@@ -309,6 +310,15 @@ struct Opened {
     since: Deadline,
 }
 
+/// Of which postings the text is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Texts {
+    /// Of all.
+    All,
+    /// Of those of which it has to be read anyway: what the others mean is known.
+    Few,
+}
+
 /// Why a site could not be opened.
 enum Unopened {
     /// There is none, or it cannot be read.
@@ -431,34 +441,39 @@ impl Opened {
     }
 
     /// Reads the postings, with what time has made untrue in them.
-    fn postings(&self) -> Result<Loaded> {
-        Ok(self.as_of_now(self.understand(self.files()?)))
+    fn postings(&self, texts: Texts) -> Result<Loaded> {
+        Ok(self.as_of_now(self.understand(self.files(texts)?)))
     }
 
     /// The same, for who looks at many days.
     fn postings_at_any_time(&self) -> Result<Loaded> {
-        Ok(self.understand(self.files()?))
+        Ok(self.understand(self.files(Texts::Few)?))
     }
 
-    /// Reads the files of the postings.
-    fn files(&self) -> Result<Files> {
-        Files::read(&self.layout)
+    /// Reads the files of the postings, and what is known of them.
+    fn files(&self, texts: Texts) -> Result<(Files, Known)> {
+        let (listing, known) = rayon::join(|| Listing::of(&self.layout), || self.known());
+        let listing = listing
             .with_context(|| {
                 format!(
                     "cannot read the folder of postings, `{}`",
                     self.layout.root.join(POSTINGS).display()
                 )
             })
-            .map_err(Failure::Configuration)
+            .map_err(Failure::Configuration)?;
+        let files = listing.read(|path, key| texts == Texts::Few && known.has(path, key));
+        Ok((files, known))
     }
 
-    fn understand(&self, files: Files) -> Loaded {
-        let known = cache::load(&self.known()).filter(|known: &Known| known.is_for(self.key));
-        let known = known.unwrap_or(Known::new(self.key));
+    fn understand(&self, (files, known): (Files, Known)) -> Loaded {
         let mut loaded = load::load(&self.layout, &self.site, files, known, self.now);
         let rules = Rules::of(&self.site);
-        for posting in &loaded.postings {
-            loaded.diagnostics.extend(lifecycle::contradictions(posting, self.now, &rules));
+        let contradictions = |p: &Posting| lifecycle::contradictions(p, self.now, &rules);
+        for posting in &mut loaded.postings {
+            if !contradictions(posting).is_empty() {
+                load::read_for_excerpts(&self.layout, posting);
+                loaded.diagnostics.extend(contradictions(posting));
+            }
         }
         loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));
         loaded
@@ -474,14 +489,20 @@ impl Opened {
     }
 
     /// Where it is kept what files mean.
-    fn known(&self) -> PathBuf {
+    fn known_at(&self) -> PathBuf {
         self.layout.cache("postings")
+    }
+
+    /// What files meant the last time.
+    fn known(&self) -> Known {
+        let known = cache::load(&self.known_at()).filter(|known: &Known| known.is_for(self.key));
+        known.unwrap_or(Known::new(self.key))
     }
 
     /// Keeps what was learned. Whoever only looks at a site leaves nothing behind.
     fn remember(&self, learned: Option<Known>) {
         if let Some(known) = learned {
-            cache::save(&self.known(), &known);
+            cache::save(&self.known_at(), &known);
         }
     }
 }

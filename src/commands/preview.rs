@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Context;
 
 use super::mailing::{self, Languages, ledger_failure, masked};
-use super::{Failure, Outcome, Result, Shell, configuration, outcome, print};
+use super::{Failure, Outcome, Result, Shell, Texts, configuration, outcome, print};
 use crate::cli;
 use crate::diagnostics::plural;
 use crate::mail::{Composer, message};
@@ -16,7 +16,7 @@ use crate::text;
 /// At whatever hour, and whether or not they were sent today: a preview is to look at.
 pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     let opened = shell.site()?;
-    let loaded = opened.postings()?;
+    let loaded = opened.postings(Texts::Few)?;
     shell.report(&loaded.diagnostics);
     let ledger = mailing::ledger_to_read(&opened)?;
     let (list, problems) = mailing::recipients(&opened, &ledger)?;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::mailing::{self, Audience, Languages, PAGE, ledger_failure, masked};
 use super::{
-    Opened, Outcome, Result, Shell, configuration, confirmations, outcome, print, temporary,
+    Opened, Outcome, Result, Shell, Texts, configuration, confirmations, outcome, print, temporary,
 };
 use crate::cli;
 use crate::clock::{Deadline, Now};
@@ -33,7 +33,7 @@ use sending::{Jobs, finished, outgoing, send};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Remind) -> Result {
     let opened = shell.site()?;
-    let mut loaded = opened.postings()?;
+    let mut loaded = opened.postings(Texts::Few)?;
     if !arguments.dry_run {
         opened.remember(loaded.learned.take());
     }

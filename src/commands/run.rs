@@ -1,6 +1,6 @@
 //! `crieur run`: builds, then reminds. This is what cron calls.
 
-use super::{Result, Shell, build, remind};
+use super::{Result, Shell, Texts, build, remind};
 use crate::cli;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
@@ -11,7 +11,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
         Ok(built) => {
             let postings = match built.postings {
                 Some(postings) => Ok(postings),
-                None => opened.postings().map(|loaded| loaded.postings),
+                None => opened.postings(Texts::Few).map(|loaded| loaded.postings),
             };
             let reminded = postings.and_then(|postings| {
                 remind::remind(shell, &opened, &postings, &nobody_in_particular)
@@ -26,7 +26,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
         }
         Err(failure) => {
             // A build that fails must not keep anybody from being reminded.
-            let reminded = opened.postings().and_then(|loaded| {
+            let reminded = opened.postings(Texts::Few).and_then(|loaded| {
                 remind::remind(shell, &opened, &loaded.postings, &nobody_in_particular)
             });
             match reminded {

@@ -36,7 +36,8 @@ pub(super) struct Found {
 /// What is in a file.
 #[derive(Debug)]
 pub(super) struct Contents {
-    pub(super) bytes: Vec<u8>,
+    /// Nothing where it is known already what they mean.
+    pub(super) bytes: Option<Vec<u8>>,
     /// The key of the bytes.
     pub(super) key: Key,
     /// What is wrong with the file's name.
@@ -48,13 +49,19 @@ pub fn is_markdown(extension: &str) -> bool {
     ["md", "markdown", "mdown", "mkd"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-impl Files {
-    /// Reads all files in the folder of postings.
+/// What stands in the folder of postings.
+pub struct Listing<'a> {
+    folder: Folder<'a>,
+    entries: Vec<walkdir::Result<DirEntry>>,
+}
+
+impl<'a> Listing<'a> {
+    /// Lists the folder of postings.
     ///
     /// # Errors
     /// When the folder, or one in it, is not there or cannot be listed: then it is not known what is
     /// published, and a folder that vanished must not look like one without postings.
-    pub fn read(layout: &Layout) -> io::Result<Self> {
+    pub fn of(layout: &'a Layout) -> io::Result<Self> {
         let folder = layout.postings();
         let inside = folder.canonicalize()?;
         std::fs::read_dir(&folder)?;
@@ -79,14 +86,22 @@ impl Files {
                 return Err(io::Error::new(io.kind(), format!("`{path}`: {io}")));
             }
         }
-        let folder = Folder { layout, inside, root };
-        let mut found: Vec<Found> =
-            entries.into_par_iter().filter_map(|entry| folder.read(entry)).collect();
-        // Folders are walked by name, which is nearly the order of paths already.
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { found })
+        Ok(Self { folder: Folder { layout, inside, root }, entries })
     }
 
+    /// Reads all files. Of those that are known, by their path and the key of their bytes, nothing but
+    /// the key is kept.
+    pub fn read(self, is_known: impl Fn(&str, Key) -> bool + Sync) -> Files {
+        let Self { folder, entries } = self;
+        let mut found: Vec<Found> =
+            entries.into_par_iter().filter_map(|entry| folder.read(entry, &is_known)).collect();
+        // Folders are walked by name, which is nearly the order of paths already.
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Files { found }
+    }
+}
+
+impl Files {
     /// Changes with everything that was found.
     pub fn key(&self) -> Key {
         let said: Vec<String> = self
@@ -113,7 +128,11 @@ struct Folder<'a> {
 
 impl Folder<'_> {
     /// Reads one entry of the folder; `None` for folders and for what is nobody's business.
-    fn read(&self, entry: walkdir::Result<DirEntry>) -> Option<Found> {
+    fn read(
+        &self,
+        entry: walkdir::Result<DirEntry>,
+        is_known: impl Fn(&str, Key) -> bool,
+    ) -> Option<Found> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
@@ -202,7 +221,10 @@ impl Folder<'_> {
             Diagnostic::new(Severity::Warning, Code::FileName, path.clone(), message)
                 .help(format!("rename it to `{name}.md`"))
         });
-        let contents = Contents { key: Key::of(&bytes), bytes, misnamed };
+        let key = Key::of(&bytes);
+        // What has a name that cannot be said is not found a second time.
+        let is_known = entry.path().to_str().is_some() && is_known(&path, key);
+        let contents = Contents { key, bytes: (!is_known).then_some(bytes), misnamed };
         Some(Found { path, contents: Ok(contents) })
     }
 
@@ -251,6 +273,14 @@ fn open(entry: &DirEntry) -> io::Result<Option<(File, u64)>> {
     let file = File::open(entry.path())?;
     let size = file.metadata()?.len();
     Ok(Some((file, size)))
+}
+
+/// Reads a file again whose contents are known by their key; `None` where that is not what is there now.
+pub(super) fn again(layout: &Layout, path: &str, key: Key) -> Option<Vec<u8>> {
+    let file = File::open(layout.root.join(path)).ok()?;
+    let usual = file.metadata().ok()?.len().min(MAX_SIZE);
+    let bytes = read_at_most(file, usual, MAX_SIZE).ok()?;
+    (Key::of(&bytes) == key).then_some(bytes)
 }
 
 fn read_at_most(file: File, usual: u64, max: u64) -> io::Result<Vec<u8>> {

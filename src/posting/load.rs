@@ -9,7 +9,8 @@ use chrono_tz::Tz;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::files::{Contents, Files, Found};
+use super::decode;
+use super::files::{self, Contents, Files, Found};
 use super::lifecycle::{self, Rules, State};
 use super::parse::{self, Parsed};
 use super::vocabulary::Field;
@@ -63,6 +64,11 @@ impl Known {
         self.settings == settings
     }
 
+    /// Whether it is known what a file with such bytes means.
+    pub fn has(&self, path: &str, key: Key) -> bool {
+        self.files.get(path).is_some_and(|file| file.key == key)
+    }
+
     fn parsed(&self, path: &str, key: Key) -> Option<Parsed> {
         let file = self.files.get(path).filter(|file| file.key == key)?;
         postcard::from_bytes(&file.parsed).ok()
@@ -78,7 +84,7 @@ pub fn load(
     now: DateTime<Utc>,
 ) -> Loaded {
     let read: Vec<Read> =
-        files.found.into_par_iter().map(|found| understand(site, found, &known)).collect();
+        files.found.into_par_iter().map(|found| understand(layout, site, found, &known)).collect();
     let mut loaded = Loaded { postings: Vec::with_capacity(read.len()), ..Loaded::default() };
     let paths: Vec<Arc<str>> = read.iter().map(|read| read.path.clone()).collect();
     let mut has_learned = false;
@@ -96,7 +102,7 @@ pub fn load(
         loaded.diagnostics.push(unknown(error.to_string(), help));
     }
     date(&mut loaded, &known.history, site.timezone, now);
-    refuse_doubles(&mut loaded, site, now);
+    refuse_doubles(&mut loaded, layout, site, now);
     if has_learned || *known.history.head() != was_at {
         let paths: HashSet<&str> = paths.iter().map(|path| &**path).collect();
         known.files.retain(|path, _| paths.contains(path.as_str()));
@@ -114,7 +120,12 @@ struct Read {
 }
 
 /// What a file means, and what is to be kept of that.
-fn understand(site: &Site, Found { path, contents }: Found, known: &Known) -> Read {
+fn understand(
+    layout: &Layout,
+    site: &Site,
+    Found { path, contents }: Found,
+    known: &Known,
+) -> Read {
     let Contents { bytes, key, misnamed } = match contents {
         Ok(contents) => contents,
         Err(problem) => {
@@ -123,19 +134,42 @@ fn understand(site: &Site, Found { path, contents }: Found, known: &Known) -> Re
         }
     };
     let (mut parsed, learned) = if let Some(parsed) = known.parsed(&path, key) {
-        (parsed.again(&path, &bytes), None)
-    } else {
+        (parsed.again(&path, bytes.as_deref()), None)
+    } else if let Some(bytes) = bytes.or_else(|| files::again(layout, &path, key)) {
         let parsed = parse::parse(site, &path, &bytes, key);
         let kept = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
         (parsed, kept)
+    } else {
+        let message = "it changed while it was read";
+        let problem = Diagnostic::new(Severity::Error, Code::Unreadable, path.clone(), message)
+            .help("run the command again");
+        (Parsed { posting: None, diagnostics: vec![problem] }, None)
     };
     parsed.diagnostics.splice(0..0, misnamed);
     Read { path, parsed, learned }
 }
 
+/// A posting with its text, where that was not read because it was known what it means. `None` when the
+/// file is not what it was any more.
+pub fn with_text(layout: &Layout, posting: &Posting) -> Option<Posting> {
+    let path = &posting.source.path;
+    let bytes = files::again(layout, path, posting.key)?;
+    let source = decode::again(path, &bytes, posting.is_verbatim)?;
+    Some(Posting { source, ..posting.clone() })
+}
+
+/// Reads a posting's text, if it was not, because a message will quote it.
+pub fn read_for_excerpts(layout: &Layout, posting: &mut Posting) {
+    if !posting.is_read()
+        && let Some(read) = with_text(layout, posting)
+    {
+        *posting = read;
+    }
+}
+
 /// Of postings that share an id or an address, keeps the first in path order of those that are open, or
 /// else the last that was: what nobody sees is in nobody's way.
-fn refuse_doubles(loaded: &mut Loaded, site: &Site, now: DateTime<Utc>) {
+fn refuse_doubles(loaded: &mut Loaded, layout: &Layout, site: &Site, now: DateTime<Utc>) {
     let number = loaded.postings.len();
     let ids: HashSet<&str> = loaded.postings.iter().map(|posting| posting.id.as_str()).collect();
     let slugs: HashSet<&str> =
@@ -155,7 +189,7 @@ fn refuse_doubles(loaded: &mut Loaded, site: &Site, now: DateTime<Utc>) {
         let end = Reverse(end.map(|end| end.end(rules.zone)));
         (!is_open, !lifecycle::was_shown(posting, now, rules.zone), end)
     });
-    for posting in postings {
+    for mut posting in postings {
         let path = &posting.source.path;
         let double = if let Some(first) = ids.get(&posting.id) {
             Some((
@@ -174,6 +208,8 @@ fn refuse_doubles(loaded: &mut Loaded, site: &Site, now: DateTime<Utc>) {
             })
         };
         if let Some((message, field)) = double {
+            read_for_excerpts(layout, &mut posting);
+            let path = &posting.source.path;
             let place = |field: &Field| posting.places.get(field);
             let first = || posting.places.values().min_by_key(|span| span.start);
             let span = place(&field).or_else(|| place(&Field::Slug)).or_else(first);
@@ -221,4 +257,35 @@ fn date(loaded: &mut Loaded, history: &History, zone: Tz, now: DateTime<Utc>) {
 /// Says that git does not tell all.
 fn unknown(message: String, help: &str) -> Diagnostic {
     Diagnostic::new(Severity::Warning, Code::History, POSTINGS, message).help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::posting::files::Listing;
+
+    #[test]
+    fn a_text_that_was_not_kept_is_read_again_if_it_is_still_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout { root: folder.path().to_owned() };
+        let site = Site::parse("title: T\nurl: https://jobs.example.org/\n").unwrap();
+        std::fs::create_dir_all(layout.postings()).unwrap();
+        let file = layout.postings().join("a.md");
+        std::fs::write(&file, "---\ntitle: A\n---\nText.\n").unwrap();
+        let now = DateTime::UNIX_EPOCH;
+        let load = |known: Known| {
+            let files = Listing::of(&layout).unwrap().read(|path, key| known.has(path, key));
+            super::load(&layout, &site, files, known, now)
+        };
+        let first = load(Known::new(Key::of(b"")));
+        assert!(first.postings[0].is_read());
+        let second = load(first.learned.unwrap());
+        let posting = &second.postings[0];
+        assert!(!posting.is_read() && posting.source.path == first.postings[0].source.path);
+        assert_eq!(with_text(&layout, posting).as_ref(), Some(&first.postings[0]));
+        std::fs::write(&file, "---\ntitle: B\n---\nText.\n").unwrap();
+        assert_eq!(with_text(&layout, posting), None);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(with_text(&layout, posting), None);
+    }
 }

@@ -125,6 +125,12 @@ pub enum Status {
 }
 
 impl Posting {
+    /// Whether its text is here. Of a file whose meaning is known the text is not kept: most of it is
+    /// never asked for.
+    pub fn is_read(&self) -> bool {
+        self.source.text.get(self.body.clone()).is_some()
+    }
+
     /// The posting's text, in Markdown.
     pub fn markdown(&self) -> &str {
         self.source.text.get(self.body.clone()).unwrap_or_default()

@@ -31,13 +31,12 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// What was found out before about a file with the same bytes.
+    /// What was found out before about a file with the same bytes, if these are here.
     #[must_use]
-    pub fn again(mut self, path: &Arc<str>, bytes: &[u8]) -> Self {
-        if let Some(posting) = &mut self.posting
-            && let Some(source) = decode::again(path, bytes, posting.is_verbatim)
-        {
-            posting.source = source;
+    pub fn again(mut self, path: &Arc<str>, bytes: Option<&[u8]>) -> Self {
+        if let Some(posting) = &mut self.posting {
+            let source = bytes.and_then(|bytes| decode::again(path, bytes, posting.is_verbatim));
+            posting.source = source.unwrap_or_else(|| Source::new(path.clone(), ""));
         }
         self
     }

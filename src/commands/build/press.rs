@@ -16,6 +16,7 @@ use crate::feeds::{Feed, Format};
 use crate::frame::Frame;
 use crate::key::Key;
 use crate::outline::Outline;
+use crate::posting::load;
 use crate::publish::{Assembly, Changes, Parts, Publication, Record};
 
 /// How a run through all files ended.
@@ -24,6 +25,8 @@ pub(super) enum Run {
     Done(Changes, Option<Record>),
     /// Some postings could not be rendered.
     Failed(BTreeMap<Arc<str>, edition::Error>),
+    /// The file of a posting is not any more what it was when the build began.
+    Changed,
 }
 
 /// How many postings are rendered before what became of them is written: so much is held in memory.
@@ -102,8 +105,16 @@ pub(super) struct Press<'a> {
 /// What became of one posting of a batch.
 struct Fresh {
     at: usize,
-    /// Nothing where everything of it is as it should be.
-    rendered: std::result::Result<Option<Rendered>, edition::Error>,
+    became: Became,
+}
+
+enum Became {
+    /// Everything of it is as it should be.
+    Current,
+    Rendered(Box<Rendered>),
+    Failed(edition::Error),
+    /// Its file is not what it was.
+    Changed,
 }
 
 impl Press<'_> {
@@ -153,15 +164,17 @@ impl Press<'_> {
                 || self.add(&mut feeds, &batch),
             );
             added?;
-            for Fresh { at, rendered } in std::mem::replace(&mut batch, next?) {
-                match rendered {
-                    Ok(rendered) => {
-                        texts.extend(rendered.and_then(|r| r.event).map(|event| (at, event)));
+            for Fresh { at, became } in std::mem::replace(&mut batch, next?) {
+                match became {
+                    Became::Current => {}
+                    Became::Rendered(rendered) => {
+                        texts.extend(rendered.event.map(|event| (at, event)));
                     }
-                    Err(error) => {
+                    Became::Failed(error) => {
                         let path = edition.outlines.get(at).map(|o| o.posting.source.path.clone());
                         failed.extend(path.map(|path| (path, error)));
                     }
+                    Became::Changed => return Ok(Run::Changed),
                 }
             }
         }
@@ -185,16 +198,23 @@ impl Press<'_> {
         needed: &[bool],
         batch: Option<&[usize]>,
     ) -> Result<Vec<Fresh>> {
-        let posting = |at: &usize| -> Result<Option<Fresh>> {
-            let Some(outline) = self.edition.outlines.get(*at) else { return Ok(None) };
-            let mut files = self.edition.files(*at);
+        let posting = |at: usize| -> Result<Option<Became>> {
+            let Some(outline) = self.edition.outlines.get(at) else { return Ok(None) };
+            let mut files = self.edition.files(at);
             files.retain(|(path, key, _)| !publication.is_current(path, *key));
-            if files.is_empty() && !needed.get(*at).is_some_and(|needed| *needed) {
-                return Ok(Some(Fresh { at: *at, rendered: Ok(None) }));
+            if files.is_empty() && !needed.get(at).is_some_and(|needed| *needed) {
+                return Ok(Some(Became::Current));
             }
-            let rendered = match self.edition.render(*at, outline) {
+            let rendered = if outline.posting.is_read() {
+                self.edition.render(at, outline)
+            } else {
+                let read = load::with_text(&self.opened.layout, outline.posting);
+                let Some(posting) = &read else { return Ok(Some(Became::Changed)) };
+                self.edition.render(at, &Outline { posting, ..outline.clone() })
+            };
+            let rendered = match rendered {
                 Ok(rendered) => rendered,
-                Err(error) => return Ok(Some(Fresh { at: *at, rendered: Err(error) })),
+                Err(error) => return Ok(Some(Became::Failed(error))),
             };
             for (path, key, file) in files {
                 let own;
@@ -210,18 +230,25 @@ impl Press<'_> {
                 publication.write(&path, key, bytes).map_err(refused)?;
             }
             let rendered = Rendered { page: Vec::new(), moved: None, ..rendered };
-            Ok(Some(Fresh { at: *at, rendered: Ok(Some(rendered)) }))
+            Ok(Some(Became::Rendered(Box::new(rendered))))
         };
-        batch.unwrap_or_default().par_iter().filter_map(|at| posting(at).transpose()).collect()
+        let fresh = |at: &usize| {
+            let became = posting(*at).transpose()?;
+            Some(became.map(|became| Fresh { at: *at, became }))
+        };
+        batch.unwrap_or_default().par_iter().filter_map(fresh).collect()
     }
 
     /// Writes a batch of postings into the feeds of everything.
     fn add(&self, feeds: &mut [Assembled], batch: &[Fresh]) -> Result<()> {
         feeds.par_iter_mut().enumerate().try_for_each(|(format, feed)| {
-            let parts = batch.iter().filter_map(|Fresh { at, rendered }| {
+            let parts = batch.iter().filter_map(|Fresh { at, became }| {
                 let outline = self.edition.outlines.get(*at).filter(|outline| outline.is_open())?;
-                let rendered = rendered.as_ref().ok()?;
-                let part = rendered.as_ref().and_then(|rendered| rendered.parts.get(format));
+                let part = match became {
+                    Became::Current => None,
+                    Became::Rendered(rendered) => rendered.parts.get(format),
+                    Became::Failed(_) | Became::Changed => return None,
+                };
                 Some((outline.key, part.map(String::as_str)))
             });
             feed.add(parts).map_err(temporary)

@@ -140,7 +140,7 @@ fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built
         let built = report(shell, opened, &Changes::default(), (open, feeds), &diagnostics);
         return Ok(Some(built));
     }
-    let mut loaded = opened.as_of_now(opened.understand((files, known)));
+    let mut loaded = opened.as_of_now(opened.understand((files, known), opened.now));
     let learned = loaded.learned.take();
     if strict {
         loaded.diagnostics.extend(rehearse(opened, &loaded.postings));

@@ -442,12 +442,12 @@ impl Opened {
 
     /// Reads the postings, with what time has made untrue in them.
     fn postings(&self, texts: Texts) -> Result<Loaded> {
-        Ok(self.as_of_now(self.understand(self.files(texts)?)))
+        Ok(self.as_of_now(self.understand(self.files(texts)?, self.now)))
     }
 
-    /// The same, for who looks at many days.
-    fn postings_at_any_time(&self) -> Result<Loaded> {
-        Ok(self.understand(self.files(Texts::Few)?))
+    /// The same for who looks at many days, or lasts longer than one: as they are at an instant.
+    fn postings_at_any_time(&self, now: DateTime<Utc>) -> Result<Loaded> {
+        Ok(self.understand(self.files(Texts::Few)?, now))
     }
 
     /// Reads the files of the postings, and what is known of them.
@@ -465,10 +465,10 @@ impl Opened {
         Ok((files, known))
     }
 
-    fn understand(&self, (files, known): (Files, Known)) -> Loaded {
-        let mut loaded = load::load(&self.layout, &self.site, files, known, self.now);
+    fn understand(&self, (files, known): (Files, Known), now: DateTime<Utc>) -> Loaded {
+        let mut loaded = load::load(&self.layout, &self.site, files, known, now);
         let rules = Rules::of(&self.site);
-        let contradictions = |p: &Posting| lifecycle::contradictions(p, self.now, &rules);
+        let contradictions = |p: &Posting| lifecycle::contradictions(p, now, &rules);
         for posting in &mut loaded.postings {
             if !contradictions(posting).is_empty() {
                 load::read_for_excerpts(&self.layout, posting);

@@ -270,7 +270,13 @@ impl Outside {
     /// The values of facets that open postings have, sorted.
     fn open_categories(&self) -> Vec<Category> {
         let now = self.now();
-        let Ok(mut loaded) = self.opened.postings_at_any_time() else { return Vec::new() };
+        let mut loaded = match self.opened.postings_at_any_time(now) {
+            Ok(loaded) => loaded,
+            Err(failure) => {
+                self.shell.complain(&format!("there is nothing to choose from: {failure}"));
+                return Vec::new();
+            }
+        };
         let rules = Rules::of(&self.opened.site);
         for posting in &mut loaded.postings {
             posting.forget_what_is_to_come(now, rules.zone);

@@ -39,7 +39,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     let morning = |day| Moment::at(day, site.reminders.send_after, site.timezone);
     let actual = opened.today();
     opened.now = morning(to);
-    let loaded = opened.postings_at_any_time()?;
+    let loaded = opened.postings_at_any_time(opened.now)?;
     shell.report(&loaded.diagnostics);
     let ledger = mailing::ledger_to_read(&opened)?;
     let (list, problems) = mailing::recipients(&opened, &ledger)?;

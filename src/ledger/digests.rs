@@ -1,4 +1,7 @@
 //! Digests: how they are planned, what is left of them to send, and what was said before.
+//!
+//! Nearly all of them were sent. The others have an index of their own, which SQLite takes only for a
+//! statement that says `state <> 'sent'` itself.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -229,6 +232,10 @@ impl Until<'_> {
     }
 }
 
+/// On a server, waits until nobody plans, and keeps everybody from it until the transaction ends.
+pub(super) const WHILE_PLANNING: &str =
+    "SELECT pg_advisory_xact_lock(hashtext('crieur plan'), hashtext(current_schema()))";
+
 /// After all days.
 const EVER: &str = "9999-12-31";
 
@@ -274,9 +281,13 @@ impl Planning<'_> {
         self.transaction.take().map_or(Ok(()), Transaction::commit)
     }
 
-    /// Looks who left since the last time: nobody can while this is written.
+    /// Looks who left since the last time: nobody can while this is written. On a server somebody may
+    /// leave still, and is stopped when their message is about to; who asks to be forgotten waits.
     fn look_who_left(&mut self) -> Result<()> {
-        let version = Some(self.database.value("PRAGMA data_version", &[])?);
+        let version = match self.database.is_shared() {
+            true => Some(0),
+            false => Some(self.database.value("PRAGMA data_version", &[])?),
+        };
         if self.version != version {
             self.suppressed = suppressions::all(self.database, self.secret.clone())?;
             self.version = version;
@@ -350,21 +361,18 @@ impl Planning<'_> {
         Ok(Some(id))
     }
 
-    /// Enters several digests of a day, as [`Planning::enter`] does. In the file, those who left
-    /// meanwhile get none.
+    /// Enters several digests of a day, as [`Planning::enter`] does. Those who left meanwhile get none.
     ///
     /// # Errors
     /// When the ledger cannot be written.
     pub fn enter_all(&mut self, digests: &[Planned]) -> Result<()> {
         let Some(day) = digests.first().map(|digest| digest.day) else { return Ok(()) };
         self.begin()?;
+        self.look_who_left()?;
+        let stays = |digest: &&Planned| !self.suppressed.contains(&digest.recipient);
+        let digests: Vec<&Planned> = digests.iter().filter(stays).collect();
         if !self.database.is_shared() {
-            self.look_who_left()?;
-            for digest in digests {
-                if !self.suppressed.contains(&digest.recipient) {
-                    self.enter(digest)?;
-                }
-            }
+            digests.into_iter().try_for_each(|digest| self.enter(digest).map(|_| ()))?;
             return self.end();
         }
         // What was given up on the same day is said anew.
@@ -507,9 +515,7 @@ impl Ledger {
         let transaction = self.database.begin()?;
         if self.database.is_shared() {
             // One plans at a time: the others wait here, and find what it planned.
-            transaction.batch(
-                "SELECT pg_advisory_xact_lock(hashtext('crieur plan'), hashtext(current_schema()))",
-            )?;
+            transaction.batch(WHILE_PLANNING)?;
             let is_planned = transaction.row(
                 "SELECT 1 FROM plans JOIN senders ON senders.id = plans.sender
                  WHERE day = ?1 AND plans.sender <> ?2
@@ -528,7 +534,7 @@ impl Ledger {
         let statement = unless_held!(
             self.database,
             "UPDATE digests SET state = 'abandoned', message_id = NULL, reason = NULL
-             WHERE state IN ('planned', 'deferred')",
+             WHERE state <> 'sent' AND state IN ('planned', 'deferred')",
             "?1",
             to "?2"
         );
@@ -536,13 +542,14 @@ impl Ledger {
             for table in ["messages", "addressees"] {
                 transaction.batch(&format!(
                     "DELETE FROM {table} WHERE digest IN
-                         (SELECT id FROM digests WHERE state = 'abandoned')"
+                         (SELECT id FROM digests WHERE state <> 'sent' AND state = 'abandoned')"
                 ))?;
             }
         }
         transaction.execute(
             "DELETE FROM digests
-             WHERE state = 'abandoned' AND message_id IS NULL AND day <= ?1",
+             WHERE state <> 'sent' AND state = 'abandoned' AND message_id IS NULL
+                 AND day <= ?1",
             values![week_ago],
         )?;
         let database = &self.database;
@@ -586,7 +593,8 @@ impl Ledger {
     pub fn free(&self, day: NaiveDate, only: &[String]) -> Result<usize> {
         let statement = unless_held!(
             self.database,
-            "SELECT count(*) FROM digests WHERE state IN ('planned', 'deferred') AND day = ?1",
+            "SELECT count(*) FROM digests
+             WHERE state <> 'sent' AND state IN ('planned', 'deferred') AND day = ?1",
             "?2",
             to "?3"
         );
@@ -716,10 +724,13 @@ impl Ledger {
         // What somebody is sending this very moment is not in doubt.
         let statement = self.database.pick(
             "SELECT id, recipient, day, message_id, state, doubts, content
-             FROM digests WHERE state IN ('sending', 'in_doubt', 'held') AND ?1 = '' ORDER BY id",
+             FROM digests
+             WHERE state <> 'sent' AND state IN ('sending', 'in_doubt', 'held') AND ?1 = ''
+             ORDER BY id",
             concat!(
                 "SELECT id, recipient, day, message_id, state, doubts, content
-                 FROM digests WHERE state IN ('sending', 'in_doubt', 'held') AND ",
+                 FROM digests
+                 WHERE state <> 'sent' AND state IN ('sending', 'in_doubt', 'held') AND ",
                 free!("?1"),
                 " ORDER BY id"
             ),

@@ -160,8 +160,13 @@ impl Error {
                 error.sqlite_error_code(),
                 Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly)
             ),
+            // Who we are, which database, and what we may do there: that does not change by itself.
+            Self::Server(error) => !error.code().is_some_and(|code| {
+                let code = code.code();
+                code.starts_with("28") || matches!(code, "3D000" | "3F000" | "42501")
+            }),
             // The next run that sends brings it up to date.
-            Self::Server(_) | Self::Outdated { .. } => true,
+            Self::Outdated { .. } => true,
             Self::Damaged(_) | Self::Missing | Self::Elsewhere | Self::TooNew { .. } => false,
         }
     }
@@ -401,7 +406,7 @@ impl Ledger {
             self.database,
             "UPDATE digests SET state = 'in_doubt', doubts = doubts + 1, sender = NULL,
                  reason = 'the run ended before the answer came'
-             WHERE state = 'sending'",
+             WHERE state <> 'sent' AND state = 'sending'",
             "?1"
         );
         self.database.execute(statement, values![&self.sender])
@@ -461,6 +466,8 @@ impl Ledger {
                  (SELECT content FROM digests WHERE state <> 'sent' AND content IS NOT NULL)",
             values![oldest],
         )?;
+        // What came back so long ago counts no more.
+        self.database.execute("DELETE FROM returned WHERE day < ?1", values![oldest])?;
         self.texts = Texts::default();
         messages::prune(&self.database)
     }

@@ -233,6 +233,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether somebody who asked at an instant has not confirmed it yet.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn has_asked(&self, recipient: &str, asked_at: DateTime<Utc>) -> Result<bool> {
+        let query = "SELECT 1 FROM requests WHERE recipient = ?1 AND asked_at = ?2";
+        Ok(self.database.row(query, values![recipient, asked_at], |_| Ok(()))?.is_some())
+    }
+
     /// Enters that somebody who asked at an instant confirms it: from now on they subscribe, whatever
     /// they said before. `listed` is how they stand in the mailing list, where they do. `false` when nobody
     /// asked then, or too long ago.

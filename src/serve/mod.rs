@@ -102,7 +102,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
     let files = rlimit::increase_nofile_limit(2 * MAX_CONNECTIONS).unwrap_or(1_024);
     let connections = usize::try_from((files / 2).min(MAX_CONNECTIONS)).unwrap_or(512);
     let places = Arc::new(Semaphore::new(connections));
-    let limits = server.limits.clone();
+    let (limits, people) = (server.limits.clone(), server.people.clone());
     let app = router(server);
     tokio::spawn(async move {
         let mut turns = tokio::time::interval(FORGET);
@@ -113,6 +113,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
     });
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
+    let mut is_refused = false;
     loop {
         let place = tokio::select! {
             place = places.clone().acquire_owned() => place,
@@ -125,9 +126,15 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
             () = &mut stop => break,
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                is_refused = false;
+                accepted
+            }
             Err(error) if is_their_fault(&error) => continue,
-            Err(_) => {
+            Err(error) => {
+                if !std::mem::replace(&mut is_refused, true) {
+                    people.complain(&format!("no connection can be accepted: {error}"));
+                }
                 // Too many files are open: some will be closed.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;

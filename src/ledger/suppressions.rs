@@ -10,7 +10,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use ring::digest::{SHA256, digest};
 
 use super::database::{Database, json, values};
-use super::digests::WHILE_PLANNING;
+use super::planning::WHILE_PLANNING;
 use super::{Ledger, Result, backup};
 
 /// After how many days of refusals in a row nobody writes to an address any more.

@@ -11,12 +11,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::clock::Deadline;
 use crate::private;
 
 /// Whether a digest is this process's own, or nobody's: who held it is gone.
@@ -145,7 +147,7 @@ impl Ledger {
         let connection = Connection::open(&path).map_err(|error| refused(&path, error))?;
         connection.busy_timeout(PATIENCE)?;
         // What is committed is on the disk: a mark that is lost would send a mail twice.
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        write_ahead(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         let version = version(&connection)?;
         if (1..known_version()).contains(&version) {
@@ -303,6 +305,23 @@ impl Ledger {
         self.database
             .file()
             .map_or(Ok(()), |file| backup::make(file, folder, &now.format("%Y-%m-%d").to_string()))
+    }
+}
+
+/// Writes into a log first. Where several make a new file at once, SQLite does not wait for the others
+/// by itself.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let patience = Deadline::after(PATIENCE);
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && patience.left().is_some() =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
     }
 }
 

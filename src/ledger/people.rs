@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::database::{Database, Row, json, values};
-use super::suppressions::pseudonym;
+use super::suppressions::{is_suppressed, pseudonym};
 use super::{Error, Ledger, Planning, Reason, Result};
 use crate::reminders::Recipient;
 use crate::reminders::recipients::{Consent, Source, Wishes};
@@ -317,14 +317,18 @@ impl Ledger {
         self.put_all(std::slice::from_ref(subscriber))
     }
 
-    /// Enters several, all or none.
+    /// Enters several, all or none; but of somebody who asked to be forgotten nothing is written down.
     ///
     /// # Errors
     /// When the ledger cannot be written.
     pub fn put_all(&mut self, subscribers: &[Subscriber]) -> Result<()> {
+        let secret = self.secret()?;
         let transaction = self.database.begin()?;
         for Subscriber { recipient, source, asked_at, confirmed_at } in subscribers {
             let (key, wishes) = (recipient.key(), wishes(recipient)?);
+            if is_suppressed(&transaction, &pseudonym(&secret, &key))? {
+                continue;
+            }
             let values =
                 values![&key, &recipient.email, &wishes, source.as_str(), *asked_at, *confirmed_at];
             transaction.execute(PUT, values)?;

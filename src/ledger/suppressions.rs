@@ -77,7 +77,7 @@ pub(super) fn all(database: &Database, secret: Vec<u8>) -> Result<Suppressions> 
 }
 
 /// Whether nobody writes to whoever is entered like this.
-fn is_suppressed(database: &Database, entered: &str) -> Result<bool> {
+pub(super) fn is_suppressed(database: &Database, entered: &str) -> Result<bool> {
     let query = "SELECT 1 FROM suppressions WHERE recipient = ?1";
     Ok(database.row(query, values![entered], |_| Ok(()))?.is_some())
 }

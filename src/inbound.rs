@@ -5,8 +5,8 @@
 //! Anybody can write such a message. What is in it counts at once only where it has something that
 //! the site made for one recipient and sent to nobody else: the address that it came back to
 //! (variable envelope return paths), a link to unsubscribe, or the id of the message. The exception is
-//! a mail that says no more than `unsubscribe`: whoever asks in somebody else's name gets them off the
-//! list, which is written to them.
+//! a mail whose subject begins with `unsubscribe`: whoever writes it in somebody else's name gets them off
+//! the list.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

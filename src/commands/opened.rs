@@ -136,9 +136,7 @@ fn unusable(
 }
 
 /// The files in the site's `templates/`, by name.
-fn own_templates(
-    layout: &Layout,
-) -> std::result::Result<BTreeMap<String, String>, Unopened> {
+fn own_templates(layout: &Layout) -> std::result::Result<BTreeMap<String, String>, Unopened> {
     let folder = layout.templates();
     let unreadable = |path: &Path, error: io::Error| {
         let context = format!("cannot read `{}`", path.display());

@@ -63,18 +63,7 @@ pub(super) fn remind(
     // Whatever is wrong with settings and list is said before anything is written.
     let audience_for_plan = audience()?;
     if opened.site.mail.from.is_none() || !arguments.recipient.is_empty() {
-        // A server's tables are brought up to date first: this run will write.
-        let people = match mailing::server(opened)? {
-            Some(_) => mailing::ledger(opened)?,
-            None => mailing::ledger_to_read(opened)?,
-        };
-        let mut wanted = audience()?;
-        while !wanted.next(&people, PAGE)?.is_empty() {
-            if opened.site.mail.from.is_none() {
-                return Err(configuration(message::Error::NoSender));
-            }
-        }
-        wanted.problems()?;
+        look_through(opened, audience()?)?;
     }
     let private = opened.layout.private();
     let _lock = lock(&private)?;
@@ -93,11 +82,7 @@ pub(super) fn remind(
         let until = Deadline::after(CONFIRMATIONS);
         let is_over = &|| until.left().is_none();
         let post = confirmations::Post { shell, opened, transport, signer, keys, now, is_over };
-        match post.send(&mut ledger, &mut languages, &mut confirmations::Postponed::new()) {
-            Ok(0) => {}
-            Ok(sent) => shell.say(&format!("{} sent", plural(sent, "confirmation"))),
-            Err(failure) => shell.complain(&format!("confirmations could not be sent: {failure}")),
-        }
+        confirm(&post, &mut ledger, &mut languages);
     }
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 
@@ -118,18 +103,14 @@ pub(super) fn remind(
     let was_interrupted = ledger.was_interrupted().map_err(ledger_failure)?;
     if planned + settled.again == 0 {
         if was_interrupted {
-            // What a run sent that was killed stands in no backup.
-            let number = ledger.begin_run(0, opened.now).map_err(ledger_failure)?;
-            let ended_at = Some(shell.now.instant(opened.site.timezone));
-            ledger.end_run(number, &Run { ended_at, ..Run::default() }).map_err(ledger_failure)?;
-            outcome = outcome.max(mailing::keep(shell, opened, &ledger, opened.now));
+            outcome = outcome.max(end_interrupted(shell, opened, &ledger)?);
         }
         let unsent = ledger.unsent(&only).map_err(ledger_failure)?;
         let held = (unsent.in_doubt + unsent.held).saturating_sub(settled.unwanted());
         if held > 0 {
-            let held = plural(held as usize, "digest");
+            let digests = plural(held as usize, "digest");
             shell.complain(&format!(
-                "{held} may have arrived, and waits for you: see `crieur status`"
+                "{digests} may have arrived, and waits for you: see `crieur status`"
             ));
         }
         return Ok((outcome.max(attention(held)), "no digest is due".to_owned()));
@@ -147,6 +128,41 @@ pub(super) fn remind(
     }
     let report = Report { in_doubt: report.in_doubt.saturating_sub(unwanted), ..report };
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
+}
+
+/// Reads the list to its end before anything is written: whether there is anybody to write to, and
+/// everybody who is asked for.
+fn look_through(opened: &Opened, mut wanted: Audience) -> Result<()> {
+    // A server's tables are brought up to date first: this run will write.
+    let people = match mailing::server(opened)? {
+        Some(_) => mailing::ledger(opened)?,
+        None => mailing::ledger_to_read(opened)?,
+    };
+    while !wanted.next(&people, PAGE)?.is_empty() {
+        if opened.site.mail.from.is_none() {
+            return Err(configuration(message::Error::NoSender));
+        }
+    }
+    wanted.problems().map(|_| ())
+}
+
+/// Sends the confirmations that wait. Digests leave, whether or not these do.
+fn confirm(post: &confirmations::Post<'_>, ledger: &mut Ledger, languages: &mut Languages<'_>) {
+    match post.send(ledger, languages, &mut confirmations::Postponed::new()) {
+        Ok(0) => {}
+        Ok(sent) => post.shell.say(&format!("{} sent", plural(sent, "confirmation"))),
+        Err(failure) => {
+            post.shell.complain(&format!("confirmations could not be sent: {failure}"));
+        }
+    }
+}
+
+/// Enters a run that has nothing to do after one that was killed: what that sent stands in no backup.
+fn end_interrupted(shell: &Shell, opened: &Opened, ledger: &Ledger) -> Result<Outcome> {
+    let number = ledger.begin_run(0, opened.now).map_err(ledger_failure)?;
+    let ended_at = Some(shell.now.instant(opened.site.timezone));
+    ledger.end_run(number, &Run { ended_at, ..Run::default() }).map_err(ledger_failure)?;
+    Ok(mailing::keep(shell, opened, ledger, opened.now))
 }
 
 /// How long a run goes on to send confirmations, before the digests.

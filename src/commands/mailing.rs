@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use unic_langid::LanguageIdentifier;
 
-use super::{Failure, Opened, Outcome, Result, Shell, configuration, serve, temporary};
+use super::{Failure, Opened, Outcome, Result, Shell, configuration, locks, temporary};
 use crate::catalog::{self, Catalog};
 use crate::diagnostics::Diagnostic;
 use crate::ledger::{self, Ledger, People, Subscriber, Suppressions};
@@ -240,7 +240,7 @@ pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
         Some(address) => Ledger::connect(&address).map_err(ledger_failure),
         None => {
             // Nobody puts another one in its place meanwhile.
-            let presence = serve::presence(&opened.layout.private())?;
+            let presence = locks::presence(&opened.layout.private())?;
             let ledger = Ledger::open(&opened.layout.private()).map_err(ledger_failure)?;
             Ok(ledger.holding(presence))
         }

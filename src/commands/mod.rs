@@ -16,6 +16,7 @@ mod explain;
 mod init;
 mod ledger;
 mod list;
+mod locks;
 mod mailing;
 mod new;
 mod opened;

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use serde::Serialize;
 
 use super::mailing::{self, Audience, PAGE, ledger_failure, masked};
-use super::{Failure, Opened, Outcome, Result, Shell, list, outcome, print, table, temporary};
+use super::{Failure, Opened, Outcome, Result, Shell, outcome, print, table, temporary};
 use crate::cli::{self, ExportFormat, ListFormat};
 use crate::diagnostics::plural;
 use crate::ledger::Subscriber;
@@ -147,7 +147,7 @@ fn show(shell: &Shell, opened: &Opened, format: ListFormat) -> Result {
         }
     }
     let text = match format {
-        ListFormat::Json => list::json(&rows)?,
+        ListFormat::Json => table::json(&rows)?,
         ListFormat::Csv => csv(&rows, true, true)?,
         ListFormat::Table => table(&rows, opened.site.timezone),
     };

@@ -1,18 +1,13 @@
 //! `crieur remind`: sends the digests that are due.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, TryLockError};
-use std::io;
-use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use rayon::prelude::*;
 
 use super::mailing::{self, Audience, Languages, PAGE, ledger_failure, masked};
 use super::{
-    Opened, Outcome, Result, Shell, Texts, configuration, confirmations, outcome, print, temporary,
+    Opened, Outcome, Result, Shell, Texts, configuration, confirmations, locks, outcome, print,
 };
 use crate::cli;
 use crate::clock::{Deadline, Now};
@@ -21,7 +16,6 @@ use crate::dispatch::Report;
 use crate::ledger::{self, Addressee, Ledger, Planned, Run, Suppressions};
 use crate::mail::{Composer, message};
 use crate::posting::Posting;
-use crate::private;
 use crate::reminders::recipients::key;
 use crate::reminders::{Digest, Item, Recipient, Today};
 
@@ -66,7 +60,7 @@ pub(super) fn remind(
         look_through(opened, audience()?)?;
     }
     let private = opened.layout.private();
-    let _lock = lock(&private)?;
+    let _lock = locks::lock(&private)?;
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
     let mut ledger = mailing::sound_ledger(opened)?;
@@ -315,38 +309,5 @@ fn planned(recipient: String, digest: &Digest<'_>) -> Planned {
         addressee: Addressee { email, name, language, subscribed },
         day: digest.day,
         content: ledger::Content::new(&digest.items.iter().map(Item::entry).collect::<Vec<_>>()),
-    }
-}
-
-/// Whether a run is sending on this machine.
-pub(super) fn is_at_work(folder: &Path) -> bool {
-    let lock = File::open(folder.join(LOCK));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-/// How long somebody may look whether a run is at work.
-const A_MOMENT: Duration = Duration::from_millis(20);
-/// The file that tells, by its lock, of a run.
-pub(super) const LOCK: &str = "remind.lock";
-
-/// One run at a time: whoever holds this file's lock sends.
-pub(super) fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(LOCK);
-    let failed = |error: io::Error| {
-        let is_lasting = private::needs_a_person(&error);
-        let error = anyhow!(error).context(format!("cannot use `{}`", folder.display()));
-        if is_lasting { configuration(error) } else { temporary(error) }
-    };
-    private::folder(folder).map_err(failed)?;
-    let file = private::file(&path).map_err(failed)?;
-    // `status` looks for a moment whether somebody holds it.
-    let locked = file.try_lock().or_else(|_| {
-        thread::sleep(A_MOMENT);
-        file.try_lock()
-    });
-    match locked {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(temporary(anyhow!("another run is sending digests"))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }

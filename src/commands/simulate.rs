@@ -73,7 +73,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
         }
     }
     if format == DataFormat::Json {
-        text = super::list::json(&rows)?;
+        text = super::table::json(&rows)?;
     }
     print(text.as_bytes())?;
     let days = to.signed_duration_since(from).num_days() + 1;

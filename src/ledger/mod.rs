@@ -1,5 +1,5 @@
-//! The ledger: what was planned and what was sent, in SQLite or on a server with PostgreSQL, written
-//! before anything leaves.
+//! The ledger: what was planned and what was sent, in `SQLite` or `PostgreSQL`, written before
+//! anything leaves.
 //!
 //! A digest is *planned*, then *sending* (committed with its bytes before the first of them leaves),
 //! then *sent*, *deferred* (not taken now), *refused* (for good), or *in doubt*: the connection

@@ -73,9 +73,10 @@ impl Planning<'_> {
     /// Looks who left since the last time: nobody can while this is written. On a server somebody may
     /// leave still, and is stopped when their message is about to; who asks to be forgotten waits.
     fn look_who_left(&mut self) -> Result<()> {
-        let version = match self.database.is_shared() {
-            true => Some(0),
-            false => Some(self.database.value("PRAGMA data_version", &[])?),
+        let version = if self.database.is_shared() {
+            Some(0)
+        } else {
+            Some(self.database.value("PRAGMA data_version", &[])?)
         };
         if self.version != version {
             self.suppressed = suppressions::all(self.database, self.secret.clone())?;

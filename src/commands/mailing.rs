@@ -227,16 +227,22 @@ pub(super) fn leave_out(audience: &mut Vec<Recipient>, suppressed: &Suppressions
     audience.retain(|recipient| !suppressed.contains(&recipient.key()));
 }
 
+/// The server that has the ledger, if one has. Not where there is one in a file, too: whoever left, and
+/// what was sent, would be forgotten.
+fn only_server(opened: &Opened) -> Result<Option<ledger::Address>> {
+    let (server, file) = (server(opened)?, ledger::file(&opened.layout.private()));
+    if server.is_some() && file.exists() {
+        let path = opened.layout.relative(&file);
+        return Err(configuration(anyhow!(
+            "`ledger` names a server, and there is a ledger in `{path}`: `crieur ledger move` brings it there; or move the file out of the way"
+        )));
+    }
+    Ok(server)
+}
+
 /// The ledger, made where there is none.
 pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
-    match server(opened)? {
-        Some(_) if ledger::file(&opened.layout.private()).exists() => {
-            // Whoever left, and what was sent, would be forgotten.
-            let path = opened.layout.relative(&ledger::file(&opened.layout.private()));
-            Err(configuration(anyhow!(
-                "`ledger` names a server, and there is a ledger in `{path}`: `crieur ledger move` brings it there; or move the file out of the way"
-            )))
-        }
+    match only_server(opened)? {
         Some(address) => Ledger::connect(&address).map_err(ledger_failure),
         None => {
             // Nobody puts another one in its place meanwhile.
@@ -256,7 +262,7 @@ pub(super) fn sound_ledger(opened: &Opened) -> Result<Ledger> {
 
 /// The ledger as it stands, or an empty one, for what writes nothing.
 pub(super) fn ledger_to_read(opened: &Opened) -> Result<Ledger> {
-    let found = match server(opened)? {
+    let found = match only_server(opened)? {
         Some(address) => Ledger::connect_to_read(&address),
         None => Ledger::open_to_read(&opened.layout.private()),
     };

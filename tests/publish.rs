@@ -108,6 +108,7 @@ fn a_build_that_is_killed_leaves_whole_files_and_the_next_completes_it() {
     let killed = site.run_after(&format!("ulimit -c 0; ulimit -f {limit}"), &[NOW, "build"]);
     assert_eq!(killed.code, -1, "it was not killed: {}", killed.stderr);
     assert!(is_new() < new.len());
+    assert!(site.files("out").keys().any(|name| name.contains(".crieur-")), "nothing is half");
     is_whole();
     // Killed once so many files are new. No clock is involved: the folder tells how far it is.
     for changed in [1, 20, 60, 120, 200] {

@@ -107,7 +107,7 @@ fn after_ten_doubts_a_person_has_to_look() {
     let site = site();
     let port = server.port;
     let mail = format!(
-        "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 1, retry_after: [] }} }}"
+        "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 20, retry_after: [] }} }}"
     );
     let settings = site.read("content/site.yaml");
     let from = "mail: { from: \"Offres <offres@example.org>\"";
@@ -162,7 +162,7 @@ fn a_weekly_digest_that_nobody_took_outlasts_runs_without_its_reader() {
         let server = Server::start(Options::new(|_: &Step<'_>| Some(Act::Drop)));
         let port = server.port;
         let smtp = format!(
-            "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 1, retry_after: [] }} }}"
+            "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 20, retry_after: [] }} }}"
         );
         site.write("content/site.yaml", SETTINGS.replace(" }\n", &format!(", {smtp}\n")));
         // The 6th of September is a Monday.

@@ -242,15 +242,13 @@ fn only_server(opened: &Opened) -> Result<Option<ledger::Address>> {
 
 /// The ledger, made where there is none.
 pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
-    match only_server(opened)? {
-        Some(address) => Ledger::connect(&address).map_err(ledger_failure),
-        None => {
-            // Nobody puts another one in its place meanwhile.
-            let presence = locks::presence(&opened.layout.private())?;
-            let ledger = Ledger::open(&opened.layout.private()).map_err(ledger_failure)?;
-            Ok(ledger.holding(presence))
-        }
+    if let Some(address) = only_server(opened)? {
+        return Ledger::connect(&address).map_err(ledger_failure);
     }
+    // Nobody puts another one in its place meanwhile.
+    let presence = locks::presence(&opened.layout.private())?;
+    let ledger = Ledger::open(&opened.layout.private()).map_err(ledger_failure)?;
+    Ok(ledger.holding(presence))
 }
 
 /// The same, after all of it was looked at: for what writes much, or for long.

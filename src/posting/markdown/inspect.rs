@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use comrak::Arena;
 use comrak::nodes::NodeValue;
+use memchr::memchr_iter;
 
 use super::options;
 use super::safe::unsafe_html;
@@ -20,13 +21,25 @@ pub fn is_too_deep(markdown: &str) -> bool {
         let rest = line.trim_start_matches([' ', '\t', '>', '*', '+', '-', '.', ')']);
         line.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len()
     };
-    let suspicious = markdown.bytes().filter(|byte| *byte == b'<').count() > MAX_DEPTH
-        || markdown.lines().any(|line| line.len() > MAX_DEPTH && marks(line) > MAX_DEPTH);
+    let is_long = |line: &&str| line.len() > MAX_DEPTH;
+    let suspicious = memchr_iter(b'<', markdown.as_bytes()).count() > MAX_DEPTH
+        || lines(markdown).filter(is_long).any(|line| marks(line) > MAX_DEPTH);
     suspicious && {
         let (arena, options) = (Arena::new(), options());
         let root = comrak::parse_document(&arena, markdown, &options);
         depth(&unsafe_html(root, &options)) > MAX_DEPTH
     }
+}
+
+/// The lines of a text, however they end.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let ends = memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    let mut start = 0;
+    ends.filter_map(move |end| {
+        let line = text.get(start..end);
+        start = end + 1;
+        line
+    })
 }
 
 /// How deep the elements of an HTML text stand in each other at most. Elements that need no end
@@ -67,7 +80,11 @@ fn depth(html: &str) -> usize {
 /// Where links and images without an address stand, in bytes of the text.
 pub fn empty_links(markdown: &str) -> Vec<Range<usize>> {
     // Nearly every text has none, and parsing costs more than looking.
-    if !markdown.contains("()") && !markdown.contains("( )") && !markdown.contains("(<>)") {
+    let closes_nothing = |at| {
+        let before: &[u8] = markdown.as_bytes().get(..at).unwrap_or_default();
+        [&b"("[..], b"( ", b"(<>"].iter().any(|empty| before.ends_with(empty))
+    };
+    if !memchr_iter(b')', markdown.as_bytes()).any(closes_nothing) {
         return Vec::new();
     }
     places(markdown, |value| match value {
@@ -85,7 +102,8 @@ pub fn unclosed_html(markdown: &str) -> Option<Range<usize>> {
         HIDING.iter().any(|(begin, end)| text.starts_with(begin) && !text.contains(end))
     };
     // Nearly every text has none of these, and parsing costs more than looking.
-    if !["<!--", "<s", "<S"].iter().any(|begin| markdown.contains(begin)) {
+    let may_hide = |at| matches!(markdown.as_bytes().get(at + 1), Some(b'!' | b's' | b'S'));
+    if !memchr_iter(b'<', markdown.as_bytes()).any(may_hide) {
         return None;
     }
     let found = places(markdown, |value| match value {

@@ -34,6 +34,16 @@ impl References {
         }
         self
     }
+
+    /// Where the first byte stands that is replaced.
+    fn first_in(&self, bytes: &[u8]) -> Option<usize> {
+        let is_replaced = |byte: &u8| self.is_replaced[usize::from(*byte)];
+        // Most bytes are not: eight are looked up before one question is asked.
+        let (chunks, _) = bytes.as_chunks::<8>();
+        let none = |chunk: &&[u8; 8]| !chunk.iter().fold(false, |any, b| any | is_replaced(b));
+        let start = 8 * chunks.iter().take_while(none).count();
+        bytes[start..].iter().position(is_replaced).map(|at| start + at)
+    }
 }
 
 /// How JSON writes the characters that it cannot write as they are.
@@ -52,7 +62,7 @@ pub static JSON_IN_SCRIPT: References =
 pub fn escaped(text: &str, references: &References) -> String {
     let mut escaped = String::with_capacity(text.len() + text.len() / 4);
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|b| references.is_replaced[usize::from(b)]) {
+    while let Some(at) = references.first_in(rest.as_bytes()) {
         escaped.push_str(&rest[..at]);
         escaped.push_str(references.by[usize::from(rest.as_bytes()[at])]);
         rest = &rest[at + 1..];

@@ -102,7 +102,12 @@ pub fn unclosed_html(markdown: &str) -> Option<Range<usize>> {
         HIDING.iter().any(|(begin, end)| text.starts_with(begin) && !text.contains(end))
     };
     // Nearly every text has none of these, and parsing costs more than looking.
-    let may_hide = |at| matches!(markdown.as_bytes().get(at + 1), Some(b'!' | b's' | b'S'));
+    let may_hide = |at: usize| {
+        HIDING.iter().any(|(begin, _)| {
+            let found = markdown.as_bytes().get(at..at + begin.len());
+            found.is_some_and(|found| found.eq_ignore_ascii_case(begin.as_bytes()))
+        })
+    };
     if !memchr_iter(b'<', markdown.as_bytes()).any(may_hide) {
         return None;
     }

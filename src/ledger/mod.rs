@@ -277,9 +277,9 @@ impl Ledger {
         private::made(&path).map_err(not_ours(&path))?;
         let changed_at = fs::metadata(&path)?.modified()?;
         let connection = Connection::open(&path).map_err(|error| refused(&path, error))?;
+        begin_log(&connection)?;
         connection.busy_timeout(PATIENCE)?;
         // What is committed is on the disk: a mark that is lost would send a mail twice.
-        connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         let version = version(&connection)?;
         if (1..known_version()).contains(&version) {
@@ -603,6 +603,26 @@ fn not_ours(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
             "`{path}`: {error}: run crieur as the user who has the site, and give them the file (`chown`, `chmod 600`)"
         );
         io::Error::new(error.kind(), why)
+    }
+}
+
+/// Changes are written into a log first. Of those who make a new file at once, one is in the other's way,
+/// and `SQLite` does not wait by itself then.
+fn begin_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let pause = Duration::from_millis(20);
+    let mut waited = Duration::ZERO;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && waited < PATIENCE =>
+            {
+                std::thread::sleep(pause);
+                waited += pause;
+            }
+            done => return done,
+        }
     }
 }
 

@@ -614,7 +614,7 @@ fn who_is_forgotten_is_nowhere_and_never_written_to() {
     assert_eq!(ledger.unsent(&[]).unwrap().waiting, 1);
 }
 
-/// Whether somebody who subscribes, waits to confirm, and whose mail came back.
+/// Somebody who subscribes, has not confirmed yet what they chose since, and whose mail came back.
 #[test]
 fn who_is_forgotten_has_no_row_in_any_table() {
     let folder = tempfile::tempdir().unwrap();

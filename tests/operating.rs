@@ -306,6 +306,26 @@ fn what_was_restored_belongs_to_whom_the_site_belongs() {
 }
 
 #[test]
+fn what_a_power_failure_left_of_out_is_made_again() {
+    let site = site();
+    site.run(&[&on(20), "build"]).exits(0);
+    let whole = site.files("out");
+    // What was not written yet is empty, or nothing but zeros.
+    for (name, bytes) in whole.iter().filter(|(name, _)| *name != ".published") {
+        let left = if name.ends_with(".html") { vec![0; bytes.len()] } else { Vec::new() };
+        site.write(&format!("out/{name}"), left);
+    }
+    std::fs::remove_dir_all(site.path(".crieur/cache")).unwrap();
+    site.run(&[&on(20), "build"]).exits(0);
+    assert_eq!(site.files("out"), whole);
+    // As the page says, whatever became of the list of what is ours.
+    std::fs::remove_dir_all(site.path("out")).unwrap();
+    std::fs::remove_dir_all(site.path(".crieur/cache")).unwrap();
+    site.run(&[&on(20), "build"]).exits(0);
+    assert_eq!(site.files("out"), whole);
+}
+
+#[test]
 fn what_was_built_elsewhere_is_served_from_there() {
     let site = site();
     site.run(&[&on(20), "build"]).exits(0);

@@ -3,12 +3,13 @@
 //! read or was written by another version is as good as none.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 
 use crate::key::Key;
 use crate::private;
@@ -31,19 +32,59 @@ pub fn program() -> Key {
 /// How the names of files begin that are being written.
 const NEW: &str = ".new-";
 
+/// How much of a cache is written at once, in bytes.
+const PIECE: usize = 1 << 16;
+
+/// Changes with the program and everything in a cache: what was damaged is not read.
+struct Sum(blake3::Hasher);
+
+impl Sum {
+    fn new() -> Self {
+        let mut sum = Self(blake3::Hasher::new());
+        sum.add(program().bytes());
+        sum
+    }
+
+    fn add(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    fn bytes(&self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// A cache that is being written: a large one is never in memory as a whole.
+struct Summed {
+    file: NamedTempFile,
+    sum: Sum,
+}
+
+impl Write for Summed {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(data)?;
+        self.sum.add(data.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Reads a cache. `None` where there is none that is whole and of this program.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let bytes = fs::read(path).ok()?;
-    let (sum, data) = bytes.split_first_chunk::<32>()?;
-    (Key::join([program().bytes(), data]).bytes() == sum)
-        .then(|| postcard::from_bytes(data).ok())?
+    let (sum, data) = bytes.split_first_chunk()?;
+    let mut checked = Sum::new();
+    checked.add(data);
+    (checked.bytes() == *sum).then(|| postcard::from_bytes(data).ok())?
 }
 
 /// Writes a cache, at once or not at all. It holds nothing that is not elsewhere, so a failure is
 /// nobody's concern.
 pub fn save<T: Serialize>(path: &Path, value: &T) {
     let Some(folder) = path.parent() else { return };
-    let Ok(data) = postcard::to_stdvec(value) else { return };
     let write = || -> std::io::Result<()> {
         if let Some(private) = folder.parent() {
             private::folder(private)?;
@@ -55,9 +96,14 @@ pub fn save<T: Serialize>(path: &Path, value: &T) {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(folder)?;
-        file.write_all(Key::join([program().bytes(), &data]).bytes())?;
-        file.write_all(&data)?;
+        let file = tempfile::Builder::new().prefix(NEW).tempfile_in(folder)?;
+        let mut writer = BufWriter::with_capacity(PIECE, Summed { file, sum: Sum::new() });
+        // The sum of what follows stands first, and is known last.
+        writer.get_mut().file.write_all(&Sum::new().bytes())?;
+        postcard::to_io(value, &mut writer).map_err(io::Error::other)?;
+        let Summed { mut file, sum } = writer.into_inner()?;
+        file.rewind()?;
+        file.write_all(&sum.bytes())?;
         file.persist(path)?;
         Ok(())
     };

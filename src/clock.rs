@@ -1,4 +1,5 @@
-//! The one place that reads the clock. Everything else is told what time it is.
+//! The one place that asks what time it is: everything else is told. How long something of the network
+//! takes is measured where it happens.
 
 use std::time::{Duration, Instant, SystemTime};
 

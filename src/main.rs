@@ -1,6 +1,6 @@
 //! The `crieur` program: arguments in, exit code out.
 
-use std::panic;
+use std::panic::{self, UnwindSafe};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,6 +18,21 @@ const BUG: u8 = 70;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The panic's message is on standard error already.
-    panic::catch_unwind(|| commands::run(cli)).unwrap_or(BUG).into()
+    ended(|| commands::run(cli)).into()
+}
+
+/// The exit code of what is run, also where it panics. The panic's message is on standard error already.
+fn ended(run: impl FnOnce() -> u8 + UnwindSafe) -> u8 {
+    panic::catch_unwind(run).unwrap_or(BUG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_has_an_exit_code_of_its_own() {
+        assert_eq!(ended(|| panic!("as a bug does")), 70);
+        assert_eq!(ended(|| 75), 75);
+    }
 }

@@ -214,12 +214,21 @@ impl<'a> Publication<'a> {
     /// When the file system refuses.
     pub fn write(&self, path: &str, key: Key, bytes: &[u8]) -> Result<(), Error> {
         let same = |target: &Path| fs::read(target).is_ok_and(|existing| existing == bytes);
-        let found = self.folder.compare(path, bytes.len() as u64, self.is_ours(path), same);
+        let found = self.find(path, bytes.len() as u64, same);
         self.settle(path, key, found, |folder, replace| {
             let mut file = folder.temporary(path)?;
             file.write_all(bytes).map_err(failed(&folder.out.join(path)))?;
             folder.put(path, file, replace)
         })
+    }
+
+    /// What stands where a file is to be written.
+    fn find(&self, path: &str, length: u64, same: impl Fn(&Path) -> bool) -> Found {
+        if self.is_new {
+            // Nothing: what appears there meanwhile is not replaced.
+            return Found::Ours;
+        }
+        self.folder.compare(path, length, self.is_ours(path), same)
     }
 
     /// Does what is to be done about what was found at a path.
@@ -310,7 +319,7 @@ impl<'a> Publication<'a> {
         let reader = file.reopen().map_err(failed(&target))?;
         let length = reader.metadata().map_err(failed(&target))?.len();
         let same = |target: &Path| folder::is_same(target, &reader).unwrap_or(false);
-        let found = self.folder.compare(&path, length, self.is_ours(&path), same);
+        let found = self.find(&path, length, same);
         self.settle(&path, key, found, |folder, replace| folder.put(&path, file, replace))?;
         if lasting {
             self.progress().parts.insert(path, places.clone());

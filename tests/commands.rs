@@ -433,6 +433,115 @@ fn a_password_in_the_settings_is_never_shown() {
 }
 
 #[test]
+fn a_password_that_stands_in_the_settings_is_shown_in_no_format() {
+    let site = Site::new();
+    for mail in [
+        "mail: { smtp: { password: hunter2, prot: 5 } }",
+        "mail: { smtp: { password: hunter2, port: abc } }",
+        "mail:\n  smtp:\n    host: mail.example.org\n    password: hunter2\n    prot: 5",
+        // The same, and no YAML any more.
+        "mail: { smtp: { password: hunter2, prot: 5 }",
+        "mail: { smtp: { password: hunter2, prot: [5 } }",
+        "mail:\n  smtp:\n    password: hunter2\n   prot: 5",
+        "mail:\n  smtp:\n    password: \"hunter2\n    prot: 5",
+    ] {
+        let settings = format!("title: A\nurl: https://a.example.org/\n{mail}\n");
+        site.write("content/site.yaml", settings);
+        for command in [
+            &["check"][..],
+            &["check", "--format=json"],
+            &["check", "--format=github"],
+            &["build"],
+            &["--log-format=json", "build"],
+            &["-v", "run"],
+        ] {
+            let run = site.run(&[&[NOW], command].concat()).exits(78);
+            let said = run.stdout + &run.stderr;
+            assert!(said.contains("site.yaml"), "{command:?} {mail}: {said}");
+            assert!(!said.contains("hunter2"), "{command:?} {mail}: {said}");
+        }
+    }
+}
+
+/// What is secret has no text, in whatever message somebody prints it one day.
+#[test]
+fn no_key_and_no_password_is_printed_by_mistake() {
+    let secret = b"hunter2".to_vec();
+    let bytes = format!("{secret:?}");
+    let bytes = bytes.trim_matches(['[', ']']);
+    let keys = crieur::tokens::Keys::new(secret.clone(), vec![(1, secret.clone())]);
+    let address = crieur::ledger::Address::new(
+        "postgres://user@127.0.0.1/database",
+        Some("hunter2"),
+        || Err("it is here".to_owned()),
+        |why| why,
+    );
+    for printed in [format!("{keys:?} {keys:#?}"), format!("{address:?} {address:#?}")] {
+        for secret in ["hunter2", bytes] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+    }
+    assert!(address.is_ok());
+}
+
+#[test]
+fn what_is_not_said_of_a_mail_server_is_as_is_usual() {
+    use crieur::site::Security;
+    use crieur::site::Site as Settings;
+    for (smtp, port, security) in [
+        ("", 25, Security::None),
+        ("host: localhost", 25, Security::None),
+        ("host: '::1'", 25, Security::None),
+        ("host: mail.example.org", 587, Security::Starttls),
+        ("host: 192.0.2.1", 587, Security::Starttls),
+        ("host: mail.example.org, port: 465", 465, Security::Tls),
+        ("host: localhost, port: 465", 465, Security::Tls),
+        ("host: mail.example.org, port: 25", 25, Security::Starttls),
+        ("host: mail.example.org, security: tls", 465, Security::Tls),
+        ("host: localhost, security: starttls", 587, Security::Starttls),
+        ("host: localhost, security: tls", 465, Security::Tls),
+        ("host: mail.example.org, security: starttls, port: 465", 465, Security::Starttls),
+    ] {
+        let settings = Settings::parse(
+            &format!("{SETTINGS}\n")
+                .replace("mail: { ", &format!("mail: {{ transport: smtp, smtp: {{ {smtp} }}, ")),
+        );
+        let smtp_settings = settings.unwrap().mail.smtp;
+        assert_eq!((smtp_settings.port(), smtp_settings.security()), (port, security), "{smtp}");
+        assert_eq!(smtp_settings.retry_after, [1, 5, 15], "{smtp}");
+        assert_eq!((smtp_settings.timeout_seconds, smtp_settings.connections), (60, 4), "{smtp}");
+        assert_eq!(smtp_settings.rate_per_second, None, "{smtp}");
+    }
+}
+
+#[test]
+fn a_command_line_that_is_wrong_ends_with_2() {
+    let site = two();
+    site.write("content/recipients.yaml", "- a@example.org\n");
+    for wrong in [
+        &[][..],
+        &["publish"],
+        &["build", "--nothing"],
+        &["list", "--closing-within", "soon"],
+        &["list", "--format", "xml"],
+        &["simulate", "--from", "2021-09-01"],
+        &["--now=soon", "list"],
+        &["--now=2021-02-30", "list"],
+        &["explain", "nothing-like-it"],
+        &["explain", "a", "--recipient", "nobody@example.org"],
+        &["preview", "--recipient", "nobody@example.org"],
+        &["remind", "--recipient", "nobody@example.org"],
+        &["recipients", "remove", "nobody@example.org"],
+        &["recipients", "add", "no address"],
+        &["unsubscribe", "no address"],
+    ] {
+        let run = site.run(wrong).exits(2);
+        assert!(!run.stderr.is_empty(), "{wrong:?}");
+        assert!(!site.exists(".crieur/outbox"), "{wrong:?}");
+    }
+}
+
+#[test]
 fn what_would_not_be_published_is_found_before() {
     let site = two();
     site.write("templates/posting.html", "{{ posting.title }}{{ posting.salary.much }}");

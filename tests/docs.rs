@@ -32,26 +32,35 @@ fn commands(text: &str) -> Vec<&str> {
 
 #[test]
 fn every_command_that_is_shown_works() {
-    let program = Path::new(env!("CARGO_BIN_EXE_crieur")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let mut count = 0;
     for (page, text) in pages() {
         let site = Site::empty();
-        site.run(&["init", "."]).exits(0);
+        site.run(&["--now=2026-09-01", "init", "."]).exits(0);
         for block in commands(&text) {
             let has_openssl = Command::new("openssl").arg("version").output().is_ok();
             if block.contains("openssl") && !has_openssl {
                 continue;
             }
-            let mut shell = Command::new("sh");
-            shell.args(["-e", "-c", block]).current_dir(site.root()).env("PATH", &path);
-            let output = shell.output().unwrap();
+            let output = site.shell(&format!("set -e\n{block}")).output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{page}:\n{block}\n{said}");
             count += 1;
         }
     }
     assert!(count > 8, "{count}");
+}
+
+#[test]
+fn what_is_shown_is_run_without_the_environment_of_whoever_runs_the_tests() {
+    // The tests' own environment has something of cargo's in it.
+    assert!(std::env::vars().any(|(name, _)| name.starts_with("CARGO")));
+    let site = Site::empty();
+    let output = site.shell("env").output().unwrap();
+    let known = ["PATH", "HOME", "CRIEUR_NOW", "PWD", "OLDPWD", "SHLVL", "_"];
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let name = line.split('=').next().unwrap();
+        assert!(known.contains(&name), "{line}");
+    }
 }
 
 #[test]

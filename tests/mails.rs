@@ -128,9 +128,63 @@ fn every_message_is_as_servers_want_it() {
     }
 }
 
-/// The message to somebody who asked to subscribe, and the pages that go with it, in both languages.
+/// The HTML of a message, as a mail program reads it.
+fn html(message: &str) -> String {
+    let message = mail_parser::MessageParser::default().parse(message).unwrap();
+    let mut found = message.parts.iter().filter_map(|part| match &part.body {
+        mail_parser::PartType::Html(html) => Some(html.clone().into_owned()),
+        _ => None,
+    });
+    let html = found.next().unwrap();
+    assert!(found.next().is_none(), "one is enough");
+    html
+}
+
+/// Nobody is told that a message was opened, or which of its links was followed.
 #[test]
-fn confirmations_and_pages() {
+fn no_message_fetches_anything_or_leads_anywhere_but_to_the_site() {
+    let confirmations = ["fr", "en"].map(|language| (language.to_owned(), confirmation(language)));
+    let mut kinds = std::collections::BTreeSet::new();
+    for (kind, mail) in mails().into_iter().chain(confirmations) {
+        let html = html(&mail);
+        let lower = html.to_lowercase();
+        for fetches in [
+            "<img",
+            "src=",
+            "srcset",
+            "url(",
+            "<link",
+            "@import",
+            "background=",
+            "<script",
+            "<iframe",
+        ] {
+            assert!(!lower.contains(fetches), "{kind}: {fetches} in\n{html}");
+        }
+        let links: Vec<String> = lower
+            .split("href=")
+            .skip(1)
+            .map(|rest| rest.trim_start_matches('"').split('"').next().unwrap().to_owned())
+            .collect();
+        assert!(!links.is_empty(), "{kind}");
+        for link in links {
+            let own = link.strip_prefix("https://emplois.example.org/");
+            assert!(own.is_some() || link.starts_with("mailto:"), "{kind}: {link}");
+            // Only what is for one person has anything of them in it.
+            let path = own.unwrap_or_default();
+            let is_plain = !path.contains(['?', '#']);
+            let is_theirs = path.starts_with("off?token=") || path.starts_with("abonnement");
+            assert!(is_plain || is_theirs, "{kind}: {link}");
+            kinds.insert(path.split(['/', '?']).next().unwrap().to_owned());
+        }
+    }
+    for kind in ["postings", "off", "abonnement"] {
+        assert!(kinds.contains(kind), "{kinds:?}");
+    }
+}
+
+/// The message to somebody who asked to subscribe, in a language.
+fn confirmation(language: &str) -> String {
     use crieur::catalog::Catalog;
     use crieur::mail::confirmation::{Asked, confirmation};
     use crieur::reminders::Recipient;
@@ -141,15 +195,19 @@ fn confirmations_and_pages() {
     let site = crieur::site::Site::parse(settings).unwrap();
     let keys = Keys::new(vec![0; 32], Vec::new());
     let at = "2021-09-01T08:00:00Z".parse().unwrap();
+    let catalog = std::sync::Arc::new(Catalog::new(&language.parse().unwrap(), None).unwrap());
+    let templates = Templates::new(&std::collections::BTreeMap::new(), catalog.clone()).unwrap();
+    let recipient = Recipient::new("Zoe.Test@example.org");
+    let asked = Asked { recipient: &recipient, at, within: crieur::ledger::CONFIRMATION };
+    let words = (catalog.as_ref(), &templates);
+    let message = confirmation(asked, &site, &keys, None, words, at).unwrap();
+    String::from_utf8(message.bytes).unwrap()
+}
+
+#[test]
+fn confirmations() {
     for language in ["fr", "en"] {
-        let catalog = std::sync::Arc::new(Catalog::new(&language.parse().unwrap(), None).unwrap());
-        let templates =
-            Templates::new(&std::collections::BTreeMap::new(), catalog.clone()).unwrap();
-        let recipient = Recipient::new("Zoe.Test@example.org");
-        let asked = Asked { recipient: &recipient, at, within: crieur::ledger::CONFIRMATION };
-        let words = (catalog.as_ref(), &templates);
-        let message = confirmation(asked, &site, &keys, None, words, at).unwrap();
-        let text = String::from_utf8(message.bytes).unwrap();
+        let text = confirmation(language);
         assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 998));
         insta::assert_snapshot!(format!("confirmation-{language}"), text.replace('\r', ""));
     }

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 
 use common::{SETTINGS, Site};
-use smtp::{Act, Options, Server, Step};
+use smtp::{Act, Away, Options, Server, Step};
 
 /// One posting, which closes on the 30th of September, and one reader, who hears of it each day before.
 fn site() -> Site {
@@ -110,7 +110,7 @@ fn after_ten_doubts_a_person_has_to_look() {
     let site = site();
     let port = server.port;
     let mail = format!(
-        "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 1, retry_after: [] }} }}"
+        "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 20, retry_after: [] }} }}"
     );
     let settings = site.read("content/site.yaml");
     let from = "mail: { from: \"Offres <offres@example.org>\"";
@@ -165,7 +165,7 @@ fn a_weekly_digest_that_nobody_took_outlasts_runs_without_its_reader() {
         let server = Server::start(Options::new(|_: &Step<'_>| Some(Act::Drop)));
         let port = server.port;
         let smtp = format!(
-            "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 1, retry_after: [] }} }}"
+            "transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, timeout_seconds: 20, retry_after: [] }} }}"
         );
         site.write("content/site.yaml", SETTINGS.replace(" }\n", &format!(", {smtp}\n")));
         // The 6th of September is a Monday.
@@ -229,6 +229,181 @@ fn a_week_without_a_run_on_its_day_has_its_digest_all_the_same() {
         assert!(!digests(day), "{day}");
     }
     assert!(digests("2021-09-06"));
+}
+
+/// The settings of a site with a posting and a list, with the mail server at a port.
+fn by_smtp(port: u16) -> String {
+    let smtp =
+        format!("transport: smtp, smtp: {{ host: 127.0.0.1, port: {port}, retry_after: [] }}");
+    SETTINGS.replace("mail: { ", &format!("mail: {{ {smtp}, "))
+}
+
+#[test]
+fn a_run_ends_with_the_worse_of_building_and_reminding() {
+    let broken = |site: &Site| site.posting("b.md", "title: B\ncloses: 2021-02-30");
+    // Something is left out, and everybody is reminded.
+    let site = site();
+    broken(&site);
+    let run = site.run(&[&on(20), "run"]).exits(1);
+    assert!(run.stderr.contains("; 1 digest in"), "{}", run.stderr);
+    // The same, and nobody takes mail.
+    let site = self::site();
+    broken(&site);
+    let away = Away::new();
+    site.write("content/site.yaml", by_smtp(away.port));
+    let run = site.run(&[&on(27), "run"]).exits(75);
+    assert!(run.stderr.contains("published 1 open posting"), "{}", run.stderr);
+    assert!(run.stderr.contains("1 not taken yet"), "{}", run.stderr);
+    // All is published, and somebody is refused for good.
+    let site = self::site();
+    let refusing = |at: &Step<'_>| {
+        (at.name == "rcpt" && at.recipient == "b@example.org")
+            .then_some(Act::Say("550 5.1.1 nobody"))
+    };
+    let server = Server::start(Options::new(refusing));
+    site.write("content/site.yaml", by_smtp(server.port));
+    site.write("content/recipients.yaml", "- a@example.org\n- b@example.org\n- c@example.org\n");
+    let run = site.run(&[&on(27), "run"]).exits(1);
+    assert!(run.stderr.contains("2 digests sent, 1 refused"), "{}", run.stderr);
+    // The build fails: its code is the one, whatever became of the digests.
+    let site = self::site();
+    site.write("content/site.yaml", by_smtp(away.port));
+    site.write("out", "a file in the folder's place");
+    let run = site.run(&[&on(27), "run"]).exits(78);
+    assert!(run.stderr.contains("1 not taken yet"), "{}", run.stderr);
+}
+
+/// Takes the ledger away, and makes one of what is left: its backups.
+fn only_the_backup_is_left(site: &Site) {
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(site.path(&format!(".crieur/ledger.sqlite3{end}")));
+    }
+    assert!(!site.exists(".crieur/ledger.sqlite3"));
+    let restored = site.run(&[&on(21), "ledger", "restore"]).exits(1);
+    assert!(restored.stderr.contains("from the backup"), "{}", restored.stderr);
+}
+
+#[test]
+fn who_came_or_left_since_the_last_run_stands_in_a_backup() {
+    use std::io::Write;
+    for way in ["unsubscribe", "receive", "recipients remove", "recipients add", "forget"] {
+        let site = site();
+        let mail = "mail: { bounces: back@example.org, ";
+        let settings = site.read("content/site.yaml").replace("mail: { ", mail);
+        site.write("content/site.yaml", settings);
+        if way == "recipients remove" {
+            site.write("content/recipients.yaml", "");
+            site.run(&[&on(1), "recipients", "add", "a@example.org"]).exits(0);
+        }
+        let written_to = || {
+            let dry = site.run(&[&on(21), "remind", "--dry-run"]).exits(0).stdout;
+            ["a@example.org", "b@example.org"].map(|who| dry.contains(who))
+        };
+        site.run(&[&on(20), "remind"]).exits(0);
+        assert_eq!(written_to(), [true, false], "{way}");
+        let mut process = site.command();
+        process.arg(on(20)).args(way.split(' ')).stdin(std::process::Stdio::piped());
+        match way {
+            "receive" => &mut process,
+            "recipients add" => process.arg("b@example.org"),
+            _ => process.arg("a@example.org"),
+        };
+        let mut process = process.stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut input = process.stdin.take().unwrap();
+        if way == "receive" {
+            input.write_all(b"From: a@example.org\nSubject: unsubscribe\n\n").unwrap();
+        }
+        drop(input);
+        // That the address still stands in the list is said of who is forgotten.
+        assert_eq!(process.wait().unwrap().code(), Some(i32::from(way == "forget")), "{way}");
+        let after = if way == "recipients add" { [true, true] } else { [false, false] };
+        assert_eq!(written_to(), after, "{way}");
+        only_the_backup_is_left(&site);
+        assert_eq!(written_to(), after, "{way}, restored");
+    }
+}
+
+#[test]
+fn what_is_private_is_so_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let open = "umask 000";
+    let is_private = |site: &Site, after: &str| {
+        for entry in walkdir::WalkDir::new(site.path(".crieur")) {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            let path = entry.path().strip_prefix(site.path(".crieur")).unwrap();
+            // Previews are as private as their folder.
+            let expected = match (entry.file_type().is_dir(), path.starts_with("preview")) {
+                (true, _) => 0o700,
+                (false, true) => mode,
+                (false, false) => 0o600,
+            };
+            assert_eq!(mode, expected, "after {after}: {} is {mode:o}", path.display());
+        }
+    };
+    // Whichever makes the folder.
+    for first in [
+        &["build"][..],
+        &["preview"],
+        &["remind"],
+        &["unsubscribe", "b@example.org"],
+        &["recipients", "add", "b@example.org"],
+    ] {
+        let site = site();
+        let now = on(20);
+        site.run_after(open, &[&[now.as_str()], first].concat()).exits(0);
+        assert!(site.exists(".crieur"), "{first:?}");
+        is_private(&site, first[0]);
+    }
+    let site = site();
+    for command in [&["build"][..], &["preview"], &["remind"]] {
+        site.run_after(open, &[&[on(20).as_str()], command].concat()).exits(0);
+    }
+    for folder in ["outbox", "backups", "preview", "cache"] {
+        assert!(!site.files(&format!(".crieur/{folder}")).is_empty(), "{folder}");
+    }
+    std::fs::write(site.path(".crieur/ledger.sqlite3"), [0; 8192]).unwrap();
+    site.run_after(open, &[&on(20), "remind"]).exits(78);
+    site.run_after(open, &[&on(20), "ledger", "restore"]).exits(1);
+    assert!(site.exists(".crieur/damaged-1.sqlite3"));
+    is_private(&site, "ledger restore");
+    site.run_after(open, &[&on(21), "remind"]).exits(0);
+    is_private(&site, "the next run");
+}
+
+#[test]
+fn a_ledger_in_a_file_is_not_passed_over_for_one_on_a_server() {
+    let site = site();
+    site.run(&[&on(20), "remind"]).exits(0);
+    let settings = site.read("content/site.yaml");
+    site.write("content/site.yaml", format!("{settings}ledger: postgres://u@127.0.0.1:1/x\n"));
+    for command in [
+        &["status"][..],
+        &["remind", "--dry-run"],
+        &["simulate", "--from", "2021-09-21", "--to", "2021-09-22"],
+        &["preview"],
+        &["explain", "a", "--recipient", "a@example.org"],
+        &["recipients", "list"],
+        &["recipients", "export"],
+        &["recipients", "add", "b@example.org"],
+        &["remind"],
+        &["run"],
+        &["unsubscribe", "a@example.org"],
+        &["forget", "a@example.org"],
+        &["ledger", "settle", "--lost"],
+    ] {
+        let run = site.run(&[&[on(21).as_str()], command].concat()).exits(78);
+        assert!(run.stderr.contains("`crieur ledger move`"), "{command:?}: {}", run.stderr);
+        assert!(!run.stdout.contains('@'), "{command:?}: {}", run.stdout);
+    }
+    for command in ["check", "restore"] {
+        let run = site.run(&[&on(21), "ledger", command]).exits(78);
+        assert!(run.stderr.contains("`pg_dump`"), "{command}: {}", run.stderr);
+    }
+    // Without the file it is the server that is asked, and nobody answers there.
+    std::fs::rename(site.path(".crieur/ledger.sqlite3"), site.path("elsewhere.sqlite3")).unwrap();
+    let run = site.run(&[&on(21), "status"]).exits(75);
+    assert!(run.stderr.contains("error connecting to server"), "{}", run.stderr);
 }
 
 /// A program that runs beside the test, and no longer.

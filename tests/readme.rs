@@ -3,11 +3,10 @@
 
 mod common;
 
-use std::env;
+use std::collections::HashSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
 use common::Site;
 
@@ -109,17 +108,11 @@ fn the_cron_line_is_added_to_those_that_are_there() {
     site.write("jobs here/content/postings/a.md", "---\ntitle: A\n---\n");
     let bin = site.path("bin");
     std::fs::set_permissions(bin.join("crontab"), Permissions::from_mode(0o755)).unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_crieur"));
-    let ours = program.parent().unwrap();
-    let path = format!("{}:{}:{}", bin.display(), ours.display(), env::var("PATH").unwrap());
     let table = site.path("table");
     let sh = |command: &str| {
-        let mut sh = Command::new("sh");
-        sh.args(["-c", command])
-            .env("PATH", &path)
-            .env("TABLE", &table)
-            .env("CRIEUR_NOW", "2026-09-01");
-        assert!(sh.current_dir(site.path("jobs here")).status().unwrap().success(), "{command}");
+        let mut sh = site.shell(&format!("PATH=\"$BIN:$PATH\"; {command}"));
+        sh.env("BIN", &bin).env("TABLE", &table).current_dir(site.path("jobs here"));
+        assert!(sh.status().unwrap().success(), "{command}");
     };
     std::fs::write(&table, "0 0 * * * true\n").unwrap();
     sh(&block("sh", "crontab"));
@@ -196,9 +189,31 @@ fn every_key_that_is_known_is_in_the_readme() {
     }
 }
 
+/// The names of all tests in a text of Rust: what is ignored, or only a function, is none.
+fn tests_in(code: &str) -> impl Iterator<Item = &str> {
+    code.split("#[test]").skip(1).filter_map(|rest| {
+        let (before, function) = rest.split_once("fn ")?;
+        // Nothing but other attributes and remarks stands between.
+        let is_direct = before
+            .lines()
+            .all(|line| line.trim().is_empty() || line.trim_start().starts_with(['#', '/', ')']));
+        let is_direct = is_direct && !before.contains("ignore");
+        is_direct.then(|| function.split('(').next().unwrap_or_default())
+    })
+}
+
+/// Words that are written as tests are: keys of files and of logs, and another program.
+fn is_known_word(name: &str) -> bool {
+    let known = ["exit_code", "message_id", "pg_dump"];
+    name.starts_with("crieur_")
+        || known.contains(&name)
+        || crieur::site::KEYS.iter().any(|(_, keys)| keys.contains(&name))
+        || crieur::posting::vocabulary::VOCABULARY.iter().any(|(key, _)| *key == name)
+}
+
 #[test]
 fn each_test_that_a_promise_names_exists() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut code = String::new();
     for folder in ["src", "tests"] {
         for entry in walkdir::WalkDir::new(root.join(folder)) {
@@ -208,24 +223,49 @@ fn each_test_that_a_promise_names_exists() {
             }
         }
     }
+    let tests: HashSet<&str> = tests_in(&code).collect();
     let steps = std::fs::read_to_string(root.join(".ci/acceptance")).unwrap_or_default();
-    let operating = std::fs::read_to_string(root.join("docs/operating.md")).unwrap();
-    let (_, operating) = operating.split_once("## What is promised").unwrap();
-    let security = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
-    for (text, at_least) in [(operating, 40), (&security, 40)] {
-        let mut named = 0;
-        let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
-        for line in rows {
-            let cell = line.trim_end_matches('|').rsplit('|').next().unwrap();
-            for name in cell.split('`').skip(1).step_by(2) {
-                assert!(code.contains(&format!("fn {name}(")), "{name}");
-                named += 1;
+    let is_name = |name: &&str| {
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        name.contains('_') && name.chars().all(is_part)
+    };
+    for page in ["SECURITY.md", "docs/operating.md"] {
+        let text = std::fs::read_to_string(root.join(page)).unwrap();
+        // Whatever is shown as a block names none.
+        let prose: String = text.split("\n```").step_by(2).collect();
+        for name in prose.split('`').skip(1).step_by(2).filter(is_name) {
+            assert!(tests.contains(name) || is_known_word(name), "{page}: {name} is no test");
+        }
+        let (mut is_of_promises, mut rows) = (false, 0);
+        for line in prose.lines() {
+            if !line.starts_with('|') {
+                is_of_promises = false;
             }
+            let cell = line.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+            if line.starts_with('|') && cell == "test" {
+                is_of_promises = true;
+                continue;
+            }
+            if !is_of_promises || cell.starts_with("---") {
+                continue;
+            }
+            let named = cell.split('`').skip(1).step_by(2).filter(|name| tests.contains(name));
+            let mut count = named.count();
             for step in cell.split('“').skip(1).filter_map(|rest| rest.split('”').next()) {
                 // A package comes without them.
-                assert!(steps.is_empty() || steps.contains(&format!("step \"{step}")), "{step}");
+                let is_there = steps.is_empty() || steps.contains(&format!("step \"{step}"));
+                assert!(is_there, "{page}: there is no step {step}");
+                count += 1;
             }
+            assert!(count > 0, "{page}: nothing shows this: {line}");
+            rows += 1;
         }
-        assert!(named > at_least, "{named}");
+        assert!(rows > 20, "{page}: {rows}");
     }
+}
+
+#[test]
+fn what_is_no_test_is_not_taken_for_one() {
+    let code = "#[test]\nfn one() {}\n\nfn two() {}\n#[test]\n#[ignore]\nfn three() {}\n#[test]\n#[allow(\n)]\n/// Four.\nfn four() {}\n// #[test] stands for\nmod x { fn five() {} }\n";
+    assert_eq!(tests_in(code).collect::<Vec<_>>(), ["one", "four"]);
 }

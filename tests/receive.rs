@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use common::{Output, Site};
 use crieur::ledger::Ledger;
@@ -34,8 +34,12 @@ fn site() -> Site {
 
 fn receive(site: &Site, now: &str, message: &[u8]) -> Output {
     let mut command = site.command();
+    command.args([now, "receive"]);
+    receive_by(command, message)
+}
+
+fn receive_by(mut command: Command, message: &[u8]) -> Output {
     let mut process = command
-        .args([now, "receive"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -216,6 +220,44 @@ fn a_report_that_proves_nothing_counts_on_three_days() {
         receive(&site, &format!("--now=2021-09-{day}"), forged("failed", "5.1.1").as_bytes())
             .exits(0);
         assert_eq!(state(&site, PERSON), expected, "{day}");
+    }
+}
+
+/// The address that a message came back to says about whom it is, and mail servers tell of it in ways of
+/// their own.
+#[test]
+fn the_address_that_a_message_came_to_is_told_in_several_ways() {
+    for (way, expected) in [
+        ("by nobody", "subscribed"),
+        ("as an argument", "bounced"),
+        ("in the environment", "bounced"),
+        ("in the argument and not in the environment", "bounced"),
+        ("in the mailbox's own headers", "bounced"),
+    ] {
+        let site = site();
+        let came_to = returned(&site, "{{return_path}}");
+        assert!(came_to.starts_with("bounces+"), "{came_to}");
+        let report = forged("failed", "5.1.1").replace(&format!("To: {BOUNCES}\n"), "");
+        assert!(!report.contains(BOUNCES));
+        let mut command = site.command();
+        command.args([NOW, "receive"]);
+        match way {
+            "as an argument" => command.args(["--recipient", &came_to]),
+            "in the environment" => command.env("ORIGINAL_RECIPIENT", &came_to),
+            "in the argument and not in the environment" => {
+                command.args(["--recipient", &came_to]).env("ORIGINAL_RECIPIENT", BOUNCES)
+            }
+            _ => &mut command,
+        };
+        let report = if way == "in the mailbox's own headers" {
+            let from = "From MAILER-DAEMON@example.net  Wed Sep  1 10:00:00 2021";
+            format!("{from}\nDelivered-To: {came_to}\n{report}")
+        } else {
+            report
+        };
+        receive_by(command, report.as_bytes()).exits(0);
+        assert_eq!(state(&site, PERSON), expected, "{way}");
+        assert_eq!(remembered(&site).len(), 1, "{way}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use common::Site;
 use ureq::http::{HeaderMap, Request};
@@ -19,6 +20,8 @@ const FORM: &str = "application/x-www-form-urlencoded";
 struct Server {
     process: Child,
     address: String,
+    /// Reads what it says until it ends.
+    listener: Option<JoinHandle<Vec<String>>>,
 }
 
 /// What was answered.
@@ -54,15 +57,20 @@ impl Server {
         let mut process =
             command.args(["serve", "--addr=127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
         let address = loop {
             let line = lines.next().expect("it says where it listens").unwrap();
+            said.push(line.clone());
             if let Some((_, address)) = line.split_once("serving at http://") {
                 break address.split('/').next().unwrap().to_owned();
             }
         };
         // Whatever else it says must find a reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address }
+        let listener = std::thread::spawn(move || {
+            said.extend(lines.map_while(Result::ok));
+            said
+        });
+        Self { process, address, listener: Some(listener) }
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
@@ -105,11 +113,17 @@ impl Server {
         String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
     }
 
-    fn stop(mut self) -> i32 {
+    fn stop(self) -> i32 {
+        self.end().0
+    }
+
+    /// Ends it as the machine does. How it ended, and what it said on standard error.
+    fn end(mut self) -> (i32, Vec<String>) {
         let id = self.process.id().to_string();
         let ended = Command::new("kill").args(["-TERM", &id]).status().unwrap();
         assert!(ended.success());
-        self.process.wait().unwrap().code().unwrap_or(-1)
+        let code = self.process.wait().unwrap().code().unwrap_or(-1);
+        (code, self.listener.take().unwrap().join().unwrap())
     }
 }
 
@@ -576,6 +590,128 @@ fn nobody_asks_too_often_or_from_elsewhere() {
         404
     );
     assert_eq!(server.get("/healthz").text(), "ok\n");
+}
+
+#[test]
+fn who_asks_is_who_a_proxy_of_ours_names_last() {
+    let site = site();
+    let ask = |server: &Server, number: usize, forwarded: &str| {
+        let headers = [("content-type", FORM), ("x-forwarded-for", forwarded)];
+        let body = format!("email=n{number}%40example.org");
+        server.send("POST", "/abonnement", &headers, body.as_bytes()).status
+    };
+    // What stands before is what the visitor said: another network each time, and still one visitor.
+    // Fewer than all together may ask, so that it is not their limit.
+    let server = Server::start(&site);
+    let mut answers = (1..110).map(|n| ask(&server, n, &format!("{n}.1.1.1, 203.0.113.9")));
+    assert!(answers.any(|status| status == 429));
+    drop(server);
+    let server = Server::start(&site);
+    for number in 1..=60 {
+        assert_eq!(ask(&server, number, &format!("203.0.113.9, {number}.1.1.1")), 200);
+    }
+}
+
+#[test]
+fn measures_are_for_this_machine_only() {
+    let site = site();
+    let server = Server::start(&site);
+    assert_eq!(server.get("/metrics").status, 200);
+    for passed_on in [("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=127.0.0.1")] {
+        let reply = server.send("GET", "/metrics", &[passed_on], b"");
+        assert_eq!((reply.status, reply.text()), (404, site.read("out/404.html")), "{passed_on:?}");
+    }
+}
+
+#[test]
+fn no_page_is_framed_or_guessed_at_and_no_token_is_told() {
+    let site = site();
+    let server = Server::start(&site);
+    site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    let leave = link(&mail(&site, "listed@example.org"), "/desabonnement?token=");
+    let policy = "default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    for (path, status) in
+        [("/", 200), ("/nothing.html", 404), (leave.as_str(), 200), ("/desabonnement?token=x", 400)]
+    {
+        let reply = server.get(path);
+        assert_eq!(reply.status, status, "{path}");
+        for (name, value) in [
+            ("x-frame-options", "DENY"),
+            ("content-security-policy", policy),
+            ("x-content-type-options", "nosniff"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            assert_eq!(reply.header(name), value, "{path}: {name}");
+        }
+        // Whoever is led elsewhere from a page with a token in its address tells nobody of it.
+        let of_people = path.starts_with("/desabonnement");
+        let referrer = if of_people { "no-referrer" } else { "strict-origin-when-cross-origin" };
+        assert_eq!(reply.header("referrer-policy"), referrer, "{path}");
+        assert_eq!(reply.header("cache-control") == "no-store", of_people, "{path}");
+        assert_eq!(reply.header("x-robots-tag") == "noindex", of_people, "{path}");
+    }
+    let done = server.post(&leave, "");
+    assert_eq!((done.status, done.header("referrer-policy")), (200, "no-referrer"));
+    assert_eq!(
+        (done.header("cache-control"), done.header("x-robots-tag")),
+        ("no-store", "noindex")
+    );
+}
+
+#[test]
+fn neither_tokens_nor_addresses_of_visitors_are_logged() {
+    let site = site();
+    let mut command = site.command();
+    command.args([NOW, "-v", "--log-format=json"]);
+    let server = Server::run(&mut command);
+    let from = [("x-forwarded-for", "192.0.2.9"), ("user-agent", "VISITOR")];
+    let secret = "/desabonnement?token=SECRET";
+    assert_eq!(server.send("GET", secret, &from, b"").status, 400);
+    let body = [("content-type", FORM), from[0]];
+    assert_eq!(server.send("POST", "/desabonnement", &body, b"token=SECRET").status, 400);
+    assert_eq!(
+        server.send("POST", "/abonnement", &body, b"email=visitor%40example.org").status,
+        200
+    );
+    let (code, said) = server.end();
+    assert_eq!(code, 0);
+    let lines: Vec<serde_json::Value> =
+        said.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (method, path, status) in [
+        ("GET", "/desabonnement", 400),
+        ("POST", "/desabonnement", 400),
+        ("POST", "/abonnement", 200),
+    ] {
+        let is_this = |line: &&serde_json::Value| {
+            line["method"] == method && line["path"] == path && line["status"] == status
+        };
+        assert_eq!(lines.iter().filter(is_this).count(), 1, "{method} {path}: {said:#?}");
+    }
+    let said = said.concat();
+    for private in ["SECRET", "192.0.2.9", "VISITOR", "visitor@", "visitor%40"] {
+        assert!(!said.contains(private), "{private}: {said}");
+    }
+}
+
+#[test]
+fn who_left_by_the_page_stays_off_when_only_the_backup_is_left() {
+    let site = site();
+    site.run(&["--now=2021-09-01", "remind"]).exits(0);
+    let leave = link(&mail(&site, "listed@example.org"), "/desabonnement?token=");
+    let is_written_to = || {
+        let dry = site.run(&["--now=2021-09-02", "remind", "--dry-run"]).exits(0).stdout;
+        dry.contains("listed@example.org")
+    };
+    assert!(is_written_to());
+    let server = Server::start_at(&site, "--now=2021-09-01T20:00:00Z");
+    assert_eq!(server.post(&leave, "List-Unsubscribe=One-Click").status, 200);
+    // Long before the ten minutes are over, with everything that was done until now.
+    assert_eq!(server.stop(), 0);
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(site.path(&format!(".crieur/ledger.sqlite3{end}")));
+    }
+    site.run(&["ledger", "restore"]).exits(1);
+    assert!(!is_written_to());
 }
 
 #[test]

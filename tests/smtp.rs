@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::{Output, Site};
 use serde_json::Value;
-use smtp::{Act, Certificate, Options, Server, Step};
+use smtp::{Act, Away, Certificate, Options, Server, Step};
 
 const NOW: &str = "--now=2021-08-31";
 
@@ -22,7 +22,8 @@ fn site(server: &Server, recipients: usize, smtp: &str) -> Site {
     let site = Site::new();
     let port = server.port;
     let retry = if smtp.contains("retry_after") { "" } else { "retry_after: [0, 0], " };
-    let timeout = if smtp.contains("timeout") { "" } else { "timeout_seconds: 1, " };
+    // Long enough for a machine that has other things to do. Where a server stalls, tests say less.
+    let timeout = if smtp.contains("timeout") { "" } else { "timeout_seconds: 20, " };
     site.write(
         "content/site.yaml",
         format!(
@@ -34,6 +35,11 @@ fn site(server: &Server, recipients: usize, smtp: &str) -> Site {
     site.write("content/recipients.yaml", list);
     site.posting("a.md", "title: Développeuse\ncloses: 2021-09-03");
     site
+}
+
+/// How long the program waits for a server that does something.
+fn patience(act: &Act) -> &'static str {
+    if matches!(act, Act::Stall) { "timeout_seconds: 1" } else { "timeout_seconds: 20" }
 }
 
 fn addresses(letters: &str) -> Vec<String> {
@@ -94,7 +100,7 @@ fn what_is_put_off_is_tried_again_in_the_same_run() {
             let label = format!("{step} {act:?} {offers:?}");
             let recipient = if step == "mail" { "" } else { "b@example.org" };
             let server = Server::start(once(step, recipient, 1, act.clone()).offers(offers));
-            let site = site(&server, 3, "connections: 1");
+            let site = site(&server, 3, &format!("connections: 1, {}", patience(&act)));
             let run = remind(&site);
             assert_eq!(run.code, 0, "{label}: {}", run.stderr);
             assert_eq!(server.recipients(), addresses("abc"), "{label}");
@@ -140,7 +146,7 @@ fn an_address_that_is_refused_stops_nobody_and_is_left_alone_in_the_end() {
 fn a_message_that_may_have_arrived_is_sent_again_the_same_to_the_byte() {
     for act in [Act::AcceptAndDrop, Act::Stall, Act::Say("wha"), Act::Say("354 more?")] {
         let server = Server::start(once("dot", "b@example.org", 1, act.clone()));
-        let site = site(&server, 3, "");
+        let site = site(&server, 3, patience(&act));
         let run = remind(&site).exits(0);
         assert!(run.stderr.contains("b…@example.org: may have arrived"), "{}", run.stderr);
         let accepted = server.accepted();
@@ -200,8 +206,9 @@ fn a_server_that_is_away_is_a_reason_to_try_later() {
     let server = Server::behaving();
     let site = site(&server, 3, "");
     let settings = site.read("content/site.yaml");
-    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    site.write("content/site.yaml", settings.replace(&server.port.to_string(), &away.to_string()));
+    let away = Away::new();
+    let port = |port: u16| format!("port: {port},");
+    site.write("content/site.yaml", settings.replace(&port(server.port), &port(away.port)));
     // Three days without a server.
     for day in ["2021-08-30", "2021-08-31", "2021-09-01"] {
         let run = site.run(&[&format!("--now={day}"), "run"]).exits(75);
@@ -223,8 +230,9 @@ fn who_gets_one_digest_a_week_does_not_wait_another_for_a_server_that_was_away()
     let server = Server::behaving();
     let site = site(&server, 0, "");
     let settings = site.read("content/site.yaml");
-    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    site.write("content/site.yaml", settings.replace(&server.port.to_string(), &away.to_string()));
+    let away = Away::new();
+    let port = |port: u16| format!("port: {port},");
+    site.write("content/site.yaml", settings.replace(&port(server.port), &port(away.port)));
     site.write("content/recipients.yaml", "- { email: w@example.org, weekday: Wed, new: true }\n");
     site.posting("a.md", "title: Nouvelle\nopens: 2021-08-30\ncloses: 2021-12-01");
     // 2021-09-01 is a Wednesday.
@@ -426,6 +434,42 @@ fn nothing_leaves_unencrypted_that_should_not() {
     let site = self::site(&injecting, 1, "security: starttls, retry_after: []");
     let run = remind(&site).exits(75);
     assert!(run.stderr.contains("before TLS"), "{}", run.stderr);
+}
+
+#[test]
+fn no_password_leaves_before_tls() {
+    let with_password = |server: &Server| {
+        let smtp = "connections: 1, retry_after: [], security: starttls, ca_file: ca.pem, user: user, password_file: secret";
+        let site = self::site(server, 1, smtp);
+        trusting(&site, server);
+        site.write("secret", "secret");
+        site
+    };
+    let words = |server: &Server| -> Vec<String> {
+        let first = |line: String| line.split(' ').next().unwrap_or_default().to_owned();
+        server.commands().into_iter().map(first).collect()
+    };
+    let server = Server::start(Options::new(|_| None).offers(&["STARTTLS", "AUTH PLAIN"]));
+    remind(&with_password(&server)).exits(0);
+    assert_eq!(words(&server)[..4], ["EHLO", "STARTTLS", "EHLO", "AUTH"]);
+    assert_eq!(server.recipients(), addresses("a"));
+
+    // Whoever is in between may leave the offer of TLS out.
+    let server = Server::start(Options::new(|_| None).offers(&["AUTH PLAIN"]));
+    let run = remind(&with_password(&server)).exits(78);
+    assert!(run.stderr.contains("offers no STARTTLS"), "{}", run.stderr);
+    assert!(!words(&server).contains(&"AUTH".to_owned()), "{:?}", server.commands());
+
+    // A way to log in that was offered before TLS was anybody's offer.
+    let otherwise = Act::Say("250-mx.example.org\r\n250 8BITMIME");
+    let script =
+        move |at: &Step<'_>| (at.name == "ehlo" && at.before % 2 == 1).then(|| otherwise.clone());
+    let server = Server::start(Options::new(script).offers(&["STARTTLS", "AUTH PLAIN"]));
+    let run = remind(&with_password(&server)).exits(78);
+    assert!(run.stderr.contains("none of the ways to log in"), "{}", run.stderr);
+    let words = words(&server);
+    assert!(words.starts_with(&["EHLO", "STARTTLS", "EHLO"].map(str::to_owned)), "{words:?}");
+    assert!(!words.contains(&"AUTH".to_owned()), "{words:?}");
 }
 
 #[test]
@@ -724,7 +768,7 @@ fn a_server_that_drips_over_tls_is_left_in_time() {
         }
     });
     let server = Server::start(once("rcpt", "", 0, Act::Drop));
-    let site = site(&server, 1, "retry_after: []");
+    let site = site(&server, 1, "retry_after: [], timeout_seconds: 1");
     let settings = site.read("content/site.yaml");
     let settings = settings
         .replace(&format!("port: {}", server.port), &format!("port: {port}, security: tls"))
@@ -804,7 +848,7 @@ fn a_server_that_fails_at_the_door_is_away() {
         ("ehlo", Act::Say("451 later")),
     ] {
         let server = Server::start(once(step, "", 9999, act.clone()));
-        let site = self::site(&server, 1, "retry_after: []");
+        let site = self::site(&server, 1, &format!("retry_after: [], {}", patience(&act)));
         let run = remind(&site);
         assert_eq!(run.code, 75, "{step} {act:?}: {}", run.stderr);
         assert_eq!(status(&site)["waiting"], 1);

@@ -32,7 +32,7 @@ use press::{Press, Run};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Build) -> Result {
     let opened = shell.site()?;
-    let order = Order { out: arguments.out.clone(), strict: arguments.strict, is_all: true };
+    let order = Order { out: arguments.out.clone(), strict: arguments.strict, is_last_act: true };
     let built = build(shell, &opened, &order)?;
     shell.say(&built.line);
     tell_hub(shell, &opened.site, &built.changed);
@@ -48,14 +48,14 @@ pub(super) struct Order {
     /// Whether one mistake keeps everything from being published.
     pub(super) strict: bool,
     /// Whether the program is over afterwards.
-    pub(super) is_all: bool,
+    pub(super) is_last_act: bool,
 }
 
 impl Order {
     /// What is not needed any more. At the end of the program a large site is not taken apart piece by
     /// piece.
     fn done_with<T>(&self, value: T) {
-        if self.is_all {
+        if self.is_last_act {
             std::mem::forget(value);
         }
     }
@@ -93,7 +93,8 @@ impl Standing {
     /// Until when what is published now stays as it is.
     fn until(opened: &Opened, loaded: &Loaded) -> DateTime<Utc> {
         let (site, now) = (&opened.site, opened.now);
-        let changes = loaded.postings.par_iter().filter_map(|p| next_change(p, site, now)).min();
+        let postings = loaded.postings.par_iter().chain(&loaded.left_out);
+        let changes = postings.filter_map(|p| next_change(p, site, now)).min();
         // Lists count the days.
         let today = Moment::Day(now.with_timezone(&site.timezone).date_naive());
         let tomorrow = today.end(site.timezone);
@@ -140,7 +141,7 @@ fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built
         let built = report(shell, opened, &Changes::default(), (open, feeds), &diagnostics);
         return Ok(Some(built));
     }
-    let mut loaded = opened.as_of_now(opened.understand((files, known)));
+    let mut loaded = opened.as_of_now(opened.understand((files, known), opened.now));
     let learned = loaded.learned.take();
     if strict {
         loaded.diagnostics.extend(rehearse(opened, &loaded.postings));

@@ -136,7 +136,7 @@ fn show(shell: &Shell, diagnostics: &[Diagnostic], format: CheckFormat) -> Resul
             .map(|diagnostic| format!("{}\n", diagnostic.github(&prefix)))
             .collect(),
         CheckFormat::Json => {
-            super::list::json(&diagnostics.iter().map(Report::from).collect::<Vec<_>>())?
+            super::table::json(&diagnostics.iter().map(Report::from).collect::<Vec<_>>())?
         }
     })
 }

@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 
 use super::mailing::{self, ledger_failure, masked};
-use super::{Failure, Outcome, Result, Shell, configuration, print, remind, serve, temporary};
+use super::{Failure, Outcome, Result, Shell, configuration, locks, print, temporary};
 use crate::cli;
 use crate::diagnostics::plural;
 use crate::ledger::{self, Ledger, Mark, Restored};
@@ -49,8 +49,8 @@ fn check(shell: &Shell) -> Result {
 fn restore(shell: &Shell) -> Result {
     refuse_server(shell)?;
     let private = shell.layout().private();
-    let _lock = remind::lock(&private)?;
-    let _absence = serve::absence(&private)?;
+    let _lock = locks::lock(&private)?;
+    let _absence = locks::absence(&private)?;
     let Restored { digests, backup, unusable, damaged, incomplete } = ledger::restore(&private)
         .map_err(|error| match error {
             ledger::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -79,7 +79,7 @@ fn restore(shell: &Shell) -> Result {
         name.push(end);
         name.into()
     });
-    let locks = [remind::LOCK, serve::PRESENCE].map(|name| private.join(name));
+    let locks = [locks::LOCK, locks::PRESENCE].map(|name| private.join(name));
     let made = [file].into_iter().chain(beside).chain(locks).chain(damaged.clone());
     for path in made {
         if let Err(error) = private::give_to_owner(&private, &path) {
@@ -115,8 +115,8 @@ fn bring(shell: &Shell) -> Result {
         let shown = opened.layout.relative(&path);
         return Err(Failure::Usage(anyhow!("there is no ledger in `{shown}`")));
     }
-    let _lock = remind::lock(&private)?;
-    let _absence = serve::absence(&private)?;
+    let _lock = locks::lock(&private)?;
+    let _absence = locks::absence(&private)?;
     let file = Ledger::open(&private).map_err(ledger_failure)?;
     file.refuse_damage().map_err(ledger_failure)?;
     let mut server = Ledger::connect(&address).map_err(ledger_failure)?;
@@ -139,7 +139,7 @@ fn bring(shell: &Shell) -> Result {
 fn settle(shell: &Shell, arguments: &cli::Settle) -> Result {
     let opened = shell.site()?;
     let private = opened.layout.private();
-    let _lock = remind::lock(&private)?;
+    let _lock = locks::lock(&private)?;
     let mut ledger = mailing::sound_ledger(&opened)?;
     let wanted: Vec<String> = arguments.recipient.iter().map(|email| key(email)).collect();
     ledger.doubt_interrupted().map_err(ledger_failure)?;

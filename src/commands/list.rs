@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Outcome, Result, Shell, Texts, print, table, temporary};
+use super::{Outcome, Result, Shell, Texts, print, table};
 use crate::cli::{self, ListFormat};
 use crate::posting::lifecycle::{self, Rules, State};
 use crate::posting::{Moment, Posting};
@@ -65,23 +65,13 @@ pub(super) fn run(shell: &Shell, arguments: &cli::List) -> Result {
         (row.state != State::Open, row.days_left.is_none(), row.days_left, row.path)
     });
     let text = match arguments.format {
-        ListFormat::Json => json(&rows)?,
+        ListFormat::Json => table::json(&rows)?,
         ListFormat::Csv => csv(&rows)?,
         ListFormat::Table => table(&rows),
     };
     print(text.as_bytes())?;
     shell.report(&loaded.diagnostics);
     Ok(Outcome::Done)
-}
-
-/// A list of objects, one a line, so that two lists can be compared line by line.
-pub(super) fn json<T: Serialize>(items: &[T]) -> Result<String> {
-    let lines: Vec<String> = items
-        .iter()
-        .map(serde_json::to_string)
-        .collect::<std::result::Result<_, _>>()
-        .map_err(temporary)?;
-    Ok(if lines.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", lines.join(",\n")) })
 }
 
 fn csv(rows: &[Row<'_>]) -> Result<String> {

@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use unic_langid::LanguageIdentifier;
 
-use super::{Failure, Opened, Outcome, Result, Shell, configuration, serve, temporary};
+use super::{Failure, Opened, Outcome, Result, Shell, configuration, locks, temporary};
 use crate::catalog::{self, Catalog};
 use crate::diagnostics::Diagnostic;
 use crate::ledger::{self, Ledger, People, Subscriber, Suppressions};
@@ -227,24 +227,28 @@ pub(super) fn leave_out(audience: &mut Vec<Recipient>, suppressed: &Suppressions
     audience.retain(|recipient| !suppressed.contains(&recipient.key()));
 }
 
+/// The server that has the ledger, if one has. Not where there is one in a file, too: whoever left, and
+/// what was sent, would be forgotten.
+fn only_server(opened: &Opened) -> Result<Option<ledger::Address>> {
+    let (server, file) = (server(opened)?, ledger::file(&opened.layout.private()));
+    if server.is_some() && file.exists() {
+        let path = opened.layout.relative(&file);
+        return Err(configuration(anyhow!(
+            "`ledger` names a server, and there is a ledger in `{path}`: `crieur ledger move` brings it there; or move the file out of the way"
+        )));
+    }
+    Ok(server)
+}
+
 /// The ledger, made where there is none.
 pub(super) fn ledger(opened: &Opened) -> Result<Ledger> {
-    match server(opened)? {
-        Some(_) if ledger::file(&opened.layout.private()).exists() => {
-            // Whoever left, and what was sent, would be forgotten.
-            let path = opened.layout.relative(&ledger::file(&opened.layout.private()));
-            Err(configuration(anyhow!(
-                "`ledger` names a server, and there is a ledger in `{path}`: `crieur ledger move` brings it there; or move the file out of the way"
-            )))
-        }
-        Some(address) => Ledger::connect(&address).map_err(ledger_failure),
-        None => {
-            // Nobody puts another one in its place meanwhile.
-            let presence = serve::presence(&opened.layout.private())?;
-            let ledger = Ledger::open(&opened.layout.private()).map_err(ledger_failure)?;
-            Ok(ledger.holding(presence))
-        }
+    if let Some(address) = only_server(opened)? {
+        return Ledger::connect(&address).map_err(ledger_failure);
     }
+    // Nobody puts another one in its place meanwhile.
+    let presence = locks::presence(&opened.layout.private())?;
+    let ledger = Ledger::open(&opened.layout.private()).map_err(ledger_failure)?;
+    Ok(ledger.holding(presence))
 }
 
 /// The same, after all of it was looked at: for what writes much, or for long.
@@ -256,7 +260,7 @@ pub(super) fn sound_ledger(opened: &Opened) -> Result<Ledger> {
 
 /// The ledger as it stands, or an empty one, for what writes nothing.
 pub(super) fn ledger_to_read(opened: &Opened) -> Result<Ledger> {
-    let found = match server(opened)? {
+    let found = match only_server(opened)? {
         Some(address) => Ledger::connect_to_read(&address),
         None => Ledger::open_to_read(&opened.layout.private()),
     };
@@ -438,7 +442,13 @@ pub(super) fn transport(opened: &Opened) -> Result<Box<dyn transport::Transport>
 
 /// Whose certificates are trusted: the machine's authorities, and those in a file.
 fn authorities(layout: &Layout, file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>> {
-    let mut trusted = rustls_native_certs::load_native_certs().certs;
+    let found = rustls_native_certs::load_native_certs();
+    let mut trusted = found.certs;
+    if let (true, None, Some(error)) = (trusted.is_empty(), file, found.errors.first()) {
+        return Err(configuration(anyhow!(
+            "this machine knows no certificate authorities ({error}): install them (on Debian `ca-certificates`), or name a file of them with `ca_file`"
+        )));
+    }
     if let Some(file) = file {
         let path = layout.root.join(file);
         let read = CertificateDer::pem_file_iter(&path)

@@ -50,7 +50,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
         // Two addresses may look the same in ASCII; their messages' ids differ.
         let number: String = composed.message_id.chars().skip(1).take(8).collect();
         let path = folder.join(format!("{}-{number}.html", text::slug(&recipient.email)));
-        private::folder(&folder)
+        private::folder(&opened.layout.private())
+            .and_then(|()| private::folder(&folder))
             .and_then(|()| fs::write(&path, composed.html()))
             .with_context(|| format!("cannot write `{}`", path.display()))
             .map_err(Failure::Temporary)?;

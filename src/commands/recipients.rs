@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use chrono::{DateTime, Utc, Weekday};
+use chrono_tz::Tz;
 use serde::Serialize;
 
 use super::mailing::{self, Audience, PAGE, ledger_failure, masked};
-use super::{Failure, Opened, Outcome, Result, Shell, list, outcome, print, table, temporary};
+use super::{Failure, Opened, Outcome, Result, Shell, outcome, print, table, temporary};
 use crate::cli::{self, ExportFormat, ListFormat};
 use crate::diagnostics::plural;
 use crate::ledger::Subscriber;
@@ -146,21 +147,25 @@ fn show(shell: &Shell, opened: &Opened, format: ListFormat) -> Result {
         }
     }
     let text = match format {
-        ListFormat::Json => list::json(&rows)?,
+        ListFormat::Json => table::json(&rows)?,
         ListFormat::Csv => csv(&rows, true, true)?,
-        ListFormat::Table => table(&rows),
+        ListFormat::Table => table(&rows, opened.site.timezone),
     };
     print(text.as_bytes())?;
     Ok(outcome(&problems, false))
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row], zone: Tz) -> String {
+    let day = |at: &str| {
+        let at = at.parse::<DateTime<Utc>>().ok()?;
+        Some(at.with_timezone(&zone).date_naive().to_string())
+    };
     let row = |row: &Row| {
         [
             row.state.unwrap_or_default().to_owned(),
             row.email.clone(),
             row.source.unwrap_or("file").to_owned(),
-            row.confirmed_at.as_deref().unwrap_or_default().chars().take(10).collect(),
+            row.confirmed_at.as_deref().and_then(day).unwrap_or_default(),
             row.wishes(),
         ]
     };
@@ -188,7 +193,7 @@ fn add(shell: &Shell, opened: &Opened, arguments: &cli::RecipientsAdd) -> Result
             "`{}` is not written to ({}, since {}): if they ask to be, `crieur unsubscribe --undo {}` first",
             recipient.email,
             reason.as_str(),
-            since.format("%Y-%m-%d"),
+            since.with_timezone(&opened.site.timezone).date_naive(),
             recipient.email
         )));
     }

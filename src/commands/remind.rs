@@ -1,18 +1,13 @@
 //! `crieur remind`: sends the digests that are due.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, TryLockError};
-use std::io;
-use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use rayon::prelude::*;
 
 use super::mailing::{self, Audience, Languages, PAGE, ledger_failure, masked};
 use super::{
-    Opened, Outcome, Result, Shell, Texts, configuration, confirmations, outcome, print, temporary,
+    Opened, Outcome, Result, Shell, Texts, configuration, confirmations, locks, outcome, print,
 };
 use crate::cli;
 use crate::clock::{Deadline, Now};
@@ -21,7 +16,6 @@ use crate::dispatch::Report;
 use crate::ledger::{self, Addressee, Ledger, Planned, Run, Suppressions};
 use crate::mail::{Composer, message};
 use crate::posting::Posting;
-use crate::private;
 use crate::reminders::recipients::key;
 use crate::reminders::{Digest, Item, Recipient, Today};
 
@@ -63,21 +57,10 @@ pub(super) fn remind(
     // Whatever is wrong with settings and list is said before anything is written.
     let audience_for_plan = audience()?;
     if opened.site.mail.from.is_none() || !arguments.recipient.is_empty() {
-        // A server's tables are brought up to date first: this run will write.
-        let people = match mailing::server(opened)? {
-            Some(_) => mailing::ledger(opened)?,
-            None => mailing::ledger_to_read(opened)?,
-        };
-        let mut wanted = audience()?;
-        while !wanted.next(&people, PAGE)?.is_empty() {
-            if opened.site.mail.from.is_none() {
-                return Err(configuration(message::Error::NoSender));
-            }
-        }
-        wanted.problems()?;
+        look_through(opened, audience()?)?;
     }
     let private = opened.layout.private();
-    let _lock = lock(&private)?;
+    let _lock = locks::lock(&private)?;
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
     let mut ledger = mailing::sound_ledger(opened)?;
@@ -93,11 +76,7 @@ pub(super) fn remind(
         let until = Deadline::after(CONFIRMATIONS);
         let is_over = &|| until.left().is_none();
         let post = confirmations::Post { shell, opened, transport, signer, keys, now, is_over };
-        match post.send(&mut ledger, &mut languages, &mut confirmations::Postponed::new()) {
-            Ok(0) => {}
-            Ok(sent) => shell.say(&format!("{} sent", plural(sent, "confirmation"))),
-            Err(failure) => shell.complain(&format!("confirmations could not be sent: {failure}")),
-        }
+        confirm(&post, &mut ledger, &mut languages);
     }
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
 
@@ -118,18 +97,14 @@ pub(super) fn remind(
     let was_interrupted = ledger.was_interrupted().map_err(ledger_failure)?;
     if planned + settled.again == 0 {
         if was_interrupted {
-            // What a run sent that was killed stands in no backup.
-            let number = ledger.begin_run(0, opened.now).map_err(ledger_failure)?;
-            let ended_at = Some(shell.now.instant(opened.site.timezone));
-            ledger.end_run(number, &Run { ended_at, ..Run::default() }).map_err(ledger_failure)?;
-            outcome = outcome.max(mailing::keep(shell, opened, &ledger, opened.now));
+            outcome = outcome.max(end_interrupted(shell, opened, &ledger)?);
         }
         let unsent = ledger.unsent(&only).map_err(ledger_failure)?;
         let held = (unsent.in_doubt + unsent.held).saturating_sub(settled.unwanted());
         if held > 0 {
-            let held = plural(held as usize, "digest");
+            let digests = plural(held as usize, "digest");
             shell.complain(&format!(
-                "{held} may have arrived, and waits for you: see `crieur status`"
+                "{digests} may have arrived, and waits for you: see `crieur status`"
             ));
         }
         return Ok((outcome.max(attention(held)), "no digest is due".to_owned()));
@@ -147,6 +122,41 @@ pub(super) fn remind(
     }
     let report = Report { in_doubt: report.in_doubt.saturating_sub(unwanted), ..report };
     finished(shell, opened, &report).map(|(reminded, line)| (outcome.max(reminded), line))
+}
+
+/// Reads the list to its end before anything is written: whether there is anybody to write to, and
+/// everybody who is asked for.
+fn look_through(opened: &Opened, mut wanted: Audience) -> Result<()> {
+    // A server's tables are brought up to date first: this run will write.
+    let people = match mailing::server(opened)? {
+        Some(_) => mailing::ledger(opened)?,
+        None => mailing::ledger_to_read(opened)?,
+    };
+    while !wanted.next(&people, PAGE)?.is_empty() {
+        if opened.site.mail.from.is_none() {
+            return Err(configuration(message::Error::NoSender));
+        }
+    }
+    wanted.problems().map(|_| ())
+}
+
+/// Sends the confirmations that wait. Digests leave, whether or not these do.
+fn confirm(post: &confirmations::Post<'_>, ledger: &mut Ledger, languages: &mut Languages<'_>) {
+    match post.send(ledger, languages, &mut confirmations::Postponed::new()) {
+        Ok(0) => {}
+        Ok(sent) => post.shell.say(&format!("{} sent", plural(sent, "confirmation"))),
+        Err(failure) => {
+            post.shell.complain(&format!("confirmations could not be sent: {failure}"));
+        }
+    }
+}
+
+/// Enters a run that has nothing to do after one that was killed: what that sent stands in no backup.
+fn end_interrupted(shell: &Shell, opened: &Opened, ledger: &Ledger) -> Result<Outcome> {
+    let number = ledger.begin_run(0, opened.now).map_err(ledger_failure)?;
+    let ended_at = Some(shell.now.instant(opened.site.timezone));
+    ledger.end_run(number, &Run { ended_at, ..Run::default() }).map_err(ledger_failure)?;
+    Ok(mailing::keep(shell, opened, ledger, opened.now))
 }
 
 /// How long a run goes on to send confirmations, before the digests.
@@ -299,38 +309,5 @@ fn planned(recipient: String, digest: &Digest<'_>) -> Planned {
         addressee: Addressee { email, name, language, subscribed },
         day: digest.day,
         content: ledger::Content::new(&digest.items.iter().map(Item::entry).collect::<Vec<_>>()),
-    }
-}
-
-/// Whether a run is sending on this machine.
-pub(super) fn is_at_work(folder: &Path) -> bool {
-    let lock = File::open(folder.join(LOCK));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-/// How long somebody may look whether a run is at work.
-const A_MOMENT: Duration = Duration::from_millis(20);
-/// The file that tells, by its lock, of a run.
-pub(super) const LOCK: &str = "remind.lock";
-
-/// One run at a time: whoever holds this file's lock sends.
-pub(super) fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(LOCK);
-    let failed = |error: io::Error| {
-        let is_lasting = private::needs_a_person(&error);
-        let error = anyhow!(error).context(format!("cannot use `{}`", folder.display()));
-        if is_lasting { configuration(error) } else { temporary(error) }
-    };
-    private::folder(folder).map_err(failed)?;
-    let file = private::file(&path).map_err(failed)?;
-    // `status` looks for a moment whether somebody holds it.
-    let locked = file.try_lock().or_else(|_| {
-        thread::sleep(A_MOMENT);
-        file.try_lock()
-    });
-    match locked {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(temporary(anyhow!("another run is sending digests"))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }

@@ -6,7 +6,7 @@ use crate::cli;
 pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
     let opened = shell.site()?;
     let nobody_in_particular = cli::Remind { dry_run: false, recipient: Vec::new() };
-    let order = build::Order { out: arguments.out.clone(), strict: false, is_all: false };
+    let order = build::Order { out: arguments.out.clone(), strict: false, is_last_act: false };
     match build::build(shell, &opened, &order) {
         Ok(built) => {
             let postings = match built.postings {

@@ -1,16 +1,14 @@
 //! `crieur serve`: the web server.
 
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
 use serde_json::json;
@@ -21,7 +19,7 @@ use unic_langid::LanguageIdentifier;
 
 use super::confirmations::{self, Postponed};
 use super::mailing::{self, List};
-use super::{Failure, Level, Opened, Outcome, Result, Shell, configuration, temporary};
+use super::{Level, Opened, Outcome, Result, Shell, configuration, locks, temporary};
 use crate::catalog::Catalog;
 use crate::cli;
 use crate::clock::Deadline;
@@ -30,7 +28,6 @@ use crate::mail::message;
 use crate::outline::{Category, categories};
 use crate::posting::State;
 use crate::posting::lifecycle::{self, Rules};
-use crate::private;
 use crate::reminders::Recipient;
 use crate::serve::{self, Limits, Metrics, People, Server, Tongue, Tongues, World};
 use crate::templates::Templates;
@@ -41,8 +38,6 @@ const FRESH: Duration = Duration::from_mins(5);
 const ROUND: Duration = Duration::from_mins(1);
 /// How long after somebody came or left the ledger is backed up.
 const BACKUP: Duration = Duration::from_mins(10);
-/// The file that tells, by its lock, that somebody has the ledger open, in the private folder.
-pub(super) const PRESENCE: &str = "serve.lock";
 /// The languages that crieur speaks by itself.
 const BUILT_IN: [&str; 2] = ["fr", "en"];
 
@@ -60,7 +55,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Serve) -> Result {
         mailing::transport(&opened)?;
         mailing::signer(&opened)?;
     }
-    let _presence = if has_people { Some(presence(&opened.layout.private())?) } else { None };
+    let _presence =
+        if has_people { Some(locks::presence(&opened.layout.private())?) } else { None };
     let out = arguments.out.clone().unwrap_or_else(|| opened.layout.out());
     super::build::refuse_private(&opened, &out)?;
     if !out.is_dir() {
@@ -122,33 +118,6 @@ impl Drop for Told<'_> {
     fn drop(&mut self) {
         self.0.is_over.store(true, Ordering::Relaxed);
         let _ = self.0.news.send(News::Over);
-    }
-}
-
-/// Says, as long as it is held, that somebody has the ledger open.
-pub(super) fn presence(private: &Path) -> Result<File> {
-    let refused = |error: std::io::Error| mailing::ledger_failure(error.into());
-    private::folder(private).map_err(refused)?;
-    let file = private::file(&private.join(PRESENCE)).map_err(refused)?;
-    file.try_lock_shared().map_err(locked("the ledger is being restored"))?;
-    Ok(file)
-}
-
-/// Whoever puts another ledger in place of one that somebody has open would lose what is entered there
-/// from then on.
-pub(super) fn absence(private: &Path) -> Result<File> {
-    let file = private::file(&private.join(PRESENCE)).map_err(temporary)?;
-    let refused =
-        "somebody has the ledger open: end `crieur serve` first, and start it again afterwards";
-    file.try_lock().map_err(locked(refused))?;
-    Ok(file)
-}
-
-/// Why a file could not be locked: what it means that somebody else did, or what else was wrong.
-fn locked(by_another: &'static str) -> impl FnOnce(TryLockError) -> Failure {
-    move |error| match error {
-        TryLockError::WouldBlock => temporary(anyhow!(by_another)),
-        TryLockError::Error(error) => temporary(error),
     }
 }
 
@@ -270,7 +239,13 @@ impl Outside {
     /// The values of facets that open postings have, sorted.
     fn open_categories(&self) -> Vec<Category> {
         let now = self.now();
-        let Ok(mut loaded) = self.opened.postings_at_any_time() else { return Vec::new() };
+        let mut loaded = match self.opened.postings_at_any_time(now) {
+            Ok(loaded) => loaded,
+            Err(failure) => {
+                self.shell.complain(&format!("there is nothing to choose from: {failure}"));
+                return Vec::new();
+            }
+        };
         let rules = Rules::of(&self.opened.site);
         for posting in &mut loaded.postings {
             posting.forget_what_is_to_come(now, rules.zone);

@@ -39,7 +39,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     let morning = |day| Moment::at(day, site.reminders.send_after, site.timezone);
     let actual = opened.today();
     opened.now = morning(to);
-    let loaded = opened.postings_at_any_time()?;
+    let loaded = opened.postings_at_any_time(opened.now)?;
     shell.report(&loaded.diagnostics);
     let ledger = mailing::ledger_to_read(&opened)?;
     let (list, problems) = mailing::recipients(&opened, &ledger)?;
@@ -73,7 +73,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
         }
     }
     if format == DataFormat::Json {
-        text = super::list::json(&rows)?;
+        text = super::table::json(&rows)?;
     }
     print(text.as_bytes())?;
     let days = to.signed_duration_since(from).num_days() + 1;

@@ -1,7 +1,7 @@
 //! `crieur status`: the last runs, what waits, what failed.
 
 use super::mailing::{self, ledger_failure};
-use super::{Outcome, Result, Shell, print, remind, temporary};
+use super::{Outcome, Result, Shell, locks, print, temporary};
 use crate::cli::{self, DataFormat};
 use crate::diagnostics::plural;
 use crate::ledger::{Run, Status, Trouble};
@@ -16,7 +16,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Status) -> Result {
             format!("{}\n", serde_json::to_string_pretty(&status).map_err(temporary)?)
         }
         DataFormat::Table => {
-            table(&status, opened.site.timezone, remind::is_at_work(&opened.layout.private()))
+            table(&status, opened.site.timezone, locks::is_at_work(&opened.layout.private()))
         }
     };
     print(text.as_bytes())?;

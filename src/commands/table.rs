@@ -1,4 +1,6 @@
-//! Rows for people, and for spreadsheets.
+//! Rows for people, for spreadsheets, and for programs.
+
+use serde::Serialize;
 
 use super::{Result, temporary};
 
@@ -29,4 +31,14 @@ pub(super) fn csv<S: AsRef<[u8]>>(
     }
     let bytes = writer.into_inner().map_err(|error| temporary(error.into_error()))?;
     String::from_utf8(bytes).map_err(temporary)
+}
+
+/// A list of objects, one a line, so that two lists can be compared line by line.
+pub(super) fn json<T: Serialize>(items: &[T]) -> Result<String> {
+    let lines: Vec<String> = items
+        .iter()
+        .map(serde_json::to_string)
+        .collect::<std::result::Result<_, _>>()
+        .map_err(temporary)?;
+    Ok(if lines.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", lines.join(",\n")) })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 
 use super::mailing::{self, ledger_failure, masked};
-use super::{Failure, Outcome, Result, Shell, remind};
+use super::{Failure, Outcome, Result, Shell, locks};
 use crate::cli;
 use crate::ledger::Reason;
 use crate::reminders::recipients::key;
@@ -39,7 +39,7 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     let opened = shell.site()?;
     let email = checked(&arguments.email)?;
     let private = opened.layout.private();
-    let _lock = remind::lock(&private)?;
+    let _lock = locks::lock(&private)?;
     let mut ledger = mailing::ledger(&opened)?;
     // What fails in one place must not keep the address in another.
     let mut failures: Vec<Failure> = Vec::new();

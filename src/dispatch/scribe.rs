@@ -147,7 +147,11 @@ impl<T, E> Writer<'_, '_, T, E> {
         for event in events {
             (self.log)(event);
         }
-        self.feed.fill(self.ledger)?;
+        // What was written stays written, whatever else cannot be read.
+        if let Err(error) = self.feed.fill(self.ledger) {
+            self.feed.close();
+            self.failure = Some(error);
+        }
         Ok(stopped)
     }
 }
@@ -170,6 +174,11 @@ impl<'a, 'n, T, E> Feed<'a, 'n, T, E> {
         low: usize,
     ) -> Self {
         Self { shared, next, last: None, low }
+    }
+
+    /// Takes nothing more from the ledger.
+    fn close(&mut self) {
+        lock(self.shared).more = false;
     }
 
     pub(super) fn fill(&mut self, ledger: &Ledger) -> ledger::Result<()> {

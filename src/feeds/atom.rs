@@ -104,8 +104,10 @@ fn person(name: &str) -> atom::Person {
 
 fn entry(entry: &Entry, site: &Site) -> atom::Entry {
     let view = &entry.view;
+    // What is not said is in the language of the feed.
+    let said = |text: &str| atom::Text { lang: view.language.clone(), ..plain(text) };
     atom::Entry {
-        title: plain(&view.title),
+        title: said(&view.title),
         id: view.id.clone(),
         updated: view.updated.fixed_offset(),
         published: view.published.map(|published| published.fixed_offset()),
@@ -126,7 +128,7 @@ fn entry(entry: &Entry, site: &Site) -> atom::Entry {
             mime_type: Some("text/html".to_owned()),
             ..atom::Link::default()
         }],
-        summary: (!view.summary.is_empty()).then(|| plain(&view.summary)),
+        summary: (!view.summary.is_empty()).then(|| said(&view.summary)),
         content: Some(atom::Content {
             value: Some(text::STAND_IN.to_owned()),
             content_type: Some("html".to_owned()),

@@ -1,4 +1,5 @@
-//! The ledger: what was planned and what was sent, in SQLite, written before anything leaves.
+//! The ledger: what was planned and what was sent, in `SQLite` or `PostgreSQL`, written before
+//! anything leaves.
 //!
 //! A digest is *planned*, then *sending* (committed with its bytes before the first of them leaves),
 //! then *sent*, *deferred* (not taken now), *refused* (for good), or *in doubt*: the connection
@@ -10,14 +11,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::mail::Shared;
+use crate::clock::Deadline;
 use crate::private;
 
 /// Whether a digest is this process's own, or nobody's: who held it is gone.
@@ -68,10 +69,14 @@ macro_rules! unless_held {
 mod backup;
 mod database;
 mod digests;
+mod error;
 mod keys;
+mod marks;
 mod messages;
 mod moving;
+mod past;
 mod people;
+mod planning;
 mod returned;
 mod schema;
 mod server;
@@ -79,16 +84,19 @@ mod status;
 mod suppressions;
 
 pub use backup::{MOVED, Restored, check, restore};
-pub use digests::{Addressee, Content, Doubtful, Planned, Planning, Waiting};
+pub use digests::{Addressee, Content, Doubtful, Waiting};
+pub use error::{Error, Result};
+pub use marks::Mark;
 pub use people::{CONFIRMATION, People, Request, Subscriber};
+pub use planning::{Planned, Planning};
 pub use returned::Returned;
 pub use server::{Address, Heart};
 pub use status::{Run, Status, Trouble, Unsent};
 pub use suppressions::{Reason, Suppressions};
 
 use database::{Database, values};
-use digests::Contents;
 use messages::Texts;
+use past::Contents;
 use schema::{known_version, version};
 
 /// The path of a ledger in a file, in a private folder.
@@ -100,100 +108,6 @@ pub fn file(folder: &Path) -> PathBuf {
 const FILE: &str = "ledger.sqlite3";
 /// How long digests are remembered: longer than the longest lead, so that no plan needs older ones.
 const KEPT_DAYS: u64 = 400;
-
-/// Why the ledger cannot be used. Nothing is sent then.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file system refused.
-    #[error("cannot use the ledger: {0}")]
-    Io(io::Error),
-    /// SQLite refused; it may not the next time.
-    #[error("cannot use the ledger: {0}")]
-    Database(rusqlite::Error),
-    /// The server refused, or is away; it may not be the next time.
-    #[error("cannot use the ledger: {}", database::said(.0))]
-    Server(postgres::Error),
-    /// What the file holds is not what was written into it.
-    #[error(
-        "the ledger is damaged ({0}), and nothing is sent without it: `crieur ledger restore` puts together what can be read of it and its last backup"
-    )]
-    Damaged(String),
-    /// There are backups of it, and it is gone.
-    #[error(
-        "the ledger is missing, and its backups are not: nothing is sent, because it may have been sent already; `crieur ledger restore` takes the last backup"
-    )]
-    Missing,
-    /// It is on a server, which is looked after with its own tools.
-    #[error(
-        "the ledger is on a server: look after it with the tools of PostgreSQL (`pg_dump`, `pg_restore`)"
-    )]
-    Elsewhere,
-    /// It was written by a later version of crieur.
-    #[error(
-        "the ledger has version {found}, this crieur knows {known}; install the newer version again"
-    )]
-    TooNew {
-        /// What the file says.
-        found: u32,
-        /// What we know.
-        known: u32,
-    },
-    /// It was written by an earlier version of crieur, and who only reads must not change it.
-    #[error(
-        "the ledger on the server has version {found}, this crieur reads {known}: the next `crieur remind` brings it up to date"
-    )]
-    Outdated {
-        /// What the server says.
-        found: u32,
-        /// What we know.
-        known: u32,
-    },
-}
-
-impl Error {
-    /// Whether the next run may succeed without anybody doing anything.
-    pub fn is_temporary(&self) -> bool {
-        match self {
-            // Something else is where it should be.
-            Self::Io(error) => !private::needs_a_person(error),
-            Self::Database(error) => !matches!(
-                error.sqlite_error_code(),
-                Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly)
-            ),
-            // The next run that sends brings it up to date.
-            Self::Server(_) | Self::Outdated { .. } => true,
-            Self::Damaged(_) | Self::Missing | Self::Elsewhere | Self::TooNew { .. } => false,
-        }
-    }
-}
-
-// Each says its cause itself.
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            // Unknown: a table or a column is not there.
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
-                Self::Damaged(error.to_string())
-            }
-            _ => Self::Database(error),
-        }
-    }
-}
-
-impl From<postgres::Error> for Error {
-    fn from(error: postgres::Error) -> Self {
-        Self::Server(error)
-    }
-}
-
-/// The result of an operation on the ledger.
-pub type Result<T> = std::result::Result<T, Error>;
 
 /// How long to wait for another process that writes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -215,52 +129,6 @@ pub struct Ledger {
     _presence: Option<File>,
 }
 
-/// What happened to a digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mark {
-    /// Its first byte is about to leave.
-    Sending {
-        /// The message's id.
-        message_id: String,
-        /// The message, to the byte.
-        message: Arc<Vec<u8>>,
-        /// What other messages have in common with it, from first to last.
-        shared: Vec<Shared>,
-    },
-    /// It was taken.
-    Sent,
-    /// It was not taken, and may be later.
-    Deferred(String),
-    /// It was refused for good. Where it was the address that was refused, and not this message,
-    /// it counts against the address.
-    Refused {
-        /// What the server said.
-        reason: String,
-        /// Whether the address does not exist, or takes nothing from us.
-        address: bool,
-    },
-    /// It may have been taken.
-    InDoubt(String),
-    /// The same, and a person decides.
-    Held(String),
-    /// What may have been taken is not sent again.
-    Abandoned,
-}
-
-impl Mark {
-    fn state(&self) -> &'static str {
-        match self {
-            Self::Sending { .. } => "sending",
-            Self::Sent => "sent",
-            Self::Deferred(_) => "deferred",
-            Self::Refused { .. } => "refused",
-            Self::InDoubt(_) => "in_doubt",
-            Self::Held(_) => "held",
-            Self::Abandoned => "abandoned",
-        }
-    }
-}
-
 impl Ledger {
     /// Opens the ledger, makes it where there is none, and brings one of an earlier version up to
     /// date, after a backup. Damage shows where it is met: see [`Ledger::refuse_damage`].
@@ -277,9 +145,9 @@ impl Ledger {
         private::made(&path).map_err(not_ours(&path))?;
         let changed_at = fs::metadata(&path)?.modified()?;
         let connection = Connection::open(&path).map_err(|error| refused(&path, error))?;
-        begin_log(&connection)?;
         connection.busy_timeout(PATIENCE)?;
         // What is committed is on the disk: a mark that is lost would send a mail twice.
+        write_ahead(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         let version = version(&connection)?;
         if (1..known_version()).contains(&version) {
@@ -392,45 +260,6 @@ impl Ledger {
         self.database.value("SELECT value FROM secrets WHERE name = 'addresses'", &[])
     }
 
-    /// What was being sent when a run ended before its time may have been taken.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub fn doubt_interrupted(&self) -> Result<usize> {
-        let statement = unless_held!(
-            self.database,
-            "UPDATE digests SET state = 'in_doubt', doubts = doubts + 1, sender = NULL,
-                 reason = 'the run ended before the answer came'
-             WHERE state = 'sending'",
-            "?1"
-        );
-        self.database.execute(statement, values![&self.sender])
-    }
-
-    /// Enters what happened to digests, in one transaction. Returns the numbers of those that must
-    /// not leave, because nobody writes to their recipients any more since they were planned.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written: then nothing may leave.
-    pub fn mark(&mut self, marks: &[(i64, Mark)], now: DateTime<Utc>) -> Result<Vec<i64>> {
-        let transaction = self.database.begin()?;
-        let mut stopped = Vec::new();
-        let written = marks.iter().try_for_each(|(id, mark)| {
-            let is_entered = apply(&transaction, &mut self.texts, (*id, &self.sender), mark, now)?;
-            // What has left already does not come back because somebody was forgotten meanwhile.
-            if !is_entered && matches!(mark, Mark::Sending { .. }) {
-                stopped.push(*id);
-            }
-            Ok(())
-        });
-        if let Err(error) = written.and_then(|()| transaction.commit()) {
-            // What was written of it is not there any more.
-            self.texts = Texts::default();
-            return Err(error);
-        }
-        Ok(stopped)
-    }
-
     /// Whether anybody was ever written to.
     ///
     /// # Errors
@@ -461,6 +290,8 @@ impl Ledger {
                  (SELECT content FROM digests WHERE state <> 'sent' AND content IS NOT NULL)",
             values![oldest],
         )?;
+        // What came back so long ago counts no more.
+        self.database.execute("DELETE FROM returned WHERE day < ?1", values![oldest])?;
         self.texts = Texts::default();
         messages::prune(&self.database)
     }
@@ -477,6 +308,23 @@ impl Ledger {
     }
 }
 
+/// Writes into a log first. Where several make a new file at once, SQLite does not wait for the others
+/// by itself.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let patience = Deadline::after(PATIENCE);
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && patience.left().is_some() =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
+}
+
 /// What tells a file from another one that takes its place.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let file = fs::metadata(path).ok()?;
@@ -486,105 +334,6 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 fn refuse_damage(file: &Connection) -> Result<()> {
     let damage: String = file.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if damage == "ok" { Ok(()) } else { Err(Error::Damaged(damage)) }
-}
-
-/// Enters one mark of a sender. `false` when the digest must not leave, or is somebody else's.
-fn apply(
-    database: &Database,
-    texts: &mut Texts,
-    (id, sender): (i64, &str),
-    mark: &Mark,
-    now: DateTime<Utc>,
-) -> Result<bool> {
-    let state = mark.state();
-    match mark {
-        Mark::Sending { message_id, message, shared } => {
-            let statement = database.pick(
-                "UPDATE digests SET state = ?2, message_id = ?3, reason = NULL,
-                     attempts = attempts + 1
-                 WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM suppressions
-                         WHERE suppressions.recipient = digests.recipient)
-                     AND ?4 = ''",
-                // Who was asleep for long holds nothing any more.
-                "UPDATE digests SET state = ?2, message_id = ?3, reason = NULL,
-                     attempts = attempts + 1
-                 WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM suppressions
-                         WHERE suppressions.recipient = digests.recipient)
-                     AND sender = ?4 AND EXISTS (SELECT 1 FROM senders
-                         WHERE id = ?4 AND alive_until > extract(epoch FROM clock_timestamp()))",
-            );
-            if database.execute(statement, values![id, state, message_id, sender])? == 0 {
-                return Ok(false);
-            }
-            messages::write(database, texts, id, message, shared)?;
-        }
-        Mark::Sent | Mark::Abandoned => {
-            let statement = unless_held!(
-                database,
-                "UPDATE digests SET state = ?2, settled_at = ?3 WHERE id = ?1",
-                "?4"
-            );
-            if database.execute(statement, values![id, state, now, sender])? == 0 {
-                return Ok(false);
-            }
-            settle(database, id)?;
-        }
-        // What may have been taken before is not forgotten because it is not taken now.
-        Mark::Deferred(reason) => {
-            let statement = unless_held!(
-                database,
-                "UPDATE digests SET settled_at = ?3, reason = ?4,
-                     state = CASE WHEN doubts > 0 THEN 'in_doubt' ELSE ?2 END
-                 WHERE id = ?1",
-                "?5"
-            );
-            if database.execute(statement, values![id, state, now, reason, sender])? == 0 {
-                return Ok(false);
-            }
-            database.execute(
-                "DELETE FROM messages WHERE digest = ?1
-                     AND (SELECT doubts FROM digests WHERE id = ?1) = 0",
-                values![id],
-            )?;
-        }
-        Mark::Refused { reason, address } => {
-            let statement = unless_held!(
-                database,
-                "UPDATE digests SET settled_at = ?3, reason = ?4,
-                     state = CASE WHEN doubts > 0 THEN 'held' ELSE ?2 END,
-                     counts = CASE WHEN doubts > 0 THEN counts ELSE ?5 END
-                 WHERE id = ?1",
-                "?6"
-            );
-            let values = values![id, state, now, reason, *address, sender];
-            if database.execute(statement, values)? == 0 {
-                return Ok(false);
-            }
-            let doubts: u32 =
-                database.value("SELECT doubts FROM digests WHERE id = ?1", values![id])?;
-            // A server that refuses what it may have taken before says nothing about the first time.
-            if doubts == 0 {
-                settle(database, id)?;
-            }
-        }
-        Mark::InDoubt(reason) | Mark::Held(reason) => {
-            let statement = unless_held!(
-                database,
-                "UPDATE digests SET state = ?2, reason = ?3, doubts = doubts + 1 WHERE id = ?1",
-                "?4"
-            );
-            return Ok(database.execute(statement, values![id, state, reason, sender])? > 0);
-        }
-    }
-    Ok(true)
-}
-
-/// The bytes, and to whom they went, are kept no longer than they may be needed: they are about
-/// somebody.
-fn settle(database: &Database, id: i64) -> Result<()> {
-    database.execute("DELETE FROM messages WHERE digest = ?1", values![id])?;
-    database.execute("DELETE FROM addressees WHERE digest = ?1", values![id])?;
-    Ok(())
 }
 
 /// Why a file cannot be opened: SQLite does not tell whether that will last.
@@ -603,26 +352,6 @@ fn not_ours(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
             "`{path}`: {error}: run crieur as the user who has the site, and give them the file (`chown`, `chmod 600`)"
         );
         io::Error::new(error.kind(), why)
-    }
-}
-
-/// Changes are written into a log first. Of those who make a new file at once, one is in the other's way,
-/// and `SQLite` does not wait by itself then.
-fn begin_log(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let pause = Duration::from_millis(20);
-    let mut waited = Duration::ZERO;
-    loop {
-        match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                    && waited < PATIENCE =>
-            {
-                std::thread::sleep(pause);
-                waited += pause;
-            }
-            done => return done,
-        }
     }
 }
 

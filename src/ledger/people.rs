@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::database::{Database, Row, json, values};
-use super::suppressions::pseudonym;
+use super::suppressions::{is_suppressed, pseudonym};
 use super::{Error, Ledger, Planning, Reason, Result};
 use crate::reminders::Recipient;
 use crate::reminders::recipients::{Consent, Source, Wishes};
@@ -233,6 +233,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether somebody who asked at an instant has not confirmed it yet.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn has_asked(&self, recipient: &str, asked_at: DateTime<Utc>) -> Result<bool> {
+        let query = "SELECT 1 FROM requests WHERE recipient = ?1 AND asked_at = ?2";
+        Ok(self.database.row(query, values![recipient, asked_at], |_| Ok(()))?.is_some())
+    }
+
     /// Enters that somebody who asked at an instant confirms it: from now on they subscribe, whatever
     /// they said before. `listed` is how they stand in the mailing list, where they do. `false` when nobody
     /// asked then, or too long ago.
@@ -308,14 +317,18 @@ impl Ledger {
         self.put_all(std::slice::from_ref(subscriber))
     }
 
-    /// Enters several, all or none.
+    /// Enters several, all or none; but of somebody who asked to be forgotten nothing is written down.
     ///
     /// # Errors
     /// When the ledger cannot be written.
     pub fn put_all(&mut self, subscribers: &[Subscriber]) -> Result<()> {
+        let secret = self.secret()?;
         let transaction = self.database.begin()?;
         for Subscriber { recipient, source, asked_at, confirmed_at } in subscribers {
             let (key, wishes) = (recipient.key(), wishes(recipient)?);
+            if is_suppressed(&transaction, &pseudonym(&secret, &key))? {
+                continue;
+            }
             let values =
                 values![&key, &recipient.email, &wishes, source.as_str(), *asked_at, *confirmed_at];
             transaction.execute(PUT, values)?;

@@ -185,10 +185,10 @@ impl Ledger {
         let recent = today.checked_sub_days(Days::new(RECENT_DAYS)).unwrap_or(today);
         let troubles = self.database.rows(
             "SELECT recipient, day, state, attempts, reason FROM digests
-             WHERE state IN ('in_doubt', 'held')
+             WHERE state <> 'sent' AND (state IN ('in_doubt', 'held')
                  OR (state IN ('deferred', 'refused') AND day > ?2)
                  -- What never left was planned anew, and troubles nobody.
-                 OR (state = 'abandoned' AND message_id IS NOT NULL AND day > ?2)
+                 OR (state = 'abandoned' AND message_id IS NOT NULL AND day > ?2))
              ORDER BY day DESC, id LIMIT ?1",
             values![MAX, recent],
             |row| {

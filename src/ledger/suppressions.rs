@@ -10,6 +10,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use ring::digest::{SHA256, digest};
 
 use super::database::{Database, json, values};
+use super::planning::WHILE_PLANNING;
 use super::{Ledger, Result, backup};
 
 /// After how many days of refusals in a row nobody writes to an address any more.
@@ -76,7 +77,7 @@ pub(super) fn all(database: &Database, secret: Vec<u8>) -> Result<Suppressions> 
 }
 
 /// Whether nobody writes to whoever is entered like this.
-fn is_suppressed(database: &Database, entered: &str) -> Result<bool> {
+pub(super) fn is_suppressed(database: &Database, entered: &str) -> Result<bool> {
     let query = "SELECT 1 FROM suppressions WHERE recipient = ?1";
     Ok(database.row(query, values![entered], |_| Ok(()))?.is_some())
 }
@@ -120,13 +121,14 @@ impl Ledger {
         let transaction = self.database.begin()?;
         if !somebody_was_accepted {
             transaction.execute(
-                "UPDATE digests SET counts = 0 WHERE state = 'refused' AND settled_at = ?1",
+                "UPDATE digests SET counts = 0
+                 WHERE state <> 'sent' AND state = 'refused' AND settled_at = ?1",
                 values![now],
             )?;
         }
         let recipients: Vec<String> = transaction.rows(
             "SELECT recipient FROM digests AS refused
-             WHERE state = 'refused' AND counts = 1
+             WHERE state <> 'sent' AND state = 'refused' AND counts = 1
                  AND NOT EXISTS (SELECT 1 FROM suppressions
                      WHERE suppressions.recipient = refused.recipient)
                  AND day > coalesce((
@@ -237,6 +239,10 @@ impl Ledger {
             file.pragma_update(None, "secure_delete", "ON")?;
         }
         let transaction = self.database.begin()?;
+        if self.database.is_shared() {
+            // What another machine is planning this moment can be seen, and erased, afterwards.
+            transaction.batch(WHILE_PLANNING)?;
+        }
         let messages = transaction.rows(
             "SELECT day, message_id FROM digests
              WHERE recipient = ?1 AND message_id IS NOT NULL",

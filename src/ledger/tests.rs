@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{NaiveTime, TimeDelta};
 
+use super::marks::apply;
 use super::*;
 use crate::mail::Shared;
 use crate::reminders::recipients::{Consent, Source};

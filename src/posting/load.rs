@@ -18,7 +18,6 @@ use super::{Moment, Posting};
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::history::History;
 use crate::key::Key;
-use crate::outline::next_change;
 use crate::site::{Layout, POSTINGS, Site};
 
 /// A site's postings, in path order, with what is wrong with their files.
@@ -28,8 +27,10 @@ pub struct Loaded {
     pub postings: Vec<Posting>,
     /// In path order.
     pub diagnostics: Vec<Diagnostic>,
-    /// When another build may find others for the first time: something that has not happened yet will
-    /// have, or a posting changes that is left out for another.
+    /// Those that are left out for others with the same id or address.
+    pub left_out: Vec<Posting>,
+    /// When another build may find others for the first time, because something that has not happened
+    /// yet will have.
     pub until: Option<DateTime<Utc>>,
     /// What is known of all files now, where that is more than before.
     pub learned: Option<Known>,
@@ -214,13 +215,12 @@ fn refuse_doubles(loaded: &mut Loaded, layout: &Layout, site: &Site, now: DateTi
             let first = || posting.places.values().min_by_key(|span| span.start);
             let span = place(&field).or_else(|| place(&Field::Slug)).or_else(first);
             let span = span.cloned().unwrap_or(0..0);
-            let next = next_change(&posting, site, now);
-            loaded.until = loaded.until.into_iter().chain(next).min();
             loaded.diagnostics.push(
                 Diagnostic::new(Severity::Error, Code::DuplicateId, path.clone(), message)
                     .at(&posting.source, &span)
                     .help("rename the file, or give one of the two a `slug:` of its own"),
             );
+            loaded.left_out.push(posting);
         } else {
             ids.insert(posting.id.clone(), path.clone());
             slugs.insert(posting.slug.clone(), path.clone());

@@ -84,4 +84,15 @@ mod tests {
         assert_eq!(network(at("2001:db8:1:2345::1")), network(at("2001:db8:1:23ff::2")));
         assert_ne!(network(at("2001:db8:1:2345::1")), network(at("2001:db8:1:2445::1")));
     }
+
+    #[test]
+    fn all_together_are_limited_too() {
+        let limits = Limits::default();
+        let network = |number: u32| IpAddr::from(Ipv4Addr::from_bits(0x0A00_0001 + (number << 8)));
+        for number in 0..CONFIRMATIONS {
+            assert!(limits.may_ask(network(number)), "{number}");
+        }
+        // A place is free again each half a second, and nobody asks as slowly as that here.
+        assert!((CONFIRMATIONS..20_000).any(|number| !limits.may_ask(network(number))));
+    }
 }

@@ -102,7 +102,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
     let files = rlimit::increase_nofile_limit(2 * MAX_CONNECTIONS).unwrap_or(1_024);
     let connections = usize::try_from((files / 2).min(MAX_CONNECTIONS)).unwrap_or(512);
     let places = Arc::new(Semaphore::new(connections));
-    let limits = server.limits.clone();
+    let (limits, people) = (server.limits.clone(), server.people.clone());
     let app = router(server);
     tokio::spawn(async move {
         let mut turns = tokio::time::interval(FORGET);
@@ -113,6 +113,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
     });
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
+    let mut is_refused = false;
     loop {
         let place = tokio::select! {
             place = places.clone().acquire_owned() => place,
@@ -125,9 +126,15 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
             () = &mut stop => break,
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                is_refused = false;
+                accepted
+            }
             Err(error) if is_their_fault(&error) => continue,
-            Err(_) => {
+            Err(error) => {
+                if !std::mem::replace(&mut is_refused, true) {
+                    people.complain(&format!("no connection can be accepted: {error}"));
+                }
                 // Too many files are open: some will be closed.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -253,14 +260,19 @@ async fn health(State(server): State<Arc<Server>>) -> Response {
 
 /// What was counted, for this machine only: whoever comes through a proxy is somebody else.
 async fn measured(State(server): State<Arc<Server>>, request: Request) -> Response {
-    let is_here = request.extensions().get::<Peer>().is_some_and(|peer| peer.0.is_loopback());
-    let is_passed_on = request.headers().contains_key("x-forwarded-for")
-        || request.headers().contains_key(header::FORWARDED);
-    if !is_here || is_passed_on {
+    if !is_here(&request) {
         return statics::not_found(&server).await;
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], server.metrics.text()).into_response()
+}
+
+/// Whether somebody on this machine asks, for nobody else.
+fn is_here(request: &Request) -> bool {
+    let is_passed_on = request.headers().contains_key("x-forwarded-for")
+        || request.headers().contains_key(header::FORWARDED);
+    let peer = request.extensions().get::<Peer>();
+    !is_passed_on && peer.is_some_and(|peer| peer.0.is_loopback())
 }
 
 /// Who asks. A proxy on this machine says for whom it does; nobody else is believed.
@@ -273,4 +285,51 @@ fn client(request: &Request) -> IpAddr {
     let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next());
     let address = last.and_then(|text| text.trim().parse::<IpAddr>().ok());
     address.map_or(peer, |address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(peer: &str, headers: &[(&str, &str)]) -> Request {
+        let mut request = Request::builder().extension(Peer(peer.parse().unwrap()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_proxy_is_believed_on_this_machine_only_and_only_its_last_word() {
+        const NAME: &str = "x-forwarded-for";
+        for (peer, headers, expected) in [
+            ("127.0.0.1", &[][..], "127.0.0.1"),
+            ("127.0.0.1", &[(NAME, "192.0.2.1")], "192.0.2.1"),
+            ("::1", &[(NAME, "192.0.2.1")], "192.0.2.1"),
+            ("127.0.0.1", &[(NAME, "192.0.2.1, 203.0.113.9")], "203.0.113.9"),
+            ("127.0.0.1", &[(NAME, "192.0.2.1,203.0.113.9 ")], "203.0.113.9"),
+            ("127.0.0.1", &[(NAME, "203.0.113.9"), (NAME, "192.0.2.1")], "192.0.2.1"),
+            ("127.0.0.1", &[(NAME, "::ffff:192.0.2.1")], "192.0.2.1"),
+            ("127.0.0.1", &[(NAME, "192.0.2.1, unknown")], "127.0.0.1"),
+            // Who comes from elsewhere says of themselves what they like.
+            ("198.51.100.7", &[(NAME, "192.0.2.1")], "198.51.100.7"),
+            ("2001:db8::7", &[(NAME, "127.0.0.1")], "2001:db8::7"),
+        ] {
+            let who = client(&asked(peer, headers));
+            assert_eq!(who, expected.parse::<IpAddr>().unwrap(), "{peer} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_elsewhere_or_comes_by_a_proxy_is_not_here() {
+        assert!(is_here(&asked("127.0.0.1", &[])) && is_here(&asked("::1", &[])));
+        for (peer, headers) in [
+            ("198.51.100.7", &[][..]),
+            ("127.0.0.1", &[("x-forwarded-for", "127.0.0.1")]),
+            ("127.0.0.1", &[("forwarded", "for=127.0.0.1")]),
+        ] {
+            assert!(!is_here(&asked(peer, headers)), "{peer} {headers:?}");
+        }
+        assert!(!is_here(&Request::new(Body::empty())));
+    }
 }

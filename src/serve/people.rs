@@ -162,6 +162,11 @@ pub fn check_addresses(site: &Site) -> Result<(), Clash> {
 }
 
 impl People {
+    /// Tells the operator what does not work.
+    pub(super) fn complain(&self, line: &str) {
+        self.world.complain(line);
+    }
+
     /// The pages of a site, in these languages.
     ///
     /// # Errors
@@ -428,7 +433,12 @@ impl Visit<'_> {
         if !self.sent.is_done {
             return self.notice(Notice::Confirm, None);
         }
-        let listed = self.people.world.listed(&recipient)?;
+        // All of the list is read for that, and a link can be opened many times.
+        let listed = if ledger.has_asked(&recipient, asked_at)? {
+            self.people.world.listed(&recipient)?
+        } else {
+            None
+        };
         if !ledger.confirm(&recipient, listed.as_ref(), asked_at, self.people.world.now())? {
             return self.notice(Notice::LinkInvalid, self.again());
         }

@@ -96,10 +96,34 @@ impl Site {
         command
     }
 
+    /// The shell in the site's folder, with the program on its path. It knows nothing of whoever runs
+    /// the tests: with `CRIEUR_SITE` in its environment, the commands of a page would be run on a site
+    /// of theirs.
+    pub fn shell(&self, script: &str) -> Command {
+        let program = Path::new(env!("CARGO_BIN_EXE_crieur")).parent().unwrap();
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).current_dir(self.root()).env_clear();
+        shell.env("PATH", path).env("HOME", self.root()).env("CRIEUR_NOW", "2026-09-01");
+        shell
+    }
+
     /// Runs the program in the site's folder. The machine's own time zone is the farthest from any
     /// site's: nothing may depend on it.
     pub fn run(&self, arguments: &[&str]) -> Output {
         let output = self.command().args(arguments).output().unwrap();
+        Output {
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            code: output.status.code().unwrap_or(-1),
+        }
+    }
+
+    /// Runs the program in a shell that does something first: sets its umask, or limits.
+    pub fn run_after(&self, first: &str, arguments: &[&str]) -> Output {
+        let program = env!("CARGO_BIN_EXE_crieur");
+        let mut shell = self.shell(&format!("{first}; exec \"$0\" \"$@\""));
+        let output = shell.arg(program).args(arguments).output().unwrap();
         Output {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),

@@ -67,6 +67,23 @@ pub struct Server {
     pub authority: String,
 }
 
+/// A server that is away: a port at which nobody listens, and which nobody else is given meanwhile.
+pub struct Away {
+    pub port: u16,
+    /// Both ends of a connection over it.
+    _kept: (TcpStream, TcpStream),
+}
+
+impl Away {
+    pub fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let near = TcpStream::connect(address).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        Self { port: address.port(), _kept: (near, far) }
+    }
+}
+
 /// The kinds of certificates that servers have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {

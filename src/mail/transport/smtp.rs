@@ -25,7 +25,7 @@ use rustls::pki_types::ServerName;
 use super::connection::Wire;
 use super::trust::complaint;
 use super::{Connection, Delivery, Letter, Transport, Unavailable};
-use crate::mail::refusal::speaks_of_the_address;
+use crate::mail::refusal::Status;
 use crate::site::{Authentication, Security};
 
 /// How many times longer than other answers the one after a message may take (RFC 5321 section
@@ -375,28 +375,17 @@ fn refusal(step: Step, answer: &Response) -> Delivery {
             Step::Rcpt | Step::Data => Delivery::Deferred(reason),
         };
     }
-    // RFC 3463: class, subject, detail. Only the first two subjects speak of the address, and two
-    // of their details of the sender's; servers say so when they have heard both.
-    // Some write it behind their words, as in `(#5.7.1)`.
-    let words = reason.split(|c: char| c.is_whitespace() || "()[]#,;:".contains(c));
-    let is_code = |word: &&str| {
-        word.matches('.').count() == 2 && word.chars().all(|c| c.is_ascii_digit() || c == '.')
-    };
-    let code = words.filter(is_code).find_map(|word| word.strip_prefix("5."));
-    let subject = code.and_then(|rest| rest.split('.').next());
-    if matches!(code, Some("1.7" | "1.8")) {
+    let whole = whole(answer);
+    let found = Status::first_in(&whole);
+    let code = found.and_then(|(status, _)| status.closer());
+    // Two details speak of the sender's address; servers say so when they have heard both.
+    if matches!(code, Some((1, 7 | 8))) {
         return Delivery::SenderRefused(reason);
     }
-    let address = match subject {
-        Some(subject) => matches!(subject, "1" | "2"),
-        None => {
-            [550, 551, 553].into_iter().any(|code| answer.has_code(code))
-                && speaks_of_the_address(&reason)
-        }
-    };
+    let address = found.is_some_and(|(status, words)| status.is_permanent(words));
     match step {
         // Too large, or not in these letters: the message's fault.
-        Step::Mail if answer.has_code(552) || code == Some("3.4") || subject == Some("6") => {
+        Step::Mail if answer.has_code(552) || matches!(code, Some((3, 4) | (6, _))) => {
             Delivery::Refused { reason, address: false }
         }
         Step::Mail => Delivery::SenderRefused(reason),
@@ -624,7 +613,11 @@ mod tests {
         for (text, address) in [
             ("550 5.1.1 no such user", true),
             ("550 no such user", true),
-            ("552 5.2.2 mailbox full", true),
+            ("552 5.2.2 mailbox full", false),
+            ("552 5.2.3 message too long", false),
+            ("550 5.2.1 mailbox disabled", true),
+            ("550 5.1.90 you have reached your daily limit", false),
+            ("550 5.1.0 <jobs@example.org>: Sender address rejected: User unknown", false),
             ("554 5.7.1 relay access denied", false),
             ("554 no", false),
             ("550 relay not permitted", false),

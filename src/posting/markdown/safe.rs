@@ -12,7 +12,7 @@ use url::Url;
 use crate::text;
 
 /// Elements that survive: those that HTML still has and that say something in any reader.
-const TAGS: &[&str] = &[
+pub(super) const TAGS: &[&str] = &[
     "a",
     "abbr",
     "b",

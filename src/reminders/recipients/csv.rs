@@ -305,11 +305,22 @@ fn columns(
         problems.add((*number, "", ""), Severity::Error, Code::Encoding, message, help);
         return Vec::new();
     }
+    let mut seen: Vec<&'static str> = Vec::new();
     let columns: Vec<_> = cells
         .of(line)
         .iter()
         .map(|name| {
             let known = KEYS.iter().copied().find(|key| *key == text::folded(name));
+            if let Some(key) = known {
+                if seen.contains(&key) {
+                    let message = format!("the column `{key}` stands here twice; the first counts");
+                    let (severity, code) = (Severity::Error, Code::InvalidRecipient);
+                    let help = "delete one of the two, or give it another name";
+                    problems.add((*number, line, name), severity, code, message, help);
+                    return None;
+                }
+                seen.push(key);
+            }
             if known.is_none() && !name.is_empty() {
                 let message = format!("the column `{name}` is not known here");
                 let (severity, code) = (Severity::Warning, Code::UnknownKey);
@@ -371,6 +382,17 @@ mod tests {
                 "invalid-recipient:4:1 this entry has no `email`",
                 "duplicate-recipient:6:1 the address stands in line 2 already; that line counts",
             ]
+        );
+    }
+
+    #[test]
+    fn of_two_columns_of_one_name_the_first_counts() {
+        let (good, problems) = list(b"email,name,Email\na@example.org,A,b@example.org\n");
+        assert_eq!(good.len(), 1);
+        assert_eq!(good[0].email, "a@example.org");
+        assert_eq!(
+            problems,
+            ["invalid-recipient:1:12 the column `email` stands here twice; the first counts"]
         );
     }
 

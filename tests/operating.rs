@@ -5,6 +5,9 @@ mod common;
 #[path = "common/smtp.rs"]
 mod smtp;
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Stdio};
+
 use common::{SETTINGS, Site};
 use smtp::{Act, Away, Options, Server, Step};
 
@@ -401,4 +404,131 @@ fn a_ledger_in_a_file_is_not_passed_over_for_one_on_a_server() {
     std::fs::rename(site.path(".crieur/ledger.sqlite3"), site.path("elsewhere.sqlite3")).unwrap();
     let run = site.run(&[&on(21), "status"]).exits(75);
     assert!(run.stderr.contains("error connecting to server"), "{}", run.stderr);
+}
+
+/// A program that runs beside the test, and no longer.
+struct Beside(Child);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Not only of one that a server has open (`no_ledger_is_put_in_the_place_of_one_that_a_server_has_open`).
+#[cfg(target_os = "linux")]
+#[test]
+fn no_ledger_is_put_in_the_place_of_one_that_a_command_has_open() {
+    let leaves = b"From: a@example.org\nTo: off@example.org\nSubject: unsubscribe\n\n";
+    for command in [&["remind"][..], &["receive"], &["unsubscribe", "b@example.org"]] {
+        let site = site();
+        site.run(&[&on(20), "remind"]).exits(0);
+        let path = site.path(".crieur/ledger.sqlite3");
+        let ledger = rusqlite::Connection::open(&path).unwrap();
+        // Whoever wants to write waits.
+        ledger.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut writer = site.command();
+        writer.arg(on(21)).args(command).stdin(Stdio::piped()).stderr(Stdio::null());
+        let mut writer = Beside(writer.spawn().unwrap());
+        // What the other commands do not read is nobody's business.
+        let _ = writer.0.stdin.take().unwrap().write_all(leaves);
+        let files = format!("/proc/{}/fd", writer.0.id());
+        let has_it_open = || {
+            let files = std::fs::read_dir(&files).unwrap();
+            let mut opened = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+            opened.any(|opened| opened == path.canonicalize().unwrap())
+        };
+        while !has_it_open() {
+            assert_eq!(writer.0.try_wait().unwrap(), None, "{command:?}");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        site.run(&[&on(21), "ledger", "restore"]).exits(75);
+        assert!(!site.exists(".crieur/damaged-1.sqlite3"));
+        ledger.execute_batch("ROLLBACK").unwrap();
+        assert!(writer.0.wait().unwrap().success(), "{command:?}");
+        drop(ledger);
+        site.run(&[&on(21), "ledger", "restore"]).exits(0);
+    }
+}
+
+#[test]
+fn what_was_restored_belongs_to_whom_the_site_belongs() {
+    use std::os::unix::fs::{MetadataExt, lchown};
+    let site = site();
+    site.run(&[&on(20), "remind"]).exits(0);
+    if std::fs::metadata(site.root()).unwrap().uid() != 0 {
+        let _ = writeln!(std::io::stderr(), "not run: only root can give files to others");
+        return;
+    }
+    site.write(".crieur/ledger.sqlite3", "nonsense ".repeat(2000));
+    // As a run leaves it that was killed.
+    site.write(".crieur/ledger.sqlite3-wal", "");
+    let all = || walkdir::WalkDir::new(site.root()).into_iter().map(|entry| entry.unwrap());
+    for entry in all() {
+        lchown(entry.path(), Some(12345), Some(12346)).unwrap();
+    }
+    let restored = site.run(&[&on(20), "ledger", "restore"]);
+    assert!(restored.stderr.contains("knows of 1 digest again"), "{}", restored.stderr);
+    for name in ["ledger.sqlite3", "damaged-1.sqlite3", "remind.lock", "serve.lock"] {
+        assert!(site.exists(&format!(".crieur/{name}")), "{name}");
+    }
+    for entry in all() {
+        let metadata = entry.metadata().unwrap();
+        let owner = (metadata.uid(), metadata.gid());
+        assert_eq!(owner, (12345, 12346), "{}", entry.path().display());
+    }
+}
+
+#[test]
+fn what_a_power_failure_left_of_out_is_made_again() {
+    let site = site();
+    site.run(&[&on(20), "build"]).exits(0);
+    let whole = site.files("out");
+    // What was not written yet is empty, or nothing but zeros.
+    for (name, bytes) in whole.iter().filter(|(name, _)| *name != ".published") {
+        let is_page = std::path::Path::new(name).extension().is_some_and(|end| end == "html");
+        let left = if is_page { vec![0; bytes.len()] } else { Vec::new() };
+        site.write(&format!("out/{name}"), left);
+    }
+    std::fs::remove_dir_all(site.path(".crieur/cache")).unwrap();
+    site.run(&[&on(20), "build"]).exits(0);
+    assert_eq!(site.files("out"), whole);
+    // As the page says, whatever became of the list of what is ours.
+    std::fs::remove_dir_all(site.path("out")).unwrap();
+    std::fs::remove_dir_all(site.path(".crieur/cache")).unwrap();
+    site.run(&[&on(20), "build"]).exits(0);
+    assert_eq!(site.files("out"), whole);
+}
+
+#[test]
+fn what_was_built_elsewhere_is_served_from_there() {
+    let site = site();
+    site.run(&[&on(20), "build"]).exits(0);
+    site.posting("elsewhere.md", "title: E\ncloses: 2021-09-30");
+    site.run(&[&on(20), "build", "--out", "public/jobs"]).exits(0);
+    let mut server = site.command();
+    server.args([&on(20), "serve", "--addr=127.0.0.1:0", "--out", "public/jobs"]);
+    let mut server = Beside(server.stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines();
+    let said = lines.find_map(|line| {
+        line.unwrap().split_once("serving at http://").map(|(_, at)| at.to_owned())
+    });
+    let address = said.unwrap().split('/').next().unwrap().to_owned();
+    std::thread::spawn(move || lines.for_each(drop));
+    let get = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: jobs.example.org\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
+    };
+    for name in ["feed.atom", "postings/elsewhere.html"] {
+        let (answer, file) = (get(&format!("/{name}")), site.read(&format!("public/jobs/{name}")));
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{name}");
+        assert!(answer.ends_with(file.as_bytes()), "{name}");
+    }
+    assert!(!site.exists("out/postings/elsewhere.html"));
 }

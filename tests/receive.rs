@@ -392,3 +392,19 @@ fn nobody_can_say_the_id_of_a_message_beforehand() {
     let known: String = known.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     assert!(!id.contains(&known), "{id}");
 }
+
+/// What matters stands at the beginning: whatever else is sent is read by nobody.
+#[test]
+fn half_a_megabyte_of_a_message_is_read() {
+    for (padding, expected) in [(100 << 10, "bounced"), (600 << 10, "subscribed")] {
+        let site = site();
+        let line = "This is no report.\n";
+        let padding = line.repeat(padding / line.len());
+        let report = proven(&site, "5.1.1", "550 5.1.1 no such user");
+        let message = report.replace("\n\nNo.\n", &format!("\n\n{padding}"));
+        assert!(message.len() > padding.len() + 100);
+        receive(&site, NOW, message.as_bytes()).exits(0);
+        assert_eq!(state(&site, PERSON), expected);
+        assert_eq!(remembered(&site).len(), usize::from(expected == "bounced"));
+    }
+}

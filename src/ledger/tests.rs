@@ -1862,3 +1862,43 @@ fn what_earlier_versions_remembered_is_understood() {
         assert_eq!(kept["what"].as_str(), expected.what());
     }
 }
+
+#[test]
+fn nobody_is_planned_for_who_left_after_the_list_was_read() {
+    for mut ledger in ledgers() {
+        let folder = tempfile::tempdir().unwrap();
+        ledger.forget(folder.path(), "a", NOW).unwrap();
+        ledger.suppress("b", Reason::Unsubscribed, NOW).unwrap();
+        let mut planning = ledger.plan(DAY.parse().unwrap(), &[], NOW).unwrap().unwrap();
+        planning.enter_all(&[digest("a", DAY), digest("b", DAY), digest("c", DAY)]).unwrap();
+        assert_eq!(planning.commit().unwrap(), 1);
+        assert_eq!(count(&ledger, "digests"), 1);
+    }
+}
+
+#[test]
+fn of_who_asked_to_be_forgotten_nothing_is_written_down() {
+    for mut ledger in ledgers() {
+        let folder = tempfile::tempdir().unwrap();
+        ledger.forget(folder.path(), "a@example.org", NOW).unwrap();
+        let recipient = Recipient::new("a@example.org");
+        let (source, asked_at, confirmed_at) = (Source::List, NOW, NOW);
+        ledger.put(&Subscriber { recipient, source, asked_at, confirmed_at }).unwrap();
+        assert_eq!(count(&ledger, "subscribers"), 0);
+    }
+}
+
+/// A database that is not there will not be there in an hour; a server that is away may be.
+#[test]
+#[ignore = "needs CRIEUR_TEST_POSTGRES"]
+fn what_a_server_refuses_for_good_is_for_a_person_to_mend() {
+    let schema = Schema::new();
+    let is_temporary = |url: &str| {
+        let address = Address::new(url, None, || Err("it is here".to_owned()), |why| why).unwrap();
+        Ledger::connect(&address).map(|_| ()).unwrap_err().is_temporary()
+    };
+    let (server, _) = schema.url.rsplit_once('/').unwrap();
+    assert!(!is_temporary(&format!("{server}/nothing_of_this_name")));
+    assert!(!is_temporary(&schema.url.replace("//crieur@", "//nobody_of_this_name@")));
+    assert!(is_temporary("postgres://crieur@127.0.0.1:1/postgres"));
+}

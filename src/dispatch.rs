@@ -65,6 +65,8 @@ pub struct Job<T> {
     pub work: T,
     /// When what it says is no longer so: it does not leave after that.
     pub until: Option<Deadline>,
+    /// Whether it may have been taken before.
+    pub is_in_doubt: bool,
 }
 
 impl<T> Job<T> {

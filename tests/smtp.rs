@@ -158,6 +158,21 @@ fn a_message_that_may_have_arrived_is_sent_again_the_same_to_the_byte() {
     }
 }
 
+/// Refused the second time, it may have arrived the first time: that is one digest, not two.
+#[test]
+fn what_is_refused_after_a_doubt_waits_for_a_person_and_is_counted_once() {
+    let server = Server::start(Options::new(|at| match (at.name, at.recipient) {
+        ("dot", "b@example.org") => Some(Act::AcceptAndDrop),
+        ("rcpt", "b@example.org") if at.before > 0 => Some(Act::Say("550 5.1.1 no such user")),
+        _ => None,
+    }));
+    let site = site(&server, 2, "connections: 1");
+    let run = remind(&site).exits(1);
+    assert!(run.stderr.contains("may have arrived, and is held: 550 5.1.1"), "{}", run.stderr);
+    assert!(run.stderr.contains("1 digest sent, 1 in doubt"), "{}", run.stderr);
+    assert_eq!(server.recipients(), addresses("ab"));
+}
+
 #[test]
 fn doubt_lasts_until_the_server_answers_and_ends_with_the_day() {
     let server = Server::start(once("dot", "b@example.org", 4, Act::AcceptAndDrop));

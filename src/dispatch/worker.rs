@@ -207,6 +207,10 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
         self.count(&job, &delivery);
         let (mark, is_over) = match delivery {
             Delivery::Accepted => (Mark::Sent, true),
+            // Refused now, it may have been taken all the same: a person decides.
+            Delivery::Refused { reason, .. } | Delivery::Unfit(reason) if job.is_in_doubt => {
+                (Mark::Held(reason), true)
+            }
             Delivery::Refused { reason, address } => (Mark::Refused { reason, address }, true),
             Delivery::Unfit(reason) => (Mark::Refused { reason, address: false }, true),
             Delivery::InDoubt(reason) => match self.dispatch.in_doubt {

@@ -76,7 +76,7 @@ impl<'a> Jobs<'a> {
                 }
                 let Waiting { id, recipient, addressee, content, edition, message } = digest;
                 let content = self.content(ledger, content)?;
-                let until = content.until;
+                let (until, is_in_doubt) = (content.until, message.is_some());
                 let work = if let Some((message_id, bytes)) = message {
                     let (email, day) = (addressee.email, self.today.day());
                     Work::Again { email, day, message_id, bytes: bytes.into() }
@@ -85,7 +85,7 @@ impl<'a> Jobs<'a> {
                 } else {
                     continue;
                 };
-                jobs.push(Job { id, recipient, work, until });
+                jobs.push(Job { id, recipient, work, until, is_in_doubt });
             }
             if !jobs.is_empty() {
                 return Ok(jobs);

@@ -23,6 +23,9 @@ use crate::templates::{self, Templates};
 use crate::text;
 use crate::view::page_path;
 
+/// The page for addresses that lead nowhere.
+pub const NOT_FOUND: &str = "404.html";
+
 /// What all files of a site are made with.
 #[derive(Clone, Copy)]
 pub struct Means<'a> {
@@ -73,8 +76,8 @@ pub struct Rendered {
     pub event: Option<String>,
     /// Its entry in feeds, by format; nothing when it is not open.
     pub parts: Vec<String>,
-    /// The page at its old addresses, where there are any.
-    pub moved: Option<Vec<u8>>,
+    /// The page at its old addresses, where there are any; or why there is none.
+    pub moved: Option<Result<Vec<u8>, templates::Error>>,
 }
 
 /// Why something could not be rendered.
@@ -97,7 +100,7 @@ impl<'a> Edition<'a> {
             .filter_map(|posting| Outline::new(posting, site, now, &key))
             .collect();
         let feeds = feeds::feeds(site, &outlines, catalog, now);
-        let paths = ["404.html", "sitemap.xml", "feeds.opml", calendar::CLOSING_DATES].into_iter();
+        let paths = [NOT_FOUND, "sitemap.xml", "feeds.opml", calendar::CLOSING_DATES].into_iter();
         let mut paths: Vec<String> = paths
             .chain(templates::STATIC.iter().map(|(name, _)| *name))
             .map(str::to_owned)
@@ -215,11 +218,8 @@ impl<'a> Edition<'a> {
         } else {
             Vec::new()
         };
-        let moved = if self.moved.contains_key(&at) {
-            Some(pages::moved(site, &entry.view, templates)?)
-        } else {
-            None
-        };
+        let moved = self.moved.contains_key(&at);
+        let moved = moved.then(|| pages::moved(site, &entry.view, templates));
         let page = pages::posting(site, outline, &entry, &self.related(at), templates)?;
         Ok(Rendered { page, event, parts, moved })
     }
@@ -290,16 +290,21 @@ impl<'a> Edition<'a> {
         pages::index(site, &self.outlines, feed, &self.feeds, catalog, templates)
     }
 
-    /// The files that belong to the site as a whole.
+    /// The page for addresses that lead nowhere.
     ///
     /// # Errors
-    /// When a template or a format's library fails.
-    pub fn whole(&self) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
-        let Means { site, templates, own, .. } = self.means;
-        let mut files = vec![
-            ("404.html", pages::not_found(site, templates)?),
-            ("feeds.opml", feeds::opml::write(site, &self.feeds)?),
-        ];
+    /// When the template fails.
+    pub fn not_found(&self) -> Result<Vec<u8>, templates::Error> {
+        pages::not_found(self.means.site, self.means.templates)
+    }
+
+    /// The other files that belong to the site as a whole.
+    ///
+    /// # Errors
+    /// When a format's library fails.
+    pub fn whole(&self) -> Result<Vec<(&'static str, Vec<u8>)>, feeds::Error> {
+        let Means { site, own, .. } = self.means;
+        let mut files = vec![("feeds.opml", feeds::opml::write(site, &self.feeds)?)];
         for (name, built_in) in templates::STATIC {
             let text = own.get(*name).map_or(*built_in, String::as_str);
             files.push((name, text.as_bytes().to_vec()));

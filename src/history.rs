@@ -94,11 +94,14 @@ impl History {
     /// The first change of a file that is there after an instant: a clock was ahead.
     pub fn next_change(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let times = self.present.iter().filter_map(|path| self.times.get(path));
-        let later = now.timestamp() + 1..;
+        let now = now.timestamp();
         let next = times.flat_map(|Times { came, changed }| {
-            [came.range(later.clone()).next(), changed.range(later.clone()).next()]
+            [came.range(now + 1..).next(), changed.range(now + 1..).next()]
         });
-        DateTime::from_timestamp(*next.flatten().min()?, 0)
+        // What was moved came to where it was before, too.
+        let moved = self.present.iter().filter(|path| self.moved.contains_key(*path));
+        let before = moved.flat_map(|path| self.along(path)).filter(|came| *came > now);
+        DateTime::from_timestamp(next.flatten().copied().chain(before).min()?, 0)
     }
 
     /// When a file that is there came, and when it came to where it was before it was moved. What stood at

@@ -79,6 +79,8 @@ pub struct Record {
     files: HashMap<String, Made>,
     /// The parts of the files that others are assembled from, in their order.
     parts: HashMap<String, Vec<(Key, Place)>>,
+    /// The files of postings that were left out because a template could not show them.
+    pub left_out: BTreeSet<String>,
 }
 
 impl Record {
@@ -118,9 +120,11 @@ pub struct Publication<'a> {
     progress: Mutex<Progress>,
     /// The buffers of files that were assembled.
     spare: Mutex<Vec<Buffer>>,
-    /// Nobody else writes to the folder while this is open.
-    _lock: File,
+    lock: Lock,
 }
+
+/// Nobody else writes to the folder while this is there.
+pub struct Lock(#[expect(dead_code, reason = "it is held, and never read")] File);
 
 #[derive(Default)]
 struct Progress {
@@ -159,7 +163,7 @@ impl<'a> Publication<'a> {
             before,
             progress: Mutex::default(),
             spare: Mutex::default(),
-            _lock: lock,
+            lock: Lock(lock),
         };
         if !is_last {
             publication.sweep()?;
@@ -220,6 +224,17 @@ impl<'a> Publication<'a> {
             file.write_all(bytes).map_err(failed(&folder.out.join(path)))?;
             folder.put(path, file, replace)
         })
+    }
+
+    /// Leaves a file as it is, because what it should be cannot be made.
+    pub fn keep(&self, path: &str) {
+        if self.is_ours(path)
+            && let Ok(metadata) = fs::symlink_metadata(self.folder.out.join(path))
+        {
+            // Made from nothing that is known: it is made as soon as it can be.
+            let made = Made { key: Key::of(b"kept"), stamp: Stamp::of(&metadata) };
+            self.progress().files.insert(path.to_owned(), made);
+        }
     }
 
     /// What stands where a file is to be written.
@@ -328,11 +343,11 @@ impl<'a> Publication<'a> {
     }
 
     /// Removes what is ours and not to be published any more. Returns what is to be remembered of
-    /// this build, where that is not what was remembered of the last.
+    /// this build, where that is not what was remembered of the last; the lock is kept until it is.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn finish(self) -> Result<(Changes, Option<Record>), Error> {
+    pub fn finish(self) -> Result<(Changes, Option<Record>, Lock), Error> {
         {
             let mut progress = self.progress();
             // Everything of the last build, its list of files among it, and nothing else.
@@ -342,7 +357,9 @@ impl<'a> Publication<'a> {
                 && progress.files.len() == progress.current
             {
                 progress.changes.foreign.sort();
-                return Ok((std::mem::take(&mut progress.changes), None));
+                let changes = std::mem::take(&mut progress.changes);
+                drop(progress);
+                return Ok((changes, None, self.lock));
             }
         }
         let mut stale: Vec<&String> = Vec::new();
@@ -374,8 +391,9 @@ impl<'a> Publication<'a> {
             }
         };
         progress.files.insert(MANIFEST.to_owned(), made);
-        let record = Record { files: progress.files, parts: progress.parts };
-        Ok((progress.changes, Some(record)))
+        let (files, parts) = (progress.files, progress.parts);
+        let record = Record { files, parts, left_out: BTreeSet::new() };
+        Ok((progress.changes, Some(record), self.lock))
     }
 }
 
@@ -398,7 +416,7 @@ mod tests {
                 publication.write(path, Key::of(bytes), bytes)?;
             }
         }
-        let (changes, done) = publication.finish()?;
+        let (changes, done, _lock) = publication.finish()?;
         if let Some(done) = done {
             cache::save(&record, &done);
         }

@@ -46,7 +46,7 @@ pub struct Templates {
 }
 
 /// A template that cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("`templates/{name}`{}: {message}", line.map(|line| format!(", line {line}")).unwrap_or_default())]
 pub struct Error {
     /// The template at fault.

@@ -288,3 +288,71 @@ fn what_is_known_is_read_again_where_it_is_shown() {
     assert!(first.stderr.contains("open: true") && first.stderr.contains("slug: a"));
     assert_eq!(problems(&second.stderr), problems(&first.stderr));
 }
+
+#[test]
+fn a_template_that_makes_a_page_keeps_no_feed_from_being_made() {
+    let site = Site::new();
+    site.posting(
+        "a.md",
+        "title: A\nopens: 2021-08-01\ncloses: 2021-09-01\nteam: X\ndomains: [d, e]",
+    );
+    site.posting(
+        "b.md",
+        "title: B\nopens: 2021-08-02\nteam: Y\ndomains: [d, f]\nredirect_from: [/old]",
+    );
+    site.run(&[NOW, "build"]).exits(0);
+    let (index, moved) = (site.read("out/index.html"), site.read("out/old/index.html"));
+    for template in ["index.html", "moved.html", "404.html"] {
+        site.write(&format!("templates/{template}"), "{{ nothing.here }}");
+        let build = site.run(&["--now=2021-10-01", "build"]).exits(78);
+        assert!(build.stderr.contains(&format!("templates/{template}`, line 1")), "{build:?}");
+        for feed in ["feed", "feeds/domain/d"] {
+            let feed = site.read(&format!("out/{feed}.atom"));
+            assert!(feed.contains("<title>B</title>") && !feed.contains("<title>A</title>"));
+        }
+        assert!(
+            !site.exists("out/feeds/team/x.atom") && !site.read("out/feeds.opml").contains("/x.")
+        );
+        assert!(site.read("out/postings/a.html").contains("noindex"));
+        // What the template makes is as it was, and still ours.
+        if template == "index.html" {
+            assert_eq!(site.read("out/index.html"), index);
+        }
+        assert_eq!(site.read("out/old/index.html"), moved, "{template}");
+        fs::remove_file(site.path(&format!("templates/{template}"))).unwrap();
+        site.run(&["--now=2021-10-01", "build"]).exits(0);
+        assert_ne!(site.read("out/index.html"), index);
+    }
+}
+
+#[test]
+fn a_posting_that_a_template_cannot_show_changes_nothing_a_second_time() {
+    let site = Site::new();
+    site.posting("a.md", "title: A\nteam: T\nphoto: p");
+    site.posting("b.md", "title: B\nteam: T");
+    site.write("templates/entry.html", "<p>{{ posting.extra.photo|length }}</p>");
+    let first = site.run(&[NOW, "build"]).exits(1);
+    assert!(first.stderr.contains("b.md") && !site.exists("out/postings/b.html"), "{first:?}");
+    let before = site.times("out");
+    // Another day: it is not enough that nothing changed.
+    let second = site.run(&["--now=2021-09-15", "build"]).exits(1);
+    assert!(
+        second.stderr.contains("b.md") && second.stderr.contains("nothing changed"),
+        "{second:?}"
+    );
+    assert_eq!(site.times("out"), before);
+    site.posting("b.md", "title: B\nteam: T\nphoto: q");
+    site.run(&["--now=2021-09-15", "build"]).exits(0);
+    assert!(site.read("out/postings/a.html").contains("postings/b.html"));
+}
+
+#[test]
+fn of_two_postings_with_one_id_the_open_one_is_told_by_what_has_happened() {
+    let site = Site::new();
+    site.write("content/site.yaml", format!("{}stale_after_days: 30\n", common::SETTINGS));
+    site.posting("2021-01-01-a.md", "title: A\nid: urn:jobs:1\nupdated: 2021-12-01");
+    site.posting("b.md", "title: B\nid: urn:jobs:1\nopens: 2021-08-20");
+    let build = site.run(&[NOW, "build"]).exits(1);
+    assert!(build.stderr.contains("published 1 open posting"), "{}", build.stderr);
+    assert!(site.read("out/feed.atom").contains("<title>B</title>"));
+}

@@ -33,7 +33,7 @@ pub fn compose(folder: &Path) -> Result<usize> {
     let known = Known::new(Key::of(b"benchmark"));
     let now = NOW.parse()?;
     let postings =
-        load::load(&layout, &site, Listing::of(&layout)?.read(|_, _| false), known, now).postings;
+        load::load(&layout, &site, Listing::of(&layout)?.read(|_, _| false)?, known, now).postings;
     let keys = Keys::new(b"secret".to_vec(), Vec::new());
     let today = Today::new(&site, &postings, now);
     let composer = Composer::new(&site, None, &keys, now);

@@ -1,8 +1,8 @@
 //! `crieur build`: publishes feeds and pages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
@@ -28,7 +28,7 @@ use crate::websub;
 
 mod press;
 
-use press::{Press, Run};
+use press::{Done, Press, Run};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Build) -> Result {
     let opened = shell.site()?;
@@ -126,8 +126,8 @@ fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built
     let (files, last) = rayon::join(|| opened.files(texts), || Record::load(&record));
     let (files, known) = files?;
     // Without git's answer there is a warning, but nothing to compare it with.
-    let history = history::head(&opened.layout.postings()).ok();
-    let input = history.map(|head| {
+    let head = history::head(&opened.layout.postings()).ok();
+    let input = head.as_ref().map(|head| {
         let head = format!("{head:?}");
         Key::join([opened.key.bytes(), files.key().bytes(), head.as_bytes()])
     });
@@ -167,16 +167,22 @@ fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built
     order.done_with(last);
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(published.diagnostics);
-    let Published { changes, open, feeds, .. } = published;
-    if let Some(done) = &published.record {
+    let Published { done: Done { changes, record: done, lock, unmade }, open, feeds, .. } =
+        published;
+    if let Some(done) = &done {
         cache::save(&record, done);
     }
-    // What is somebody else's may be gone the next time.
-    if let Some(input) = input.filter(|_| changes.foreign.is_empty()) {
+    if let Some(error) = unmade {
+        return Err(configuration(error));
+    }
+    // What is somebody else's may be gone the next time; and a commit may have come meanwhile.
+    let is_certain = changes.foreign.is_empty() && head.as_ref() == Some(&loaded.head);
+    if let Some(input) = input.filter(|_| is_certain) {
         let from = opened.now;
         let diagnostics = diagnostics.clone();
         cache::save(&standing, &Standing { input, from, until, open, feeds, diagnostics });
     }
+    drop(lock);
     for (path, why) in &changes.foreign {
         diagnostics.push(
             Diagnostic::new(
@@ -283,11 +289,9 @@ fn real(path: &Path) -> Result<PathBuf> {
     Ok(real)
 }
 
-/// What was published.
+/// What was published, and what there is to say about it.
 struct Published {
-    changes: Changes,
-    /// What is to be remembered of it, if it is not what was.
-    record: Option<Record>,
+    done: Done,
     open: usize,
     feeds: usize,
     diagnostics: Vec<Diagnostic>,
@@ -307,14 +311,16 @@ pub(super) fn rehearse(opened: &Opened, postings: &[Posting]) -> Vec<Diagnostic>
     }
     let outlines = edition.outlines.par_iter().enumerate();
     let failed = outlines.filter_map(|(at, outline)| {
-        let error = edition.render(at, outline).err()?;
+        let error = match edition.render(at, outline) {
+            Ok(rendered) => rendered.moved?.err()?.into(),
+            Err(error) => error,
+        };
         Some(unshown(outline.posting.source.path.clone(), &error))
     });
     diagnostics.par_extend(failed);
     let lists = edition.feeds.iter().filter_map(|feed| edition.list(feed).err());
-    let lists = lists.map(edition::Error::from).chain(edition.whole().err());
-    if let Some(error) = lists.take(1).next() {
-        diagnostics.push(unshown("templates".into(), &error));
+    if let Some(error) = lists.chain(edition.not_found().err()).take(1).next() {
+        diagnostics.push(unshown("templates".into(), &error.into()));
     }
     diagnostics
 }
@@ -339,29 +345,65 @@ fn publish_all(
     let mut kept: Vec<Posting>;
     let mut postings = postings;
     let mut failures: Vec<Diagnostic> = Vec::new();
+    let mut left_out: BTreeSet<String> = BTreeSet::new();
+    // Without those that failed the last time: what speaks of them would be written twice.
+    let failing = still_failing(opened, means, postings, last);
+    if !failing.is_empty() {
+        kept = postings.iter().filter(|p| !failing.contains_key(&p.source.path)).cloned().collect();
+        left_out.extend(failing.keys().map(ToString::to_string));
+        failures.extend(failing.into_iter().map(|(path, error)| unshown(path, &error)));
+        postings = &kept;
+    }
     loop {
         let mut edition = Edition::new(means, postings, opened.now);
-        let press = Press { opened, edition: &edition, out, last };
+        let press = Press { opened, edition: &edition, out, last, unmade: Mutex::default() };
         let failed = match press.run()? {
-            Run::Done(changes, record) => {
+            Run::Done(mut done) => {
+                if let Some(record) = &mut done.record {
+                    record.left_out = left_out;
+                }
                 let (open, feeds) = (edition.open(), edition.feeds.len());
                 let mut diagnostics = std::mem::take(&mut edition.diagnostics);
                 diagnostics.append(&mut failures);
                 order.done_with(edition);
-                return Ok(Some(Published { changes, record, open, feeds, diagnostics }));
+                return Ok(Some(Published { done, open, feeds, diagnostics }));
             }
             Run::Failed(failed) => failed,
             Run::Changed => return Ok(None),
         };
-        let left_out: BTreeSet<Arc<str>> = failed.keys().cloned().collect();
+        let is_all = failed.len() == edition.outlines.len();
         for (path, error) in failed {
-            if left_out.len() == edition.outlines.len() {
+            if is_all {
                 return Err(configuration(error));
             }
+            left_out.insert(path.to_string());
             failures.push(unshown(path, &error));
         }
         // Once more without them: other files must not speak of them.
-        kept = postings.iter().filter(|p| !left_out.contains(&p.source.path)).cloned().collect();
+        kept = postings.iter().filter(|p| !left_out.contains(&*p.source.path)).cloned().collect();
         postings = &kept;
     }
+}
+
+/// Of the postings that a template could not show the last time, those that it still cannot; none where
+/// that would be all of them.
+fn still_failing(
+    opened: &Opened,
+    means: Means<'_>,
+    postings: &[Posting],
+    last: &Record,
+) -> BTreeMap<Arc<str>, edition::Error> {
+    if last.left_out.is_empty() {
+        return BTreeMap::new();
+    }
+    let edition = Edition::new(means, postings, opened.now);
+    let outlines = edition.outlines.iter().enumerate();
+    let suspects =
+        outlines.filter(|(_, outline)| last.left_out.contains(&*outline.posting.source.path));
+    let failing = suspects.filter_map(|(at, outline)| {
+        let error = press::render(opened, &edition, at, outline)?.err()?;
+        Some((outline.posting.source.path.clone(), error))
+    });
+    let failing: BTreeMap<_, _> = failing.collect();
+    if failing.len() == edition.outlines.len() { BTreeMap::new() } else { failing }
 }

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 
-use super::{Failure, Result, Shell};
+use super::{Failure, Result, Shell, configuration, temporary};
 use crate::cache;
 use crate::catalog::{self, Catalog};
 use crate::clock::Deadline;
@@ -20,6 +19,7 @@ use crate::posting::Posting;
 use crate::posting::files::{Files, Listing};
 use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Known, Loaded};
+use crate::private::needs_a_person;
 use crate::site::{self, Layout, POSTINGS, SETTINGS, Site};
 use crate::templates::Templates;
 
@@ -181,15 +181,16 @@ impl Opened {
     /// Reads the files of the postings, and what is known of them.
     pub(super) fn files(&self, texts: Texts) -> Result<(Files, Known)> {
         let (listing, known) = rayon::join(|| Listing::of(&self.layout), || self.known());
-        let listing = listing
-            .with_context(|| {
-                format!(
-                    "cannot read the folder of postings, `{}`",
-                    self.layout.root.join(POSTINGS).display()
-                )
-            })
-            .map_err(Failure::Configuration)?;
-        let files = listing.read(|path, key| texts == Texts::Few && known.has(path, key));
+        let read = listing.and_then(|listing| {
+            listing.read(|path, key| texts == Texts::Few && known.has(path, key))
+        });
+        let folder = || self.layout.root.join(POSTINGS);
+        let files = read.map_err(|error| {
+            let is_lasting = error.kind() == io::ErrorKind::NotFound || needs_a_person(&error);
+            let context = format!("cannot read the folder of postings, `{}`", folder().display());
+            let error = anyhow::Error::new(error).context(context);
+            if is_lasting { configuration(error) } else { temporary(error) }
+        })?;
         Ok((files, known))
     }
 
@@ -199,7 +200,9 @@ impl Opened {
         let contradictions = |p: &Posting| lifecycle::contradictions(p, now, &rules);
         for posting in &mut loaded.postings {
             if !contradictions(posting).is_empty() {
-                load::read_for_excerpts(&self.layout, posting);
+                if !load::read_for_excerpts(&self.layout, posting) {
+                    loaded.until = Some(now);
+                }
                 loaded.diagnostics.extend(contradictions(posting));
             }
         }

@@ -91,13 +91,17 @@ impl<'a> Listing<'a> {
 
     /// Reads all files. Of those that are known, by their path and the key of their bytes, nothing but
     /// the key is kept.
-    pub fn read(self, is_known: impl Fn(&str, Key) -> bool + Sync) -> Files {
+    ///
+    /// # Errors
+    /// When the machine fails, and not a file: nobody closed what cannot be read for now.
+    pub fn read(self, is_known: impl Fn(&str, Key) -> bool + Sync) -> io::Result<Files> {
         let Self { folder, entries } = self;
-        let mut found: Vec<Found> =
-            entries.into_par_iter().filter_map(|entry| folder.read(entry, &is_known)).collect();
+        let read =
+            entries.into_par_iter().filter_map(|entry| folder.read(entry, &is_known).transpose());
+        let mut found: Vec<Found> = read.collect::<io::Result<_>>()?;
         // Folders are walked by name, which is nearly the order of paths already.
         found.sort_by(|a, b| a.path.cmp(&b.path));
-        Files { found }
+        Ok(Files { found })
     }
 }
 
@@ -132,22 +136,13 @@ impl Folder<'_> {
         &self,
         entry: walkdir::Result<DirEntry>,
         is_known: impl Fn(&str, Key) -> bool,
-    ) -> Option<Found> {
+    ) -> io::Result<Option<Found>> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
                 let path = self.name(error.path().unwrap_or(&self.inside));
-                let message = match error.io_error() {
-                    Some(io) => format!("cannot be read: {io}"),
-                    None => format!("cannot be read: {error}"),
-                };
-                return Some(problem(
-                    path,
-                    Severity::Error,
-                    Code::Unreadable,
-                    message,
-                    "check the file's permissions",
-                ));
+                let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop"));
+                return unreadable(path, &error);
             }
         };
         let path = self.name(entry.path());
@@ -155,25 +150,25 @@ impl Folder<'_> {
         if entry.file_type().is_dir() {
             let message = format!("folders stand in each other more than {MAX_FOLDERS} deep");
             let help = "move the folder up";
-            return (entry.depth() == MAX_FOLDERS)
-                .then(|| problem(path, Severity::Error, Code::Unreadable, message, help));
+            return Ok((entry.depth() == MAX_FOLDERS)
+                .then(|| problem(path, Severity::Error, Code::Unreadable, message, help)));
         }
         if entry.path_is_symlink()
-            && let Some(problem) = self.follow(&path, entry.path())
+            && let Some(problem) = self.follow(&path, entry.path())?
         {
-            return Some(problem);
+            return Ok(Some(problem));
         }
         let opened = match open(&entry) {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) => {
                 let message = "is not a file and was ignored";
-                return Some(problem(
+                return Ok(Some(problem(
                     path,
                     Severity::Note,
                     Code::IgnoredFile,
                     message,
                     "only files are postings",
-                ));
+                )));
             }
             Err(error) => Err(error),
         };
@@ -181,40 +176,40 @@ impl Folder<'_> {
         let markdown = is_markdown(extension);
         if is_left_over(&name) || (markdown && is_about_the_folder(stem)) {
             let message = "was ignored: its name is not that of a posting";
-            return Some(problem(
+            return Ok(Some(problem(
                 path,
                 Severity::Note,
                 Code::IgnoredFile,
                 message,
                 "nothing, unless it should be a posting",
-            ));
+            )));
         }
         let (file, size) = match opened {
             Ok(opened) => opened,
-            Err(error) => return Some(unreadable(path, &error)),
+            Err(error) => return unreadable(path, &error),
         };
         if size > MAX_SIZE {
             if !markdown && !extension.is_empty() {
-                return Some(ignored(path));
+                return Ok(Some(ignored(path)));
             }
             let message = format!("the file has {size} bytes; a posting has at most {MAX_SIZE}");
-            return Some(problem(
+            return Ok(Some(problem(
                 path,
                 Severity::Error,
                 Code::TooLarge,
                 message,
                 "shorten it, and link to what is long",
-            ));
+            )));
         }
         let bytes = match read_at_most(file, size, MAX_SIZE) {
             Ok(bytes) => bytes,
-            Err(error) => return Some(unreadable(path, &error)),
+            Err(error) => return unreadable(path, &error),
         };
         if !markdown
             && !extension.is_empty()
             && !front_matter::begins_with_fence(&String::from_utf8_lossy(&bytes))
         {
-            return Some(ignored(path));
+            return Ok(Some(ignored(path)));
         }
         let misnamed = (!markdown).then(|| {
             let message = "the file's name does not end in `.md`";
@@ -225,7 +220,7 @@ impl Folder<'_> {
         // What has a name that cannot be said is not found a second time.
         let is_known = entry.path().to_str().is_some() && is_known(&path, key);
         let contents = Contents { key, bytes: (!is_known).then_some(bytes), misnamed };
-        Some(Found { path, contents: Ok(contents) })
+        Ok(Some(Found { path, contents: Ok(contents) }))
     }
 
     fn name(&self, path: &Path) -> Arc<str> {
@@ -236,8 +231,8 @@ impl Folder<'_> {
     }
 
     /// A symbolic link may lead to a file inside of the site, nowhere else.
-    fn follow(&self, path: &Arc<str>, link: &Path) -> Option<Found> {
-        match link.canonicalize() {
+    fn follow(&self, path: &Arc<str>, link: &Path) -> io::Result<Option<Found>> {
+        Ok(match link.canonicalize() {
             Ok(target) if !target.starts_with(&self.root) => {
                 let message = "the symbolic link leads out of the site and was not followed";
                 Some(problem(
@@ -259,8 +254,8 @@ impl Folder<'_> {
                 ))
             }
             Ok(_) => None,
-            Err(error) => Some(unreadable(path.clone(), &error)),
-        }
+            Err(error) => return unreadable(path.clone(), &error),
+        })
     }
 }
 
@@ -277,8 +272,10 @@ fn open(entry: &DirEntry) -> io::Result<Option<(File, u64)>> {
 
 /// Reads a file again whose contents are known by their key; `None` where that is not what is there now.
 pub(super) fn again(layout: &Layout, path: &str, key: Key) -> Option<Vec<u8>> {
-    let file = File::open(layout.root.join(path)).ok()?;
-    let usual = file.metadata().ok()?.len().min(MAX_SIZE);
+    let path = layout.root.join(path);
+    // Whoever opens a pipe waits for its other end.
+    let usual = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?.len();
+    let (file, usual) = (File::open(path).ok()?, usual.min(MAX_SIZE));
     let bytes = read_at_most(file, usual, MAX_SIZE).ok()?;
     (Key::of(&bytes) == key).then_some(bytes)
 }
@@ -326,12 +323,36 @@ fn ignored(path: Arc<str>) -> Found {
     )
 }
 
-fn unreadable(path: Arc<str>, error: &io::Error) -> Found {
-    problem(
-        path,
-        Severity::Error,
-        Code::Unreadable,
-        format!("cannot be read: {error}"),
-        "check that the file is there and its permissions",
-    )
+/// A file that cannot be read. What is wrong with the machine is no posting's fault.
+fn unreadable(path: Arc<str>, error: &io::Error) -> io::Result<Option<Found>> {
+    if is_the_machines(error) {
+        return Err(io::Error::new(error.kind(), format!("`{path}`: {error}")));
+    }
+    let message = format!("cannot be read: {error}");
+    let help = "check that the file is there and its permissions";
+    Ok(Some(problem(path, Severity::Error, Code::Unreadable, message, help)))
+}
+
+/// Whether a disk, its network or the machine fails, and not what is asked of it.
+fn is_the_machines(error: &io::Error) -> bool {
+    use io::ErrorKind::{OutOfMemory, StaleNetworkFileHandle, TimedOut};
+    // EIO, ENFILE and EMFILE on every Unix.
+    const CODES: [i32; 3] = [5, 23, 24];
+    matches!(error.kind(), OutOfMemory | StaleNetworkFileHandle | TimedOut)
+        || error.raw_os_error().is_some_and(|code| CODES.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_machine_is_no_postings_fault() {
+        for (code, is_the_machines) in [(5, true), (23, true), (24, true), (2, false), (13, false)]
+        {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(super::is_the_machines(&error), is_the_machines, "{error}");
+            assert_eq!(unreadable("a.md".into(), &error).is_err(), is_the_machines, "{error}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::parse::{self, Parsed};
 use super::vocabulary::Field;
 use super::{Moment, Posting};
 use crate::diagnostics::{Code, Diagnostic, Severity};
-use crate::history::History;
+use crate::history::{Head, History};
 use crate::key::Key;
 use crate::site::{Layout, POSTINGS, Site};
 
@@ -29,6 +29,8 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// Those that are left out for others with the same id or address.
     pub left_out: Vec<Posting>,
+    /// Up to where git's history is known.
+    pub head: Head,
     /// When another build may find others for the first time, because something that has not happened
     /// yet will have.
     pub until: Option<DateTime<Utc>>,
@@ -102,6 +104,7 @@ pub fn load(
         let help = "check the repository with `git fsck`; until then, what it told the last time stands, or else opening dates stand in for the dates of changes";
         loaded.diagnostics.push(unknown(error.to_string(), help));
     }
+    loaded.head = known.history.head().clone();
     date(&mut loaded, &known.history, site.timezone, now);
     refuse_doubles(&mut loaded, layout, site, now);
     if has_learned || *known.history.head() != was_at {
@@ -159,13 +162,14 @@ pub fn with_text(layout: &Layout, posting: &Posting) -> Option<Posting> {
     Some(Posting { source, ..posting.clone() })
 }
 
-/// Reads a posting's text, if it was not, because a message will quote it.
-pub fn read_for_excerpts(layout: &Layout, posting: &mut Posting) {
-    if !posting.is_read()
-        && let Some(read) = with_text(layout, posting)
-    {
+/// Reads a posting's text, if it was not, because a message will quote it. `false` when its file is not
+/// what it was any more.
+pub fn read_for_excerpts(layout: &Layout, posting: &mut Posting) -> bool {
+    if !posting.is_read() {
+        let Some(read) = with_text(layout, posting) else { return false };
         *posting = read;
     }
+    true
 }
 
 /// Of postings that share an id or an address, keeps the first in path order of those that are open, or
@@ -185,10 +189,12 @@ fn refuse_doubles(loaded: &mut Loaded, layout: &Layout, site: &Site, now: DateTi
     let mut postings = std::mem::take(&mut loaded.postings);
     // The sort is stable.
     postings.sort_by_key(|posting| {
-        let is_open = lifecycle::state(posting, now, &rules) == State::Open;
+        let mut posting = posting.clone();
+        posting.forget_what_is_to_come(now, rules.zone);
+        let is_open = lifecycle::state(&posting, now, &rules) == State::Open;
         let end = posting.closes.or(posting.opens).filter(|_| !is_open);
         let end = Reverse(end.map(|end| end.end(rules.zone)));
-        (!is_open, !lifecycle::was_shown(posting, now, rules.zone), end)
+        (!is_open, !lifecycle::was_shown(&posting, now, rules.zone), end)
     });
     for mut posting in postings {
         let path = &posting.source.path;
@@ -209,7 +215,9 @@ fn refuse_doubles(loaded: &mut Loaded, layout: &Layout, site: &Site, now: DateTi
             })
         };
         if let Some((message, field)) = double {
-            read_for_excerpts(layout, &mut posting);
+            if !read_for_excerpts(layout, &mut posting) {
+                loaded.until = Some(now);
+            }
             let path = &posting.source.path;
             let place = |field: &Field| posting.places.get(field);
             let first = || posting.places.values().min_by_key(|span| span.start);
@@ -247,8 +255,8 @@ fn date(loaded: &mut Loaded, history: &History, zone: Tz, now: DateTime<Utc>) {
         posting.committed = history.last_change(below, ..=now);
         posting.added = history.first_change(below).filter(|added| *added <= now);
         if let Some(day @ Moment::Day(_)) = posting.updated {
-            let touched = history.last_change(below, day.start(zone)..day.end(zone));
-            posting.touched = touched.filter(|touched| *touched <= now);
+            let end = day.end(zone).min(now + TimeDelta::nanoseconds(1));
+            posting.touched = history.last_change(below, day.start(zone)..end);
         }
     }
     loaded.until = history.next_change(now);
@@ -274,7 +282,8 @@ mod tests {
         std::fs::write(&file, "---\ntitle: A\n---\nText.\n").unwrap();
         let now = DateTime::UNIX_EPOCH;
         let load = |known: Known| {
-            let files = Listing::of(&layout).unwrap().read(|path, key| known.has(path, key));
+            let files =
+                Listing::of(&layout).unwrap().read(|path, key| known.has(path, key)).unwrap();
             super::load(&layout, &site, files, known, now)
         };
         let first = load(Known::new(Key::of(b"")));

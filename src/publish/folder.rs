@@ -185,10 +185,10 @@ impl Folder<'_> {
     pub(super) fn remove(&self, path: &str) -> Result<bool, Error> {
         let target = self.out.join(path);
         match fs::symlink_metadata(&target) {
-            Ok(metadata) if !metadata.is_dir() => {
-                fs::remove_file(&target).map_err(failed(&target))?;
-            }
-            _ => return Ok(false),
+            Ok(metadata) if metadata.is_dir() => return Ok(false),
+            Ok(_) => fs::remove_file(&target).map_err(failed(&target))?,
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) => return Err(failed(&target)(error)),
         }
         let mut folder = target.parent();
         while let Some(empty) = folder.filter(|folder| *folder != self.out) {
@@ -218,6 +218,11 @@ impl Folder<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether nothing stands at a path.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Whether a path stays inside of the folder that it is relative to.

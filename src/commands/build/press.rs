@@ -3,30 +3,42 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::anyhow;
 use rayon::prelude::*;
 
 use super::refused;
 use crate::calendar;
-use crate::commands::{Opened, Result, configuration, temporary};
-use crate::edition::{self, Edition, FileOf, Rendered, list_path};
+use crate::commands::{Opened, Result, temporary};
+use crate::edition::{self, Edition, FileOf, NOT_FOUND, Rendered, list_path};
 use crate::feeds::{Feed, Format};
 use crate::frame::Frame;
 use crate::key::Key;
 use crate::outline::Outline;
 use crate::posting::load;
-use crate::publish::{Assembly, Changes, Parts, Publication, Record};
+use crate::publish::{Assembly, Changes, Lock, Parts, Publication, Record};
+use crate::templates;
 
 /// How a run through all files ended.
 pub(super) enum Run {
     /// Everything is published.
-    Done(Changes, Option<Record>),
+    Done(Done),
     /// Some postings could not be rendered.
     Failed(BTreeMap<Arc<str>, edition::Error>),
     /// The file of a posting is not any more what it was when the build began.
     Changed,
+}
+
+/// What was published.
+pub(super) struct Done {
+    pub(super) changes: Changes,
+    /// What is to be remembered of it, if it is not what was.
+    pub(super) record: Option<Record>,
+    /// Held until that is written down: nobody else publishes meanwhile.
+    pub(super) lock: Lock,
+    /// Why a page is as it was, and not as it should be: a template cannot make it.
+    pub(super) unmade: Option<templates::Error>,
 }
 
 /// How many postings are rendered before what became of them is written: so much is held in memory.
@@ -100,6 +112,8 @@ pub(super) struct Press<'a> {
     pub(super) edition: &'a Edition<'a>,
     pub(super) out: &'a Path,
     pub(super) last: &'a Record,
+    /// Why a page could not be made, the first time that one could not.
+    pub(super) unmade: Mutex<Option<templates::Error>>,
 }
 
 /// What became of one posting of a batch.
@@ -115,6 +129,20 @@ enum Became {
     Failed(edition::Error),
     /// Its file is not what it was.
     Changed,
+}
+
+/// Renders a posting, whose text is read if it was not. `None` when its file is not what it was any more.
+pub(super) fn render(
+    opened: &Opened,
+    edition: &Edition<'_>,
+    at: usize,
+    outline: &Outline<'_>,
+) -> Option<std::result::Result<Rendered, edition::Error>> {
+    if outline.posting.is_read() {
+        return Some(edition.render(at, outline));
+    }
+    let posting = &load::with_text(&opened.layout, outline.posting)?;
+    Some(edition.render(at, &Outline { posting, ..outline.clone() }))
 }
 
 impl Press<'_> {
@@ -187,8 +215,9 @@ impl Press<'_> {
         let feeds: Vec<Parts> =
             feeds.into_par_iter().map(|feed| feed.finish(&publication)).collect::<Result<_>>()?;
         self.lists(&publication, everything, by_facet, &feeds)?;
-        let (changes, record) = publication.finish().map_err(refused)?;
-        Ok(Run::Done(changes, record))
+        let (changes, record, lock) = publication.finish().map_err(refused)?;
+        let unmade = self.unmade.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(Run::Done(Done { changes, record, lock, unmade }))
     }
 
     /// Renders what has to be rendered of a batch of postings, and writes their own files.
@@ -205,22 +234,20 @@ impl Press<'_> {
             if files.is_empty() && !needed.get(at).is_some_and(|needed| *needed) {
                 return Ok(Some(Became::Current));
             }
-            let rendered = if outline.posting.is_read() {
-                self.edition.render(at, outline)
-            } else {
-                let read = load::with_text(&self.opened.layout, outline.posting);
-                let Some(posting) = &read else { return Ok(Some(Became::Changed)) };
-                self.edition.render(at, &Outline { posting, ..outline.clone() })
-            };
-            let rendered = match rendered {
-                Ok(rendered) => rendered,
-                Err(error) => return Ok(Some(Became::Failed(error))),
+            let rendered = match render(self.opened, self.edition, at, outline) {
+                Some(Ok(rendered)) => rendered,
+                Some(Err(error)) => return Ok(Some(Became::Failed(error))),
+                None => return Ok(Some(Became::Changed)),
             };
             for (path, key, file) in files {
                 let own;
                 let bytes = match (file, &rendered) {
                     (FileOf::Page, Rendered { page, .. })
-                    | (FileOf::Moved, Rendered { moved: Some(page), .. }) => page,
+                    | (FileOf::Moved, Rendered { moved: Some(Ok(page)), .. }) => page,
+                    (FileOf::Moved, Rendered { moved: Some(Err(error)), .. }) => {
+                        self.leave(publication, &path, error.clone());
+                        continue;
+                    }
                     (FileOf::Calendar, Rendered { event: Some(event), .. }) => {
                         own = self.edition.calendar_of(&path, event);
                         &own
@@ -298,10 +325,11 @@ impl Press<'_> {
     /// Writes the front page, and what belongs to the site as a whole.
     fn whole(&self, publication: &Publication<'_>, everything: &Feed<'_>) -> Result<()> {
         self.list(publication, everything)?;
-        let whole = self.edition.whole().map_err(|error| match error {
-            edition::Error::Template(error) => configuration(error),
-            edition::Error::Feed(error) => temporary(error),
-        })?;
+        let mut whole = self.edition.whole().map_err(temporary)?;
+        match self.edition.not_found() {
+            Ok(page) => whole.push((NOT_FOUND, page)),
+            Err(error) => self.leave(publication, NOT_FOUND, error),
+        }
         for (path, bytes) in whole {
             let key = Key::of(&bytes);
             if !publication.is_current(path, key) {
@@ -311,13 +339,25 @@ impl Press<'_> {
         Ok(())
     }
 
+    /// Leaves a page as it was, which a template cannot make.
+    fn leave(&self, publication: &Publication<'_>, path: &str, error: templates::Error) {
+        publication.keep(path);
+        let mut unmade = self.unmade.lock().unwrap_or_else(PoisonError::into_inner);
+        unmade.get_or_insert(error);
+    }
+
     /// Writes the page of a list.
     fn list(&self, publication: &Publication<'_>, feed: &Feed<'_>) -> Result<()> {
         let (path, key) = (list_path(feed), self.edition.list_key(feed));
         if publication.is_current(&path, key) {
             return Ok(());
         }
-        let page = self.edition.list(feed).map_err(configuration)?;
-        publication.write(&path, key, &page).map_err(refused)
+        match self.edition.list(feed) {
+            Ok(page) => publication.write(&path, key, &page).map_err(refused),
+            Err(error) => {
+                self.leave(publication, &path, error);
+                Ok(())
+            }
+        }
     }
 }

@@ -287,6 +287,44 @@ fn a_commit_by_a_clock_that_is_ahead_says_nothing_yet() {
     assert_eq!(feed(&site), "2031-07-29");
 }
 
+/// A time of the day, as of which a site is built; and what its feed then says of a posting.
+fn published_at(site: &Site, now: &str) -> Option<String> {
+    site.run(&[&format!("--now=2021-08-31T{now}:00Z"), "build"]).exits(0);
+    let feed: serde_json::Value = serde_json::from_str(&site.read("out/feed.json")).unwrap();
+    let date = feed["items"][0]["date_published"].as_str()?;
+    Some(date.get(..16)?.to_owned())
+}
+
+#[test]
+fn what_was_moved_ahead_of_the_clock_is_looked_at_when_its_times_have_come() {
+    let site = Site::new();
+    gix::init(site.root()).unwrap();
+    site.posting("x.md", "title: X");
+    let first = commit(&site, august(31) - 7200, vec![]);
+    std::fs::rename(site.path("content/postings/x.md"), site.path("content/postings/y.md"))
+        .unwrap();
+    commit(&site, august(31) + 7200, vec![first]);
+    assert_ne!(published_at(&site, "09:00").as_deref(), Some("2021-08-31T10:00"));
+    assert_eq!(published_at(&site, "11:00").as_deref(), Some("2021-08-31T10:00"));
+    assert_eq!(published_at(&site, "15:00").as_deref(), Some("2021-08-31T10:00"));
+}
+
+#[test]
+fn a_commit_of_today_that_is_ahead_takes_back_no_hour_that_was_told() {
+    let site = site();
+    site.posting("b.md", "title: B\nopens: 2021-08-02\nupdated: 2021-08-31");
+    let first = commit(&site, august(31) - 3 * 3600, vec![]);
+    let updated = |site: &Site| {
+        site.run(&["--now=2021-08-31T12:00:00Z", "build"]).exits(0);
+        let feed = feed_rs::parser::parse(site.read("out/feed.atom").as_bytes()).unwrap();
+        feed.updated.unwrap().format("%dT%H:%M").to_string()
+    };
+    assert_eq!(updated(&site), "31T09:00");
+    site.posting("b.md", "title: B, changed\nopens: 2021-08-02\nupdated: 2021-08-31");
+    commit(&site, august(31) + 3 * 3600, vec![first]);
+    assert_eq!(updated(&site), "31T09:00");
+}
+
 #[test]
 fn a_corrected_title_does_not_make_a_posting_new() {
     let site = site();

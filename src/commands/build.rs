@@ -167,8 +167,8 @@ fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built
     order.done_with(last);
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(published.diagnostics);
-    let Published { done: Done { changes, record: done, lock, unmade }, open, feeds, .. } =
-        published;
+    let Published { done, open, feeds, .. } = published;
+    let Done { changes, record: done, lock, unmade } = *done;
     if let Some(done) = &done {
         cache::save(&record, done);
     }
@@ -291,7 +291,7 @@ fn real(path: &Path) -> Result<PathBuf> {
 
 /// What was published, and what there is to say about it.
 struct Published {
-    done: Done,
+    done: Box<Done>,
     open: usize,
     feeds: usize,
     diagnostics: Vec<Diagnostic>,

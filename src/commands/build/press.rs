@@ -23,7 +23,7 @@ use crate::templates;
 /// How a run through all files ended.
 pub(super) enum Run {
     /// Everything is published.
-    Done(Done),
+    Done(Box<Done>),
     /// Some postings could not be rendered.
     Failed(BTreeMap<Arc<str>, edition::Error>),
     /// The file of a posting is not any more what it was when the build began.
@@ -217,7 +217,7 @@ impl Press<'_> {
         self.lists(&publication, everything, by_facet, &feeds)?;
         let (changes, record, lock) = publication.finish().map_err(refused)?;
         let unmade = self.unmade.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(Run::Done(Done { changes, record, lock, unmade }))
+        Ok(Run::Done(Box::new(Done { changes, record, lock, unmade })))
     }
 
     /// Renders what has to be rendered of a batch of postings, and writes their own files.

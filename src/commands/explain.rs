@@ -145,7 +145,7 @@ fn digest(
     let day = opened.today();
     let past = &ledger.past(&key, day).map_err(ledger_failure)?;
     let today = Today::new(&opened.site, postings, opened.now)
-        .following(ledger.last_plan(opened.today()).map_err(ledger_failure)?);
+        .following(ledger.planned_days(opened.today()).map_err(ledger_failure)?);
     let digest = today.digest(recipient, past);
     let found = digest
         .as_ref()

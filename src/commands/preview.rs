@@ -27,8 +27,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
     let keys = ledger.keys().map_err(ledger_failure)?;
     let languages = Languages::of_all(&opened, &audience)?;
-    let last_plan = ledger.last_plan(opened.today()).map_err(ledger_failure)?;
-    let today = Today::new(&opened.site, &loaded.postings, opened.now).following(last_plan);
+    let plans = ledger.planned_days(opened.today()).map_err(ledger_failure)?;
+    let today = Today::new(&opened.site, &loaded.postings, opened.now).following(plans);
 
     let folder = opened.layout.private().join("preview");
     let writer = Composer::new(&opened.site, None, &keys, opened.now);

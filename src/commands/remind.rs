@@ -64,8 +64,8 @@ pub(super) fn remind(
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
     let mut ledger = mailing::sound_ledger(opened)?;
-    let last_plan = ledger.last_plan(today.day()).map_err(ledger_failure)?;
-    let today = today.following(last_plan);
+    let plans = ledger.planned_days(today.day()).map_err(ledger_failure)?;
+    let today = today.following(plans);
     let _heart = ledger.hold().map_err(ledger_failure)?;
     let keys = ledger.renewed_keys(opened.now).map_err(ledger_failure)?;
     ledger.forget_requests(opened.now).map_err(ledger_failure)?;
@@ -234,8 +234,8 @@ fn rehearse(
     languages: &mut Languages<'_>,
 ) -> Result<(Outcome, String)> {
     let ledger = mailing::ledger_to_read(opened)?;
-    let last_plan = ledger.last_plan(today.day()).map_err(ledger_failure)?;
-    let today = &today.following(last_plan);
+    let plans = ledger.planned_days(today.day()).map_err(ledger_failure)?;
+    let today = &today.following(plans);
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
     // What a run would decide about what is in doubt.
     let doubtful = ledger.doubtful().map_err(ledger_failure)?;

@@ -62,7 +62,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
         let mut today = Today::new(&site, &postings, morning(day));
         if day == from && day == actual {
             // As the run would that really follows the last one.
-            today = today.following(ledger.last_plan(day).map_err(ledger_failure)?);
+            today = today.following(ledger.planned_days(day).map_err(ledger_failure)?);
         }
         for digest in today.digests(&audience, &sent) {
             digest.remember(&mut sent);

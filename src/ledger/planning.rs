@@ -241,10 +241,11 @@ impl Planning<'_> {
                  ON CONFLICT (day) DO UPDATE SET sender = excluded.sender",
                 values![self.day, self.sender],
             )?;
-            // The one before stays: today may be planned once more.
+            // Those of a week stay, and the one before: who gets a digest a week may be owed one.
+            let week_ago = self.day.checked_sub_days(Days::new(7)).unwrap_or(self.day);
             self.database.execute(
                 "DELETE FROM plans WHERE day < (SELECT max(day) FROM plans WHERE day < ?1)",
-                values![self.day],
+                values![week_ago],
             )?;
         }
         self.end()?;
@@ -329,13 +330,13 @@ impl Ledger {
         }))
     }
 
-    /// The last day before another for which everybody's digests were planned. The last two are
-    /// remembered.
+    /// The days before another for which everybody's digests were planned, in their order: those of the
+    /// last week, and the one before, are remembered.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn last_plan(&self, before: NaiveDate) -> Result<Option<NaiveDate>> {
-        let query = "SELECT day FROM plans WHERE day < ?1 ORDER BY day DESC LIMIT 1";
-        self.database.row(query, values![before], |row| row.get(0))
+    pub fn planned_days(&self, before: NaiveDate) -> Result<Vec<NaiveDate>> {
+        let query = "SELECT day FROM plans WHERE day < ?1 ORDER BY day";
+        self.database.rows(query, values![before], |row| row.get(0))
     }
 }

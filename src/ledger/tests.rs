@@ -197,9 +197,9 @@ fn a_plan_that_was_left_halfway_is_given_up_by_the_next() {
     let mut planning = ledger.plan(day, &[], NOW).unwrap().unwrap();
     planning.enter_all(&[digest("a", DAY)]).unwrap();
     drop(planning);
-    assert_eq!(ledger.last_plan(day.succ_opt().unwrap()).unwrap(), None);
+    assert_eq!(ledger.planned_days(day.succ_opt().unwrap()).unwrap(), []);
     plan(&mut ledger, &[digest("b", DAY)], NOW).unwrap();
-    assert_eq!(ledger.last_plan(day.succ_opt().unwrap()).unwrap(), Some(day));
+    assert_eq!(ledger.planned_days(day.succ_opt().unwrap()).unwrap(), [day]);
     assert_eq!(state(&ledger, "a").as_deref(), Some("abandoned"));
     assert_eq!(state(&ledger, "b").as_deref(), Some("planned"));
 }
@@ -1336,28 +1336,35 @@ fn what_comes_back_after_days_counts_too() {
 }
 
 #[test]
-fn the_last_plan_of_everybody_is_remembered() {
+fn the_plans_of_a_week_are_remembered_and_the_one_before() {
     for mut ledger in ledgers() {
         let day = |text: &str| text.parse::<NaiveDate>().unwrap();
-        let last = |ledger: &Ledger, before: &str| ledger.last_plan(day(before)).unwrap();
-        assert_eq!(last(&ledger, "2021-09-09"), None);
+        let before = |ledger: &Ledger, before: &str| {
+            let days = ledger.planned_days(day(before)).unwrap();
+            days.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(before(&ledger, "2021-09-09").is_empty());
         plan(&mut ledger, &[digest("a", DAY)], NOW).unwrap();
-        assert_eq!(last(&ledger, "2021-09-09"), Some(day(DAY)));
-        assert_eq!(last(&ledger, DAY), None);
+        assert_eq!(before(&ledger, "2021-09-09"), [DAY]);
+        assert!(before(&ledger, DAY).is_empty());
         // For some, and before the hour.
         let only = ["a".to_owned()];
         ledger.plan(day("2021-09-02"), &only, NOW).unwrap().unwrap().commit().unwrap();
         let mut early = ledger.plan(day("2021-09-02"), &[], NOW).unwrap().unwrap();
         early.before_the_hour();
         early.commit().unwrap();
-        assert_eq!(last(&ledger, "2021-09-09"), Some(day(DAY)));
+        assert_eq!(before(&ledger, "2021-09-09"), [DAY]);
         // However long ago, also when the day is planned once more.
         for _ in 0..2 {
             ledger.plan(day("2021-10-09"), &[], NOW).unwrap().unwrap().commit().unwrap();
-            assert_eq!(last(&ledger, "2021-10-09"), Some(day(DAY)));
+            assert_eq!(before(&ledger, "2021-10-09"), [DAY]);
         }
-        ledger.plan(day("2021-10-10"), &[], NOW).unwrap().unwrap().commit().unwrap();
-        assert_eq!(last(&ledger, "2021-10-09"), None);
+        for later in ["2021-10-10", "2021-10-16"] {
+            ledger.plan(day(later), &[], NOW).unwrap().unwrap().commit().unwrap();
+            assert_eq!(before(&ledger, "2021-10-10"), [DAY, "2021-10-09"]);
+        }
+        ledger.plan(day("2021-10-17"), &[], NOW).unwrap().unwrap().commit().unwrap();
+        assert_eq!(before(&ledger, "2021-10-17"), ["2021-10-09", "2021-10-10", "2021-10-16"]);
     }
 }
 
@@ -1566,7 +1573,7 @@ fn a_ledger_moves_to_a_server() {
     assert!(there.suppressions().unwrap().contains("gone@example.org"));
     assert_eq!(there.keys().unwrap().named(Purpose::Unsubscribe, &token).as_deref(), Some("a@b"));
     assert_eq!(there.asked(NOW).unwrap(), file.asked(NOW).unwrap());
-    assert_eq!(there.last_plan(today()).unwrap(), file.last_plan(today()).unwrap());
+    assert_eq!(there.planned_days(today()).unwrap(), file.planned_days(today()).unwrap());
     let day: NaiveDate = DAY.parse().unwrap();
     let past = |ledger: &Ledger| format!("{:?}", ledger.past("b", day).unwrap());
     assert_eq!(past(&there), past(&file));

@@ -206,8 +206,8 @@ pub struct Today<'a> {
     candidates: Vec<Candidate<'a>>,
     /// Where the posting with an id stands among them.
     places: HashMap<&'a str, usize>,
-    /// The last day before this on which there was a plan, where that is known.
-    last_plan: Option<NaiveDate>,
+    /// The days before this on which there was a plan, in their order, as far as that is known.
+    plans: Vec<NaiveDate>,
 }
 
 impl<'a> Today<'a> {
@@ -238,13 +238,14 @@ impl<'a> Today<'a> {
             })
             .collect();
         let day = now.with_timezone(&rules.zone).date_naive();
-        Self { site, rules, now, day, candidates, places, last_plan: None }
+        Self { site, rules, now, day, candidates, places, plans: Vec::new() }
     }
 
-    /// The same, where there was a plan before: what was to be said on a day without one is made up for.
+    /// The same, where there were plans before, on these days in their order: what was to be said on a day
+    /// without one is made up for.
     #[must_use]
-    pub fn following(self, last_plan: Option<NaiveDate>) -> Self {
-        Self { last_plan, ..self }
+    pub fn following(self, plans: Vec<NaiveDate>) -> Self {
+        Self { plans, ..self }
     }
 
     /// Whether digests leave by now: not before the hour.
@@ -414,14 +415,16 @@ impl<'a> Today<'a> {
     }
 
     /// Whether today's is the digest of the week for somebody who gets one: it is their day, or it was,
-    /// and what was planned on it or since was never taken, or nothing was planned.
+    /// and what was planned on it, or on the first day since that had a plan, was never taken, or nothing
+    /// was planned. What was planned later, and not taken, was not the week's.
     fn is_weekly_day(&self, weekday: Weekday, past: &Past) -> bool {
         let back = u64::from(self.day.weekday().days_since(weekday));
         let last = self.day.checked_sub_days(Days::new(back)).unwrap_or(self.day);
-        let is_missed = self.last_plan.is_some_and(|plan| plan < last);
-        last == self.day
-            || ((is_missed || past.is_owed(last, self.day))
-                && past.last_day(self.day).is_none_or(|sent| sent < last))
+        let is_left = match self.plans.iter().find(|plan| **plan >= last) {
+            Some(first) => past.is_owed(last, first.succ_opt().unwrap_or(self.day)),
+            None => !self.plans.is_empty() || past.is_owed(last, self.day),
+        };
+        last == self.day || (is_left && past.last_day(self.day).is_none_or(|sent| sent < last))
     }
 
     /// The day of a recipient's next digest after today's.
@@ -456,8 +459,9 @@ impl<'a> Today<'a> {
         };
         let told = reader.past.about(id).rfind(announces).or_else(perhaps)?;
         let is_over = !matches!(told.section, Section::Closing | Section::Changed(Change::Moved));
-        // Somebody who asked not to be told of such postings any more is not told.
-        if is_over || !recipient.subscribed {
+        // Somebody who asked not to be told of such postings any more is not told. Who was told that one is
+        // over hears that it is open again where it closes at another time; else, as they were reminded.
+        if !recipient.subscribed || (is_over && candidate.state != State::Open) {
             return None;
         }
         let told_end = self.end(told).filter(|end| *end > self.now);

@@ -170,6 +170,64 @@ fn a_weekly_digest_that_nobody_took_is_made_up_for() {
 }
 
 #[test]
+fn what_nobody_took_between_two_weekly_digests_is_not_the_weeks() {
+    let weekly = Recipient { weekly: Some(Weekday::Mon), new: true, ..somebody() };
+    let site = site("");
+    let postings: Vec<Posting> = [
+        "id: urn:x-a:1\nopens: 2021-08-01\ncloses: 2021-09-10",
+        "id: urn:x-a:2\nopens: 2021-08-01\ncloses: 2021-09-16",
+        "id: urn:x-a:3\nopens: 2021-09-08\ncloses: 2021-12-01",
+    ]
+    .map(posting)
+    .to_vec();
+    // 2021-09-06 is a Monday.
+    let said = |plans: &[&str], owed: &[&str], day: &str| {
+        let mut past = Past::default();
+        for day in owed {
+            past.add_owed(day.parse().unwrap());
+        }
+        let plans = plans.iter().map(|day| day.parse().unwrap()).collect();
+        let today = Today::new(&site, &postings, at(&format!("{day}T08:00:00Z"))).following(plans);
+        let digest = today.due(&weekly, &past);
+        digest.iter().flat_map(|digest| &digest.items).count()
+    };
+    // There was a plan on Monday, and nothing to say: Wednesday's mail was what cannot wait.
+    let plans = ["2021-08-30", "2021-09-06", "2021-09-08"];
+    assert_eq!(said(&plans[..2], &[], "2021-09-08"), 1);
+    assert_eq!(said(&plans, &["2021-09-08"], "2021-09-09"), 1);
+    // Monday's was not taken, or Tuesday's, which made up for it.
+    assert_eq!(said(&plans, &["2021-09-06", "2021-09-08"], "2021-09-09"), 3);
+    assert_eq!(said(&["2021-08-30", "2021-09-07"], &["2021-09-07"], "2021-09-08"), 2);
+    // Nothing ran on Monday; and nothing was known before it.
+    assert_eq!(said(&["2021-08-30"], &[], "2021-09-09"), 3);
+    assert_eq!(said(&[], &[], "2021-09-09"), 1);
+}
+
+#[test]
+fn who_was_told_that_it_is_over_hears_of_another_closing_date() {
+    let reader = Recipient { lead_days: Some(vec![14]), ..somebody() };
+    let replay = |story: &Story<'_>| replay(&site(""), story, &reader, &mornings("2021-09-07", 9));
+    let early = [
+        ("2021-01-01", "closes: 2021-09-14"),
+        ("2021-09-08", "closes: 2021-09-07"),
+        ("2021-09-09", "closes: 2021-09-14"),
+    ];
+    let told = ["2021-09-07 closing 14", "2021-09-08 changed closed", "2021-09-09 changed moved"];
+    assert_eq!(replay(&early), told);
+    let filled = [
+        ("2021-01-01", "closes: 2021-09-14"),
+        ("2021-09-08", "closes: 2021-09-14\nfilled: true"),
+        ("2021-09-09", "closes: 2021-09-30"),
+    ];
+    let told = ["2021-09-07 closing 14", "2021-09-08 changed filled", "2021-09-09 changed moved"];
+    assert_eq!(replay(&filled), told);
+    // Open again as they were told of it: they were reminded.
+    let again =
+        [early[0], ("2021-09-08", "closes: 2021-09-14\nfilled: true"), ("2021-09-09", early[0].1)];
+    assert_eq!(replay(&again), ["2021-09-07 closing 14", "2021-09-08 changed filled"]);
+}
+
+#[test]
 fn what_has_no_opening_date_is_news_when_its_file_comes() {
     let site = site("");
     let curious = Recipient { new: true, ..somebody() };

@@ -104,10 +104,16 @@ fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext 
             | Section::Owner(Duty::StillOpen)
     );
     let days = item.days_left.filter(|_| !is_over);
-    // A draft has no page.
-    let url = match posting.status {
-        Some(Status::Draft) => site.url.clone(),
-        _ => site.address(&page_path(&posting.slug)),
+    // A draft has no page, nor has what closes before it opens.
+    let zone = site.timezone;
+    let is_never_open = posting
+        .opens
+        .zip(posting.closes)
+        .is_some_and(|(opens, closes)| opens.start(zone) >= closes.end(zone));
+    let url = if posting.status == Some(Status::Draft) || is_never_open {
+        site.url.clone()
+    } else {
+        site.address(&page_path(&posting.slug))
     };
     ItemContext {
         title: short(&posting.title),

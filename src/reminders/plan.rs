@@ -318,7 +318,11 @@ impl<'a> Today<'a> {
             let item = |section, stage| self.item(candidate, section, stage);
             let stage = self.stage_due(candidate, &reader).ok();
             if let Some(change) = self.change(candidate, &reader) {
-                items.push(item(Section::Changed(change), stage));
+                // Between two weekly digests, too, it is the reminder that is due by the leads.
+                let days_left = candidate.days_left.filter(|_| change == Change::Moved);
+                let lead = days_left.filter(|_| self.is_between(&reader));
+                let lead = lead.and_then(|days_left| self.lead(recipient, days_left));
+                items.push(item(Section::Changed(change), stage.or(lead)));
             } else if stage.is_some() {
                 items.push(item(Section::Closing, stage));
             } else if self.is_news(candidate, &reader) {
@@ -391,6 +395,11 @@ impl<'a> Today<'a> {
             self.smallest_stage(reader.past, candidate, |entry| !entry.section.is_owners());
         match smallest {
             Some(before) if before <= stage => Err(NotDue::AlreadySent(before)),
+            // What does not wait for the next digest is the reminder that is due by the leads.
+            _ if self.is_between(reader) => {
+                let lead = self.lead(reader.recipient, days_left);
+                Ok(lead.map_or(stage, |lead| lead.min(stage)))
+            }
             _ => Ok(stage),
         }
     }
@@ -403,7 +412,7 @@ impl<'a> Today<'a> {
     fn stage(&self, reader: &Reader<'_>, ends: DateTime<Utc>, days_left: i64) -> Option<u16> {
         let recipient = reader.recipient;
         let leads = recipient.lead_days.as_ref().unwrap_or(&self.site.reminders.lead_days);
-        let lead = leads.iter().copied().filter(|lead| i64::from(*lead) >= days_left).min();
+        let lead = self.lead(recipient, days_left);
         let cannot_wait = self.cannot_wait(reader, ends);
         match recipient.weekly {
             None => lead.or_else(|| leads.iter().copied().max().filter(|_| cannot_wait)),
@@ -412,6 +421,17 @@ impl<'a> Today<'a> {
             }
             Some(_) => cannot_wait.then_some(WEEK),
         }
+    }
+
+    /// The smallest of a recipient's leads that is not smaller than the days that are left.
+    fn lead(&self, recipient: &Recipient, days_left: i64) -> Option<u16> {
+        let leads = recipient.lead_days.as_ref().unwrap_or(&self.site.reminders.lead_days);
+        leads.iter().copied().filter(|lead| i64::from(*lead) >= days_left).min()
+    }
+
+    /// Whether a recipient gets one digest a week, and today's is not that.
+    fn is_between(&self, reader: &Reader<'_>) -> bool {
+        reader.recipient.weekly.is_some_and(|weekday| !self.is_weekly_day(weekday, reader.past))
     }
 
     /// Whether today's is the digest of the week for somebody who gets one: it is their day, or it was,
@@ -476,10 +496,9 @@ impl<'a> Today<'a> {
             State::Open if !self.closes_as(candidate, told) => Change::Moved,
             _ => return None,
         };
-        let can_wait = recipient
-            .weekly
-            .is_some_and(|weekday| !self.is_weekly_day(weekday, reader.past))
-            && !told_end.into_iter().chain(candidate.ends).any(|end| self.cannot_wait(reader, end));
+        let ends = candidate.ends.filter(|_| candidate.state == State::Open);
+        let can_wait = self.is_between(reader)
+            && !told_end.into_iter().chain(ends).any(|end| self.cannot_wait(reader, end));
         (!can_wait).then_some(change)
     }
 

@@ -204,6 +204,35 @@ fn what_nobody_took_between_two_weekly_digests_is_not_the_weeks() {
 }
 
 #[test]
+fn what_a_weekly_reader_is_told_between_two_digests_counts_as_the_reminder_that_it_is() {
+    let weekly = |weekday, leads: &[u16]| Recipient {
+        weekly: Some(weekday),
+        lead_days: Some(leads.to_vec()),
+        ..somebody()
+    };
+    // 2021-09-03 is a Friday. Published on Thursday, it closes on Friday evening.
+    let late = [("2021-09-02", "closes: 2021-09-03T18:00:00+02:00")];
+    let log = |story: &Story<'_>, who: &Recipient, from, days| {
+        replay(&site(""), story, who, &mornings(from, days))
+    };
+    assert_eq!(log(&late, &weekly(Weekday::Fri, &[3]), "2021-09-01", 3), ["2021-09-02 closing 3"]);
+    // A date that moves on Thursday, told because the old one cannot wait.
+    let moved =
+        [("2021-01-01", "closes: 2021-09-10T09:00:00+02:00"), ("2021-09-09", "closes: 2021-09-17")];
+    assert_eq!(
+        log(&moved, &weekly(Weekday::Fri, &[10]), "2021-09-03", 8),
+        ["2021-09-03 closing 7", "2021-09-09 changed moved 10"]
+    );
+    // What closed early can wait as what was filled can.
+    for over in ["closes: 2021-09-08", "closes: 2021-09-30\nfilled: true"] {
+        let story = [("2021-01-01", "closes: 2021-09-30"), ("2021-09-09", over)];
+        let log = log(&story, &weekly(Weekday::Mon, &[30]), "2021-09-06", 9);
+        let days: Vec<&str> = log.iter().map(|line| &line[..10]).collect();
+        assert_eq!(days, ["2021-09-06", "2021-09-13"], "{over}");
+    }
+}
+
+#[test]
 fn who_was_told_that_it_is_over_hears_of_another_closing_date() {
     let reader = Recipient { lead_days: Some(vec![14]), ..somebody() };
     let replay = |story: &Story<'_>| replay(&site(""), story, &reader, &mornings("2021-09-07", 9));

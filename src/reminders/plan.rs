@@ -411,11 +411,12 @@ impl<'a> Today<'a> {
     /// nothing ran on the day.
     fn stage(&self, reader: &Reader<'_>, ends: DateTime<Utc>, days_left: i64) -> Option<u16> {
         let recipient = reader.recipient;
-        let leads = recipient.lead_days.as_ref().unwrap_or(&self.site.reminders.lead_days);
         let lead = self.lead(recipient, days_left);
         let cannot_wait = self.cannot_wait(reader, ends);
         match recipient.weekly {
-            None => lead.or_else(|| leads.iter().copied().max().filter(|_| cannot_wait)),
+            // What closes before the hour of its last day is announced the day before.
+            None if cannot_wait => self.lead(recipient, 0),
+            None => lead,
             Some(weekday) if self.is_weekly_day(weekday, reader.past) => {
                 lead.into_iter().chain(cannot_wait.then_some(WEEK)).min()
             }

@@ -903,4 +903,15 @@ fn who_is_told_on_the_day_is_not_told_before() {
         let digest = Today::new(&site, &postings, at(now)).due(&daily, &Past::default());
         assert_eq!(digest.is_some(), is_due, "{now}");
     }
+    // But for what has closed by the hour of its last day, whatever else they were told before.
+    let story = [("2021-01-01", "closes: 2021-09-03T06:00:00+02:00")];
+    for (leads, told) in [
+        (vec![0], &["2021-09-02 closing 0"][..]),
+        (vec![7, 0], &["2021-08-27 closing 7", "2021-09-02 closing 0"]),
+        (vec![7, 1], &["2021-08-27 closing 7", "2021-09-02 closing 1"]),
+        (vec![7], &["2021-08-27 closing 7"]),
+    ] {
+        let reader = Recipient { lead_days: Some(leads), ..somebody() };
+        assert_eq!(replay(&site, &story, &reader, &mornings("2021-08-25", 12)), told);
+    }
 }

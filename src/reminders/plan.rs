@@ -250,7 +250,8 @@ impl<'a> Today<'a> {
 
     /// Whether digests leave by now: not before the hour.
     pub fn is_time(&self) -> bool {
-        self.now.with_timezone(&self.rules.zone).time() >= self.site.reminders.send_after
+        // An hour that comes twice has come when it came first.
+        self.now >= Moment::at(self.day, self.site.reminders.send_after, self.rules.zone)
     }
 
     /// The instant.

@@ -71,6 +71,22 @@ fn nothing_before_the_hour() {
 }
 
 #[test]
+fn an_hour_that_comes_twice_has_come_for_good() {
+    let site = site("timezone: Europe/Paris\nreminders: { send_after: \"02:30\" }\n");
+    for (now, is_time) in
+        [("00:29", false), ("00:30", true), ("01:00", true), ("01:29", true), ("01:31", true)]
+    {
+        let now = at(&format!("2026-10-25T{now}:00Z"));
+        assert_eq!(Today::new(&site, &[], now).is_time(), is_time, "{now}");
+    }
+    // One that does not come has come with the next.
+    for (now, is_time) in [("00:59", false), ("01:00", true)] {
+        let now = at(&format!("2026-03-29T{now}:00Z"));
+        assert_eq!(Today::new(&site, &[], now).is_time(), is_time, "{now}");
+    }
+}
+
+#[test]
 fn interests_narrow() {
     let story =
         [("2021-01-01", "closes: 2021-09-03\ndomaines: [Développement]\nequipe: A\njunior: oui")];

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
@@ -356,7 +356,7 @@ fn publish_all(
     }
     loop {
         let mut edition = Edition::new(means, postings, opened.now);
-        let press = Press { opened, edition: &edition, out, last, unmade: Mutex::default() };
+        let press = Press { opened, edition: &edition, out, last, unmade: OnceLock::new() };
         let failed = match press.run()? {
             Run::Done(mut done) => {
                 if let Some(record) = &mut done.record {

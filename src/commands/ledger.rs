@@ -49,7 +49,7 @@ fn check(shell: &Shell) -> Result {
 fn restore(shell: &Shell) -> Result {
     refuse_server(shell)?;
     let private = shell.layout().private();
-    let _lock = locks::lock(&private)?;
+    let _lock = locks::only_run(&private)?;
     let _absence = locks::absence(&private)?;
     let Restored { digests, backup, unusable, damaged, incomplete } = ledger::restore(&private)
         .map_err(|error| match error {
@@ -79,7 +79,7 @@ fn restore(shell: &Shell) -> Result {
         name.push(end);
         name.into()
     });
-    let locks = [locks::LOCK, locks::PRESENCE].map(|name| private.join(name));
+    let locks = [locks::RUN, locks::PRESENCE].map(|name| private.join(name));
     let made = [file].into_iter().chain(beside).chain(locks).chain(damaged.clone());
     for path in made {
         if let Err(error) = private::give_to_owner(&private, &path) {
@@ -115,7 +115,7 @@ fn bring(shell: &Shell) -> Result {
         let shown = opened.layout.relative(&path);
         return Err(Failure::Usage(anyhow!("there is no ledger in `{shown}`")));
     }
-    let _lock = locks::lock(&private)?;
+    let _lock = locks::only_run(&private)?;
     let _absence = locks::absence(&private)?;
     let file = Ledger::open(&private).map_err(ledger_failure)?;
     file.refuse_damage().map_err(ledger_failure)?;
@@ -139,7 +139,7 @@ fn bring(shell: &Shell) -> Result {
 fn settle(shell: &Shell, arguments: &cli::Settle) -> Result {
     let opened = shell.site()?;
     let private = opened.layout.private();
-    let _lock = locks::lock(&private)?;
+    let _lock = locks::only_run(&private)?;
     let mut ledger = mailing::sound_ledger(&opened)?;
     let wanted: Vec<String> = arguments.recipient.iter().map(|email| key(email)).collect();
     ledger.doubt_interrupted().map_err(ledger_failure)?;

@@ -15,18 +15,18 @@ use crate::private;
 pub(super) const PRESENCE: &str = "serve.lock";
 /// Whether a run is sending on this machine.
 pub(super) fn is_at_work(folder: &Path) -> bool {
-    let lock = File::open(folder.join(LOCK));
+    let lock = File::open(folder.join(RUN));
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// How long somebody may look whether a run is at work.
 const A_MOMENT: Duration = Duration::from_millis(20);
 /// The file that tells, by its lock, of a run.
-pub(super) const LOCK: &str = "remind.lock";
+pub(super) const RUN: &str = "remind.lock";
 
 /// One run at a time: whoever holds this file's lock sends.
-pub(super) fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(LOCK);
+pub(super) fn only_run(folder: &Path) -> Result<File> {
+    let path = folder.join(RUN);
     let failed = |error: io::Error| {
         let is_lasting = private::needs_a_person(&error);
         let error = anyhow!(error).context(format!("cannot use `{}`", folder.display()));

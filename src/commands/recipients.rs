@@ -55,6 +55,8 @@ struct Row {
     new: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     confirmed_at: Option<String>,
+    #[serde(skip)]
+    since: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'static str>,
     /// Whether they are written to, and if not, why.
@@ -78,6 +80,7 @@ impl Row {
             weekday: recipient.weekly,
             new: recipient.new,
             confirmed_at: at.map(|at| rfc3339(&at)),
+            since: at,
             source: source.map(Source::as_str),
             state,
         }
@@ -156,16 +159,13 @@ fn show(shell: &Shell, opened: &Opened, format: ListFormat) -> Result {
 }
 
 fn table(rows: &[Row], zone: Tz) -> String {
-    let day = |at: &str| {
-        let at = at.parse::<DateTime<Utc>>().ok()?;
-        Some(at.with_timezone(&zone).date_naive().to_string())
-    };
+    let day = |at: DateTime<Utc>| at.with_timezone(&zone).date_naive().to_string();
     let row = |row: &Row| {
         [
             row.state.unwrap_or_default().to_owned(),
             row.email.clone(),
             row.source.unwrap_or("file").to_owned(),
-            row.confirmed_at.as_deref().and_then(day).unwrap_or_default(),
+            row.since.map(day).unwrap_or_default(),
             row.wishes(),
         ]
     };

@@ -60,7 +60,7 @@ pub(super) fn remind(
         look_through(opened, audience()?)?;
     }
     let private = opened.layout.private();
-    let _lock = locks::lock(&private)?;
+    let _lock = locks::only_run(&private)?;
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
     let mut ledger = mailing::sound_ledger(opened)?;

@@ -39,7 +39,7 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     let opened = shell.site()?;
     let email = checked(&arguments.email)?;
     let private = opened.layout.private();
-    let _lock = locks::lock(&private)?;
+    let _lock = locks::only_run(&private)?;
     let mut ledger = mailing::ledger(&opened)?;
     // What fails in one place must not keep the address in another.
     let mut failures: Vec<Failure> = Vec::new();

@@ -187,8 +187,8 @@ fn refuse_doubles(loaded: &mut Loaded, layout: &Layout, site: &Site, now: DateTi
     let mut kept = Vec::with_capacity(loaded.postings.len());
     let rules = Rules::of(site);
     let mut postings = std::mem::take(&mut loaded.postings);
-    // The sort is stable.
-    postings.sort_by_key(|posting| {
+    // The sort is stable, and asks once for each: whoever has one double may have many postings.
+    postings.sort_by_cached_key(|posting| {
         let mut posting = posting.clone();
         posting.forget_what_is_to_come(now, rules.zone);
         let is_open = lifecycle::state(&posting, now, &rules) == State::Open;

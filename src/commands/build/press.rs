@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
 use rayon::prelude::*;
@@ -113,7 +113,7 @@ pub(super) struct Press<'a> {
     pub(super) out: &'a Path,
     pub(super) last: &'a Record,
     /// Why a page could not be made, the first time that one could not.
-    pub(super) unmade: Mutex<Option<templates::Error>>,
+    pub(super) unmade: OnceLock<templates::Error>,
 }
 
 /// What became of one posting of a batch.
@@ -216,7 +216,7 @@ impl Press<'_> {
             feeds.into_par_iter().map(|feed| feed.finish(&publication)).collect::<Result<_>>()?;
         self.lists(&publication, everything, by_facet, &feeds)?;
         let (changes, record, lock) = publication.finish().map_err(refused)?;
-        let unmade = self.unmade.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let unmade = self.unmade.get().cloned();
         Ok(Run::Done(Box::new(Done { changes, record, lock, unmade })))
     }
 
@@ -342,8 +342,8 @@ impl Press<'_> {
     /// Leaves a page as it was, which a template cannot make.
     fn leave(&self, publication: &Publication<'_>, path: &str, error: templates::Error) {
         publication.keep(path);
-        let mut unmade = self.unmade.lock().unwrap_or_else(PoisonError::into_inner);
-        unmade.get_or_insert(error);
+        // The first is enough to know.
+        let _ = self.unmade.set(error);
     }
 
     /// Writes the page of a list.

@@ -193,28 +193,46 @@ fn nominal(span: TimeDelta) -> String {
     if text.ends_with('P') { "PT0S".to_owned() } else { text }
 }
 
-/// What stands around the events of a calendar, by the name of its file in `out/`.
-pub fn frame(site: &Site, catalog: &Catalog, path: &str) -> Frame {
-    let name = catalog.with("calendar-name", [("site", site.title.as_str().into())]);
-    let mut calendar = Calendar::empty();
-    for property in [
-        Property::new("VERSION", "2.0"),
-        Property::new("PRODID", concat!("-//crieur//", env!("CARGO_PKG_VERSION"), "//EN")),
-        Property::new("CALSCALE", "GREGORIAN"),
-        // The library does not know that it is a text, with commas to be escaped (RFC 7986, section 5.1).
-        Property::new("NAME", &name).add_parameter("VALUE", "TEXT").done(),
-        Property::new("X-WR-CALNAME", &name),
-        Property::new("URL", site.url.as_str()),
-        Property::new("REFRESH-INTERVAL", REFRESH).add_parameter("VALUE", "DURATION").done(),
-        Property::new("X-PUBLISHED-TTL", REFRESH),
-        Property::new("SOURCE", site.address(path)).add_parameter("VALUE", "URI").done(),
-        Property::new("COLOR", COLOR),
-    ] {
-        calendar.append_property(property);
+/// What stands around the events of all calendars of a site, which differ in where they are found.
+pub struct Around {
+    begin: String,
+    rest: String,
+}
+
+impl Around {
+    /// The calendars of a site.
+    pub fn new(site: &Site, catalog: &Catalog) -> Self {
+        let name = catalog.with("calendar-name", [("site", site.title.as_str().into())]);
+        let properties = [
+            Property::new("VERSION", "2.0"),
+            Property::new("PRODID", concat!("-//crieur//", env!("CARGO_PKG_VERSION"), "//EN")),
+            Property::new("CALSCALE", "GREGORIAN"),
+            // The library does not know that it is a text, with commas to be escaped (RFC 7986, section 5.1).
+            Property::new("NAME", &name).add_parameter("VALUE", "TEXT").done(),
+            Property::new("X-WR-CALNAME", &name),
+            Property::new("URL", site.url.as_str()),
+            Property::new("REFRESH-INTERVAL", REFRESH).add_parameter("VALUE", "DURATION").done(),
+            Property::new("X-PUBLISHED-TTL", REFRESH),
+        ];
+        let lines = properties.into_iter().map(line).collect::<String>();
+        let lines = lines.replacen("\r\nNAME;VALUE=TEXT:", "\r\nNAME:", 1);
+        let begin = format!("{HEAD}{}", folded(&lines));
+        Self { begin, rest: line(Property::new("COLOR", COLOR)) }
     }
-    let text = calendar.to_string().replacen("\r\nNAME;VALUE=TEXT:", "\r\nNAME:", 1);
-    let head = folded(text.strip_suffix(TAIL).unwrap_or(&text));
-    Frame { head, open: "", separator: "", close: "", tail: TAIL.to_owned() }
+
+    /// What stands around the events of the calendar at a path in `out/`.
+    pub fn frame(&self, site: &Site, path: &str) -> Frame {
+        let source =
+            Property::new("SOURCE", site.address(path)).add_parameter("VALUE", "URI").done();
+        let head = [&*self.begin, &folded(&line(source)), &self.rest].concat();
+        Frame { head, open: "", separator: "", close: "", tail: TAIL.to_owned() }
+    }
+}
+
+/// A property as it is written.
+fn line(property: Property) -> String {
+    // Writing into a string does not fail.
+    property.try_into().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -263,7 +281,7 @@ mod tests {
         let entry = entry(&posting, at(now), &Rules::of(&site))?;
         let view = View::new(&posting, &site, &catalog);
         let event = event(&posting, &view, entry, &site, &catalog)?;
-        let text = frame(&site, &catalog, CLOSING_DATES).around(&event);
+        let text = Around::new(&site, &catalog).frame(&site, CLOSING_DATES).around(&event);
         Some(text.replace("\r\n ", ""))
     }
 
@@ -273,7 +291,8 @@ mod tests {
         let site = format!("title: '{title}'\nurl: https://jobs.example.org/\nlanguage: en\n");
         let site = Site::parse(&site).unwrap();
         let catalog = Catalog::new(&site.language, None).unwrap();
-        let head = frame(&site, &catalog, CLOSING_DATES).head.replace("\r\n ", "");
+        let head =
+            Around::new(&site, &catalog).frame(&site, CLOSING_DATES).head.replace("\r\n ", "");
         let names: Vec<&str> =
             head.lines().filter_map(|line| line.split_once("NAME:")).map(|n| n.1).collect();
         assert_eq!(names.len(), 2, "{head}");

@@ -3,13 +3,15 @@
 //! French and English are compiled in. A file `templates/{language}.ftl` of the site replaces one of
 //! them or adds a language; what it leaves out is said in English.
 
-use std::collections::HashMap;
+use std::borrow::{Borrow, Cow};
+use std::hash::Hash;
 use std::sync::RwLock;
 
 use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
 use chrono_tz::Tz;
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource, FluentValue};
+use foldhash::HashMap;
 use unic_langid::{LanguageIdentifier, langid};
 
 use crate::posting::Moment;
@@ -24,6 +26,8 @@ pub struct Catalog {
     bundles: Vec<FluentBundle<FluentResource>>,
     /// What was said before: most of what is said is labels and dates.
     said: RwLock<HashMap<String, String>>,
+    /// The days among it.
+    days: RwLock<HashMap<NaiveDate, String>>,
 }
 
 /// How many phrases are kept, and how long the values in them may be.
@@ -71,7 +75,12 @@ impl Catalog {
         );
         let bundles =
             sources.map(|(language, text)| bundle(language, text)).collect::<Result<_, _>>()?;
-        Ok(Self { language: language.clone(), bundles, said: RwLock::default() })
+        Ok(Self {
+            language: language.clone(),
+            bundles,
+            said: RwLock::default(),
+            days: RwLock::default(),
+        })
     }
 
     /// The language.
@@ -82,18 +91,7 @@ impl Catalog {
     /// A phrase. An unknown one is its own name, which shows but breaks nothing.
     pub fn phrase(&self, name: &str, arguments: &FluentArgs<'_>) -> String {
         let Some(key) = key(name, arguments) else { return self.say(name, arguments) };
-        if let Ok(said) = self.said.read()
-            && let Some(phrase) = said.get(&key)
-        {
-            return phrase.clone();
-        }
-        let phrase = self.say(name, arguments);
-        if let Ok(mut said) = self.said.write()
-            && said.len() < MAX_KEPT
-        {
-            said.insert(key, phrase.clone());
-        }
-        phrase
+        once(&self.said, &*key, || (key.clone().into_owned(), self.say(name, arguments)))
     }
 
     fn say(&self, name: &str, arguments: &FluentArgs<'_>) -> String {
@@ -126,7 +124,7 @@ impl Catalog {
 
     /// A day in words: « vendredi 3 septembre 2021 ».
     pub fn date(&self, day: NaiveDate) -> String {
-        self.phrase("date", &date_arguments(day))
+        once(&self.days, &day, || (day, self.say("date", &date_arguments(day))))
     }
 
     /// The moment at which something ends, in words: its last day, or the day and time.
@@ -153,22 +151,43 @@ impl Catalog {
     }
 }
 
-/// What tells a phrase from all others; nothing for one that is hardly said twice.
-fn key(name: &str, arguments: &FluentArgs<'_>) -> Option<String> {
-    let mut key = name.to_owned();
-    for (name, value) in arguments.iter() {
-        match value {
-            FluentValue::String(text) if text.len() <= MAX_VALUE => {
-                // No value contains what stands between them.
-                key.extend(["\0", name, "\0s", text]);
-            }
-            FluentValue::Number(number) => {
-                key.extend(["\0", name, "\0n", &number.as_string()]);
-            }
-            _ => return None,
-        }
+/// What was said before, or else is said and kept now.
+fn once<K: Eq + Hash + Borrow<Q>, Q: Eq + Hash + ?Sized>(
+    kept: &RwLock<HashMap<K, String>>,
+    key: &Q,
+    say: impl FnOnce() -> (K, String),
+) -> String {
+    if let Ok(kept) = kept.read()
+        && let Some(phrase) = kept.get(key)
+    {
+        return phrase.clone();
     }
-    (key.matches('\0').count() == 2 * arguments.iter().count()).then_some(key)
+    let (key, phrase) = say();
+    if let Ok(mut kept) = kept.write()
+        && kept.len() < MAX_KEPT
+    {
+        kept.insert(key, phrase.clone());
+    }
+    phrase
+}
+
+/// What tells a phrase from all others; nothing for one that is hardly said twice.
+fn key<'n>(name: &'n str, arguments: &FluentArgs<'_>) -> Option<Cow<'n, str>> {
+    // How many stand between a name and its values: no value contains one.
+    let mut marks = 0;
+    let mut key = Cow::Borrowed(name);
+    for (name, value) in arguments.iter() {
+        let (kind, value) = match value {
+            FluentValue::String(text) if text.len() <= MAX_VALUE => ("s", Cow::Borrowed(&**text)),
+            FluentValue::Number(number) => ("n", number.as_string()),
+            _ => return None,
+        };
+        let key = key.to_mut();
+        key.reserve(name.len() + value.len() + 3);
+        key.extend(["\0", name, "\0", kind, &value]);
+        marks += 2;
+    }
+    (key.bytes().filter(|byte| *byte == 0).count() == marks).then_some(key)
 }
 
 fn bundle(language: LanguageIdentifier, text: &str) -> Result<FluentBundle<FluentResource>, Error> {

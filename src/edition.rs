@@ -2,10 +2,11 @@
 //! how it is made. Nothing here reads or writes; whoever does asks for a file's key first, and for
 //! its contents only where they are not there already.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use foldhash::{HashMap, HashMapExt};
 use rayon::prelude::*;
 
 use crate::calendar;
@@ -53,6 +54,7 @@ pub struct Edition<'a> {
     /// What could not be placed.
     pub diagnostics: Vec<Diagnostic>,
     teams: Teams,
+    calendars: calendar::Around,
     /// The pages at old addresses of postings.
     moved: HashMap<usize, Vec<String>>,
 }
@@ -125,6 +127,7 @@ impl<'a> Edition<'a> {
             paths,
             diagnostics: Vec::new(),
             teams,
+            calendars: calendar::Around::new(site, catalog),
             moved: HashMap::new(),
         };
         edition.place_moved();
@@ -226,27 +229,30 @@ impl<'a> Edition<'a> {
 
     /// The calendar of one posting.
     pub fn calendar_of(&self, path: &str, event: &str) -> Vec<u8> {
-        calendar::frame(self.means.site, self.means.catalog, path).around(event).into_bytes()
+        self.calendars.frame(self.means.site, path).around(event).into_bytes()
     }
 
     /// What stands around the events of the calendar of everything.
     pub fn calendar_frame(&self) -> Frame {
-        calendar::frame(self.means.site, self.means.catalog, calendar::CLOSING_DATES)
+        self.calendars.frame(self.means.site, calendar::CLOSING_DATES)
     }
 
     /// The events of the calendar of everything in their order, with their keys.
     pub fn events(&self) -> Vec<(usize, Key)> {
         let rules = Rules::of(self.means.site);
-        let mut events: Vec<(usize, &Outline<'a>, Key)> = self
+        // By their end; the slug is unique, so the order is the same on every machine.
+        let mut events: Vec<_> = self
             .outlines
-            .iter()
+            .par_iter()
             .enumerate()
-            .filter_map(|(at, outline)| Some((at, outline, event_key(outline)?)))
+            .filter_map(|(at, outline)| {
+                let Posting { closes, slug, .. } = outline.posting;
+                let end = closes.map(|closes| closes.end(rules.zone));
+                Some((end, slug, at, event_key(outline)?))
+            })
             .collect();
-        events.sort_by_cached_key(|(_, Outline { posting, .. }, _)| {
-            (posting.closes.map(|closes| closes.end(rules.zone)), &posting.slug)
-        });
-        events.into_iter().map(|(at, _, key)| (at, key)).collect()
+        events.par_sort_unstable();
+        events.into_iter().map(|(.., at, key)| (at, key)).collect()
     }
 
     /// What a feed is made from, in any format.

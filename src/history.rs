@@ -1,12 +1,13 @@
 //! When files last changed, from the git history that a site lies in.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::RangeBounds;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Datelike, Utc};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use gix::diff::tree::recorder::Change;
 use gix::objs::TreeRefIter;
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key([u8; 32]);
 
+/// How much is gathered before it is hashed, in bytes.
+const GATHERED: usize = 1 << 10;
+
 impl Key {
     /// The key of a text.
     pub fn of(bytes: &[u8]) -> Self {
@@ -15,11 +18,17 @@ impl Key {
     /// The key of several parts: where one ends and the next begins matters.
     pub fn join<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = blake3::Hasher::new();
+        // What is small is handed over together.
+        let mut gathered = Vec::with_capacity(2 * GATHERED);
         for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
+            gathered.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            gathered.extend_from_slice(part);
+            if gathered.len() >= GATHERED {
+                hasher.update(&gathered);
+                gathered.clear();
+            }
         }
-        Self(hasher.finalize().into())
+        Self(hasher.update(&gathered).finalize().into())
     }
 
     /// The bytes of the key, to make another one from.

@@ -1,8 +1,7 @@
 //! What lists, feeds and maps say of a posting without its text: quickly known, for all postings.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
+use foldhash::{HashMap, HashMapExt};
 use serde::Serialize;
 
 use crate::calendar;

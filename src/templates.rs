@@ -159,14 +159,16 @@ fn is_html(name: &str) -> bool {
 fn phrase(catalog: &Catalog, name: &str, kwargs: &Kwargs) -> Result<String, minijinja::Error> {
     let mut arguments = FluentArgs::new();
     for key in kwargs.args() {
-        let value: Value = kwargs.get(key)?;
-        let value = match value.as_i64() {
-            Some(number) => FluentValue::from(number),
-            None => FluentValue::from(value.to_string()),
+        let value: Value = kwargs.peek(key)?;
+        let value = match value.as_str() {
+            Some(text) => FluentValue::from(text.to_owned()),
+            None => match value.as_i64() {
+                Some(number) => FluentValue::from(number),
+                None => FluentValue::from(value.to_string()),
+            },
         };
         arguments.set(key.to_owned(), value);
     }
-    kwargs.assert_all_used()?;
     Ok(catalog.phrase(name, &arguments))
 }
 

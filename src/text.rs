@@ -28,21 +28,41 @@ pub fn is_allowed(c: char) -> bool {
         && c != char::REPLACEMENT_CHARACTER
 }
 
+/// Whether all bytes of a text are told to be right: where some in a piece are suspicious, each of that
+/// piece by itself and with its place. Without a way out, those of a piece are looked at together.
+fn is_each_told(
+    text: &[u8],
+    is_suspicious: impl Fn(u8) -> bool,
+    is_told: impl Fn(usize, u8) -> bool,
+) -> bool {
+    const PIECE: usize = 32;
+    let (pieces, rest) = text.as_chunks::<PIECE>();
+    let is_told = |start: usize, piece: &[u8]| {
+        (start..).zip(piece).all(|(at, byte)| !is_suspicious(*byte) || is_told(at, *byte))
+    };
+    let all = pieces.iter().enumerate().all(|(number, piece)| {
+        let any = piece.iter().fold(false, |any, byte| any | is_suspicious(*byte));
+        !any || is_told(number * PIECE, piece)
+    });
+    all && is_told(text.len() - rest.len(), rest)
+}
+
 /// Whether a document may contain every character of a text.
 #[allow(clippy::needless_bitwise_bool, reason = "a lazy operator is a way out of the loop")]
 pub fn is_all_allowed(text: &str) -> bool {
-    let bytes = text.as_bytes();
     // Nearly every text is told by its bytes: controls are below 0x20, 0x7F, and between
-    // 0xC2 0x80 and 0xC2 0x9F; noncharacters begin with 0xEF or more. Without a way out of the
-    // loop, many bytes are looked at together.
-    let suspicious = |byte: u8| {
-        (byte < b' ' && byte != b'\t' && byte != b'\n' && byte != b'\r')
+    // 0xC2 0x80 and 0xC2 0x9F; noncharacters begin with 0xEF or more.
+    let is_suspicious = |byte: u8| {
+        ((byte < b' ') & (byte != b'\t') & (byte != b'\n') & (byte != b'\r'))
             | (byte == 0x7F)
+            | (byte == 0xC2)
             | (byte >= 0xEF)
     };
-    let any = bytes.iter().fold(false, |any, byte| any | suspicious(*byte));
-    let pairs = bytes.iter().zip(bytes.iter().skip(1));
-    let told = !pairs.fold(any, |any, (a, b)| any | ((*a == 0xC2) & (*b < 0xA0)));
+    let bytes = text.as_bytes();
+    let is_told = |at: usize, byte: u8| {
+        byte == 0xC2 && bytes.get(at + 1).is_some_and(|second| *second >= 0xA0)
+    };
+    let told = is_each_told(bytes, is_suspicious, is_told);
     told || text.chars().all(is_allowed)
 }
 
@@ -95,20 +115,15 @@ pub fn composed_page(html: String) -> String {
 }
 
 /// Whether the bytes of a text tell that it is composed: those of nearly every text do.
-#[allow(clippy::needless_bitwise_bool, reason = "a lazy operator is a way out of the loop")]
 fn is_told_composed(bytes: &[u8]) -> bool {
     // What is below U+0300 is composed already, and so are
-    // dashes, quotation marks and the like (U+2010 to U+203F) and the euro sign (U+20AC). Without a
-    // way out of the loop, many bytes are looked at together.
-    let any = bytes.iter().fold(false, |any, byte| any | ((*byte >= 0xCC) & (*byte != 0xE2)));
-    let next = bytes.iter().zip(bytes.iter().skip(1)).zip(bytes.iter().skip(2));
-    let is_plain = |second: u8, third: u8| {
-        ((second == 0x80) & (third >= 0x90)) | ((second == 0x82) & (third == 0xAC))
+    // dashes, quotation marks and the like (U+2010 to U+203F) and the euro sign (U+20AC).
+    let is_told = |at: usize, byte: u8| match bytes.get(at + 1..at + 3) {
+        Some([0x80, third]) => byte == 0xE2 && *third >= 0x90,
+        Some([second, third]) => (byte, *second, *third) == (0xE2, 0x82, 0xAC),
+        _ => false,
     };
-    let any = next.fold(any, |any, ((first, second), third)| {
-        any | ((*first == 0xE2) & !is_plain(*second, *third))
-    });
-    !any
+    is_each_told(bytes, |byte| byte >= 0xCC, is_told)
 }
 
 /// One line: white space collapsed, nothing that is not allowed, no turn of direction.
@@ -189,7 +204,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn bytes_tell_what_is_allowed(text in "([a\u{1}\u{7F}é\u{80}\u{9F}\u{A0}\u{FDD0}\u{FFFD}\u{FFFE}\u{1FFFF}\n😀]|.){0,9}") {
+        fn bytes_tell_what_is_allowed(
+            // Wherever they stand in a piece, and in the last one.
+            before in 0_usize..70,
+            text in "([a\u{1}\u{7F}é\u{80}\u{9F}\u{A0}\u{FDD0}\u{FFFD}\u{FFFE}\u{1FFFF}\n😀]|.){0,9}",
+            behind in 0_usize..40,
+        ) {
+            let text = ["a".repeat(before), text, "a".repeat(behind)].concat();
             proptest::prop_assert_eq!(is_all_allowed(&text), text.chars().all(is_allowed));
         }
     }

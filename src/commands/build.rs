@@ -169,8 +169,9 @@ fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built
     diagnostics.extend(published.diagnostics);
     let Published { done, open, feeds, .. } = published;
     let Done { changes, record: done, lock, unmade } = *done;
-    if let Some(done) = &done {
-        cache::save(&record, done);
+    if let Some(done) = done {
+        cache::save(&record, &done);
+        order.done_with(done);
     }
     if let Some(error) = unmade {
         return Err(configuration(error));

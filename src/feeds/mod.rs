@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveTime, Utc};
+use foldhash::{HashMap, HashMapExt};
 use rayon::prelude::*;
 use serde::Serialize;
 use url::Url;
@@ -203,24 +204,25 @@ pub fn feeds<'a>(
 ) -> Vec<Feed<'a>> {
     let rules = Rules::of(site);
     let changed: Vec<Option<DateTime<Utc>>> =
-        outlines.iter().map(|outline| changed(outline, now, &rules)).collect();
+        outlines.par_iter().map(|outline| changed(outline, now, &rules)).collect();
     // The slug is unique, so the order is the same on every machine.
-    let mut newest_first: Vec<usize> = (0..outlines.len()).collect();
-    newest_first.par_sort_by(|a, b| {
-        let key = |at: usize| {
-            outlines.get(at).map(|o| (Reverse((o.since(), o.updated)), &o.posting.slug))
-        };
-        key(*a).cmp(&key(*b))
-    });
-    let mut values: BTreeMap<(Facet, &str), Vec<(&str, usize)>> = BTreeMap::new();
-    for at in &newest_first {
-        for Category { facet, term, label } in outlines.get(*at).iter().flat_map(|o| &o.categories)
-        {
-            if site.feeds.by.contains(facet) {
-                values.entry((*facet, term)).or_default().push((label, *at));
+    let places = outlines.par_iter().enumerate();
+    let mut newest_first: Vec<_> = places
+        .map(|(at, o)| (Reverse((o.since(), o.updated)), o.posting.slug.as_str(), at))
+        .collect();
+    newest_first.par_sort_unstable();
+    let newest_first: Vec<usize> = newest_first.into_iter().map(|(.., at)| at).collect();
+    let of = |facet: &Facet| {
+        let mut values: HashMap<&str, Vec<(&str, usize)>> = HashMap::new();
+        for at in &newest_first {
+            let all = outlines.get(*at).into_iter().flat_map(|outline| &outline.categories);
+            for Category { term, label, .. } in all.filter(|category| category.facet == *facet) {
+                values.entry(term).or_default().push((label, *at));
             }
         }
-    }
+        values.into_iter().map(|(term, values)| ((*facet, term), values)).collect::<Vec<_>>()
+    };
+    let values: BTreeMap<(Facet, &str), _> = site.feeds.by.par_iter().flat_map_iter(of).collect();
     let is_open = |at: &usize| outlines.get(*at).is_some_and(Outline::is_open);
     let updated = |members: &mut dyn Iterator<Item = usize>| {
         let never = site.ids.since_day.and_time(NaiveTime::MIN).and_utc();

@@ -114,7 +114,7 @@ fn lines(text: &str) -> impl Iterator<Item = Line> + '_ {
             return None;
         }
         let start = at;
-        let (end, next) = match text[start..].find('\n') {
+        let (end, next) = match memchr::memchr(b'\n', &text.as_bytes()[start..]) {
             Some(newline) => (start + newline, start + newline + 1),
             None => (text.len(), text.len()),
         };

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use comrak::nodes::{AstNode, NodeValue};
 use comrak::{Arena, Options};
+use memchr::memmem;
 use url::Url;
 
 use crate::text;
@@ -58,7 +59,7 @@ pub fn render(markdown: &str, max: usize, base: &Url, page: &Url) -> Rendered {
 /// Images, each with an address and a text: without the first only the second is shown, and without the
 /// second it is empty.
 fn sound_images(html: &str) -> Cow<'_, str> {
-    if !html.contains("<img") {
+    if memmem::find(html.as_bytes(), b"<img").is_none() {
         return Cow::Borrowed(html);
     }
     let value = |tag: &str, name: &str| -> Option<String> {
@@ -93,7 +94,8 @@ fn sound_images(html: &str) -> Cow<'_, str> {
 fn named_links(html: &str) -> Cow<'_, str> {
     let mut named = String::new();
     let (mut written, mut looked) = (0, 0);
-    for (end, close) in html.match_indices("</a>") {
+    let close = "</a>";
+    for end in memmem::find_iter(html.as_bytes(), close) {
         // Links do not stand in each other.
         let since = std::mem::replace(&mut looked, end + close.len());
         let Some(start) = html[since..end].rfind("<a ").map(|start| since + start) else {

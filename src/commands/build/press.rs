@@ -1,11 +1,12 @@
 //! From an edition to the output folder: what is not as it should be is rendered, a batch of postings
 //! at a time, and written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
+use foldhash::{HashMap, HashMapExt};
 use rayon::prelude::*;
 
 use super::refused;
@@ -42,7 +43,7 @@ pub(super) struct Done {
 }
 
 /// How many postings are rendered before what became of them is written: so much is held in memory.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// The files that others are assembled from: the feeds of everything, and the calendar.
 struct Assembled {

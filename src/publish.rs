@@ -9,12 +9,13 @@
 //! What every file was made from is recorded outside of the folder, with how the file looked
 //! afterwards: one that would be made from the same and looks the same is not made again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +130,8 @@ pub struct Lock(#[expect(dead_code, reason = "it is held, and never read")] File
 #[derive(Default)]
 struct Progress {
     announced: bool,
+    /// How the list of our files looks since then, where it holds the same as before.
+    list: Option<Stamp>,
     /// How many files of the last build are as they were.
     current: usize,
     changes: Changes,
@@ -289,11 +292,18 @@ impl<'a> Publication<'a> {
         if progress.announced {
             return Ok(());
         }
-        self.sweep()?;
         // What was ours is on the list already.
         let new: Vec<&String> =
             self.planned.par_iter().filter(|path| !self.is_ours(path)).collect();
-        if !self.is_last || !new.is_empty() {
+        if self.is_last && new.is_empty() {
+            // The list is not as the last build left it any more: when this one does not come to its
+            // end, the next will know.
+            progress.list = self.folder.touch(MANIFEST);
+            if progress.list.is_none() {
+                // Nor did the last one leave a sign.
+                self.sweep()?;
+            }
+        } else {
             let theirs = |path: &&&String| {
                 !self.is_new && fs::symlink_metadata(self.folder.out.join(path)).is_ok()
             };
@@ -383,12 +393,11 @@ impl<'a> Publication<'a> {
         let is_as_before = self.is_last
             && progress.files.len() + 1 == self.last.files.len()
             && !progress.files.par_iter().any(|(path, _)| unlisted(path));
-        let made = match self.last.files.get(MANIFEST).filter(|_| is_as_before) {
-            Some(made) if self.folder.looks(MANIFEST, made) => *made,
-            _ => {
-                let metadata = self.folder.write_manifest(progress.files.keys().collect())?;
-                Made { key: Key::of(b"manifest"), stamp: Stamp::of(&metadata) }
-            }
+        let made = |stamp| Made { key: Key::of(b"manifest"), stamp };
+        let list = progress.list.or_else(|| Some(self.last.files.get(MANIFEST)?.stamp));
+        let made = match list.map(made).filter(|_| is_as_before) {
+            Some(made) if self.folder.looks(MANIFEST, &made) => made,
+            _ => made(Stamp::of(&self.folder.write_manifest(progress.files.keys().collect())?)),
         };
         progress.files.insert(MANIFEST.to_owned(), made);
         let (files, parts) = (progress.files, progress.parts);
@@ -493,13 +502,26 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         let files = tree(&[("a", "1"), ("b/c", "2")]);
         publish(out.path(), &files).unwrap();
-        // Killed while writing: announced, half of a temporary file, one file old.
-        fs::write(out.path().join("b/.crieur-x.tmp"), "ha").unwrap();
-        fs::write(out.path().join("a"), "0").unwrap();
-        fs::remove_file(out.path().join("b/c")).unwrap();
+        let killed = |after: &dyn Fn(&Publication<'_>)| {
+            let last = Record::load(&out.path().with_extension("record"));
+            let planned = files.keys().cloned().collect();
+            let publication = Publication::begin(out.path(), &planned, &last).unwrap();
+            after(&publication);
+            fs::write(out.path().join("b/.crieur-x.tmp"), "ha").unwrap();
+        };
+        // Killed after the first file, and what it was made from is taken back.
+        killed(&|publication| publication.write("a", Key::of(b"0"), b"0").unwrap());
         publish(out.path(), &files).unwrap();
         assert_eq!(names(out.path()), ["a", "b/c"]);
         assert_eq!(fs::read_to_string(out.path().join("a")).unwrap(), "1");
+        // Killed before the first file is in its place.
+        killed(&|publication| publication.announce().unwrap());
+        publish(out.path(), &files).unwrap();
+        assert_eq!(names(out.path()), ["a", "b/c"]);
+        // Killed with the list of our files gone.
+        killed(&|_| fs::remove_file(out.path().join(MANIFEST)).unwrap());
+        publish(out.path(), &files).unwrap();
+        assert_eq!(names(out.path()), ["a", "b/c"]);
     }
 
     #[test]

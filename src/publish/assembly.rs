@@ -1,10 +1,11 @@
 //! Files that are assembled from parts: feeds, and the calendar. Parts are written once and copied from
 //! then on.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::{Mutex, PoisonError};
 
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
@@ -21,12 +22,14 @@ pub(super) struct Place {
 /// An assembled file whose parts can be read again.
 pub struct Parts {
     file: File,
+    /// Held by whoever reads from the place that the file itself remembers.
+    cursor: Mutex<()>,
     places: HashMap<Key, Place>,
 }
 
 impl Parts {
     pub(super) fn new(file: File, places: impl IntoIterator<Item = (Key, Place)>) -> Self {
-        Self { file, places: places.into_iter().collect() }
+        Self { file, cursor: Mutex::new(()), places: places.into_iter().collect() }
     }
 
     /// Whether a part of this key stands in it.
@@ -37,6 +40,17 @@ impl Parts {
     fn place(&self, key: Key) -> io::Result<Place> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, "a part that was written is gone");
         self.places.get(&key).copied().ok_or_else(missing)
+    }
+
+    /// Writes a long piece of it to another file. The kernel copies it, or has both share it.
+    fn hand_over(&self, place: Place, to: &mut File) -> io::Result<()> {
+        let _cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(place.from))?;
+        match io::copy(&mut file.take(place.length), to)? {
+            copied if copied == place.length => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 }
 
@@ -60,6 +74,9 @@ pub struct Assembly {
 
 /// How much of an assembled file is read and written at once, in bytes.
 pub(super) const PIECE: usize = 1 << 16;
+
+/// What the kernel copies better than we do, in bytes.
+const LONG: u64 = 1 << 18;
 
 /// What is about to be written to an assembled file.
 pub(super) type Buffer = Box<[u8]>;
@@ -145,7 +162,12 @@ impl Assembly {
                 self.note(key, between, next.length);
                 run.length = next.from + next.length - run.from;
             }
-            self.read(&from.file, run)?;
+            if run.length < LONG {
+                self.read(&from.file, run)?;
+            } else {
+                self.flush()?;
+                from.hand_over(run, self.file.as_file_mut())?;
+            }
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Text that comes from people, made fit for XML, HTML, mail headers and file names.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
+use memchr_n::{ByteSet, MemchrN};
 
 mod address;
 mod escape;
@@ -28,42 +30,19 @@ pub fn is_allowed(c: char) -> bool {
         && c != char::REPLACEMENT_CHARACTER
 }
 
-/// Whether all bytes of a text are told to be right: where some in a piece are suspicious, each of that
-/// piece by itself and with its place. Without a way out, those of a piece are looked at together.
-fn is_each_told(
-    text: &[u8],
-    is_suspicious: impl Fn(u8) -> bool,
-    is_told: impl Fn(usize, u8) -> bool,
-) -> bool {
-    const PIECE: usize = 32;
-    let (pieces, rest) = text.as_chunks::<PIECE>();
-    let is_told = |start: usize, piece: &[u8]| {
-        (start..).zip(piece).all(|(at, byte)| !is_suspicious(*byte) || is_told(at, *byte))
-    };
-    let all = pieces.iter().enumerate().all(|(number, piece)| {
-        let any = piece.iter().fold(false, |any, byte| any | is_suspicious(*byte));
-        !any || is_told(number * PIECE, piece)
-    });
-    all && is_told(text.len() - rest.len(), rest)
-}
-
 /// Whether a document may contain every character of a text.
-#[allow(clippy::needless_bitwise_bool, reason = "a lazy operator is a way out of the loop")]
 pub fn is_all_allowed(text: &str) -> bool {
     // Nearly every text is told by its bytes: controls are below 0x20, 0x7F, and between
     // 0xC2 0x80 and 0xC2 0x9F; noncharacters begin with 0xEF or more.
-    let is_suspicious = |byte: u8| {
-        ((byte < b' ') & (byte != b'\t') & (byte != b'\n') & (byte != b'\r'))
-            | (byte == 0x7F)
-            | (byte == 0xC2)
-            | (byte >= 0xEF)
-    };
+    static SUSPICIOUS: LazyLock<MemchrN> = LazyLock::new(|| {
+        let mut set = ByteSet::from_bytes(&[0x7F, 0xC2]);
+        set.add_range(0..=0x1F);
+        set.add_range(0xEF..=0xFF);
+        MemchrN::from_byte_set(set - ByteSet::from_bytes(b"\t\n\r"))
+    });
     let bytes = text.as_bytes();
-    let is_told = |at: usize, byte: u8| {
-        byte == 0xC2 && bytes.get(at + 1).is_some_and(|second| *second >= 0xA0)
-    };
-    let told = is_each_told(bytes, is_suspicious, is_told);
-    told || text.chars().all(is_allowed)
+    let is_told = |at: usize| matches!(bytes.get(at..at + 2), Some([0xC2, 0xA0..=0xFF]));
+    SUSPICIOUS.iter(bytes).all(is_told) || text.chars().all(is_allowed)
 }
 
 /// Whether a character turns the direction of what follows it. In one line of text that others
@@ -116,14 +95,13 @@ pub fn composed_page(html: String) -> String {
 
 /// Whether the bytes of a text tell that it is composed: those of nearly every text do.
 fn is_told_composed(bytes: &[u8]) -> bool {
+    static SUSPICIOUS: LazyLock<MemchrN> = LazyLock::new(|| MemchrN::from_range(0xCC..));
     // What is below U+0300 is composed already, and so are
     // dashes, quotation marks and the like (U+2010 to U+203F) and the euro sign (U+20AC).
-    let is_told = |at: usize, byte: u8| match bytes.get(at + 1..at + 3) {
-        Some([0x80, third]) => byte == 0xE2 && *third >= 0x90,
-        Some([second, third]) => (byte, *second, *third) == (0xE2, 0x82, 0xAC),
-        _ => false,
+    let is_told = |at: usize| {
+        matches!(bytes.get(at..at + 3), Some([0xE2, 0x80, 0x90..=0xFF] | [0xE2, 0x82, 0xAC]))
     };
-    is_each_told(bytes, |byte| byte >= 0xCC, is_told)
+    SUSPICIOUS.iter(bytes).all(is_told)
 }
 
 /// One line: white space collapsed, nothing that is not allowed, no turn of direction.

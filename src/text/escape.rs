@@ -1,11 +1,15 @@
 //! Characters that a format cannot write as they are, and contents that are put in after a library wrote
 //! what is around them.
 
+use std::sync::OnceLock;
+
+use memchr_n::MemchrN;
+
 /// What is written instead of ASCII characters that cannot stand for themselves.
 pub struct References {
-    /// Which bytes are replaced: small enough to be looked up for every byte of a text.
-    is_replaced: [bool; 256],
     by: [&'static str; 256],
+    /// Finds those characters.
+    finder: OnceLock<MemchrN>,
 }
 
 impl References {
@@ -15,7 +19,7 @@ impl References {
     /// Where one is not ASCII: when the program is compiled.
     #[must_use]
     pub const fn new<const N: usize>(of: [(u8, &'static str); N]) -> Self {
-        Self { is_replaced: [false; 256], by: [""; 256] }.and(of)
+        Self { by: [""; 256], finder: OnceLock::new() }.and(of)
     }
 
     /// The table with some characters more.
@@ -28,21 +32,15 @@ impl References {
         while at < N {
             let (byte, reference) = of[at];
             assert!(byte.is_ascii(), "a part of a character cannot be replaced");
-            self.is_replaced[byte as usize] = true;
             self.by[byte as usize] = reference;
             at += 1;
         }
         self
     }
 
-    /// Where the first byte stands that is replaced.
-    fn first_in(&self, bytes: &[u8]) -> Option<usize> {
-        let is_replaced = |byte: &u8| self.is_replaced[usize::from(*byte)];
-        // Most bytes are not: eight are looked up before one question is asked.
-        let (chunks, _) = bytes.as_chunks::<8>();
-        let none = |chunk: &&[u8; 8]| !chunk.iter().fold(false, |any, b| any | is_replaced(b));
-        let start = 8 * chunks.iter().take_while(none).count();
-        bytes[start..].iter().position(is_replaced).map(|at| start + at)
+    fn finder(&self) -> &MemchrN {
+        let is_replaced = |byte: &u8| !self.by[usize::from(*byte)].is_empty();
+        self.finder.get_or_init(|| (0..=u8::MAX).filter(is_replaced).collect())
     }
 }
 
@@ -61,13 +59,13 @@ pub static JSON_IN_SCRIPT: References =
 /// The text with some ASCII characters replaced.
 pub fn escaped(text: &str, references: &References) -> String {
     let mut escaped = String::with_capacity(text.len() + text.len() / 4);
-    let mut rest = text;
-    while let Some(at) = references.first_in(rest.as_bytes()) {
-        escaped.push_str(&rest[..at]);
-        escaped.push_str(references.by[usize::from(rest.as_bytes()[at])]);
-        rest = &rest[at + 1..];
+    let mut from = 0;
+    for at in references.finder().iter(text.as_bytes()) {
+        escaped.push_str(&text[from..at]);
+        escaped.push_str(references.by[usize::from(text.as_bytes()[at])]);
+        from = at + 1;
     }
-    escaped.push_str(rest);
+    escaped.push_str(&text[from..]);
     escaped
 }
 

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use ammonia::{UrlRelative, UrlRelativeEvaluate};
 use comrak::Options;
 use comrak::nodes::{AstNode, NodeValue, TableAlignment};
+use memchr_n::MemchrN;
 use url::Url;
 
 use crate::text;
@@ -152,32 +154,23 @@ comrak::create_formatter!(SafeFormatter, {
 
 /// Writes text or an attribute's value as HTML's own serialisation does (HTML Living Standard,
 /// section 13.3, "escaping a string").
-#[allow(clippy::needless_bitwise_bool, reason = "a lazy operator is a way out of the loop")]
 fn write_escaped(output: &mut impl Write, text: &str, attribute: bool) -> std::fmt::Result {
     // The last is how a no-break space begins, U+00A0.
-    let is_escaped = |byte: u8| {
-        (byte == b'&') | (byte == b'<') | (byte == b'>') | (byte == b'"') | (byte == 0xC2)
-    };
+    static ESCAPED: LazyLock<MemchrN> = LazyLock::new(|| MemchrN::new(b"&<>\"\xC2"));
     let bytes = text.as_bytes();
-    let (chunks, rest) = bytes.as_chunks::<16>();
-    // Most have none of these: without a way out, sixteen bytes are looked at together.
-    let is_any = |chunk: &[u8; 16]| chunk.iter().fold(false, |any, byte| any | is_escaped(*byte));
-    let chunks = chunks.iter().map(|chunk| if is_any(chunk) { &chunk[..] } else { &[] });
     let mut from = 0;
-    for (number, chunk) in chunks.chain([rest]).enumerate() {
-        for (at, byte) in (number * 16..).zip(chunk) {
-            let (reference, length) = match byte {
-                b'&' => ("&amp;", 1),
-                b'<' => ("&lt;", 1),
-                b'>' => ("&gt;", 1),
-                b'"' if attribute => ("&quot;", 1),
-                0xC2 if bytes.get(at + 1) == Some(&0xA0) => ("&nbsp;", 2),
-                _ => continue,
-            };
-            output.write_str(&text[from..at])?;
-            output.write_str(reference)?;
-            from = at + length;
-        }
+    for at in ESCAPED.iter(bytes) {
+        let (reference, length) = match &bytes[at..] {
+            [b'&', ..] => ("&amp;", 1),
+            [b'<', ..] => ("&lt;", 1),
+            [b'>', ..] => ("&gt;", 1),
+            [b'"', ..] if attribute => ("&quot;", 1),
+            [0xC2, 0xA0, ..] => ("&nbsp;", 2),
+            _ => continue,
+        };
+        output.write_str(&text[from..at])?;
+        output.write_str(reference)?;
+        from = at + length;
     }
     output.write_str(&text[from..])
 }

@@ -195,7 +195,9 @@ fn nominal(span: TimeDelta) -> String {
 
 /// What stands around the events of all calendars of a site, which differ in where they are found.
 pub struct Around {
+    /// Up to where the calendar is found.
     begin: String,
+    /// From there to the first event.
     rest: String,
 }
 

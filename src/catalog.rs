@@ -26,7 +26,7 @@ pub struct Catalog {
     bundles: Vec<FluentBundle<FluentResource>>,
     /// What was said before: most of what is said is labels and dates.
     said: RwLock<HashMap<String, String>>,
-    /// The days among it.
+    /// Days in words.
     days: RwLock<HashMap<NaiveDate, String>>,
 }
 

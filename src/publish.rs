@@ -2,8 +2,9 @@
 //! files, and no reader ever saw half of a file.
 //!
 //! A manifest in the folder says which files are ours. It is written before the first file (with
-//! what was ours and what will be) and again after the last, so that a build killed at any point
-//! is completed by the next. A file that is not in it and has other contents than ours is somebody
+//! what was ours and what will be) and again after the last, where it is another then, so that a build
+//! killed at any point is completed by the next, which knows of it: the manifest is not the one that
+//! was recorded. A file that is not in it and has other contents than ours is somebody
 //! else's: it is left alone and named.
 //!
 //! What every file was made from is recorded outside of the folder, with how the file looked
@@ -130,7 +131,7 @@ pub struct Lock(#[expect(dead_code, reason = "it is held, and never read")] File
 #[derive(Default)]
 struct Progress {
     announced: bool,
-    /// How the list of our files looks since then, where it holds the same as before.
+    /// How the list of our files looks since then.
     list: Option<Stamp>,
     /// How many files of the last build are as they were.
     current: usize,
@@ -286,31 +287,31 @@ impl<'a> Publication<'a> {
         Ok(())
     }
 
-    /// Says, before the first change, which files will be ours.
+    /// Says, before the first change, which files will be ours. The list is another file from then on,
+    /// also where it says the same: when this build does not come to its end, the next will know.
     fn announce(&self) -> Result<(), Error> {
-        let mut progress = self.progress();
-        if progress.announced {
+        if self.progress().announced {
             return Ok(());
         }
-        // What was ours is on the list already.
+        // What was ours is on the list already. Nothing is locked while others may be at work.
         let new: Vec<&String> =
             self.planned.par_iter().filter(|path| !self.is_ours(path)).collect();
-        if self.is_last && new.is_empty() {
-            // The list is not as the last build left it any more: when this one does not come to its
-            // end, the next will know.
-            progress.list = self.folder.touch(MANIFEST);
-            if progress.list.is_none() {
-                // Nor did the last one leave a sign.
-                self.sweep()?;
-            }
-        } else {
-            let theirs = |path: &&&String| {
-                !self.is_new && fs::symlink_metadata(self.folder.out.join(path)).is_ok()
+        let theirs = |path: &&&String| {
+            !self.is_new && fs::symlink_metadata(self.folder.out.join(path)).is_ok()
+        };
+        let new: Vec<&String> = new.iter().filter(|path| !theirs(path)).copied().collect();
+        let mut progress = self.progress();
+        if !progress.announced {
+            // Killed before this is done, a build leaves nothing but half of a list.
+            self.folder.sweep(std::iter::empty())?;
+            let list = if self.is_last && new.is_empty() {
+                self.folder.renew_manifest()?
+            } else {
+                self.folder.put_manifest(&folder::list(new.into_iter().chain(self.ours())))?
             };
-            let new = new.iter().filter(|path| !theirs(path)).copied();
-            self.folder.write_manifest(new.chain(self.ours()).collect())?;
+            progress.list = Some(Stamp::of(&list));
+            progress.announced = true;
         }
-        progress.announced = true;
         Ok(())
     }
 
@@ -397,7 +398,7 @@ impl<'a> Publication<'a> {
         let list = progress.list.or_else(|| Some(self.last.files.get(MANIFEST)?.stamp));
         let made = match list.map(made).filter(|_| is_as_before) {
             Some(made) if self.folder.looks(MANIFEST, &made) => made,
-            _ => made(Stamp::of(&self.folder.write_manifest(progress.files.keys().collect())?)),
+            _ => made(Stamp::of(&self.folder.write_manifest(progress.files.keys())?)),
         };
         progress.files.insert(MANIFEST.to_owned(), made);
         let (files, parts) = (progress.files, progress.parts);
@@ -500,7 +501,9 @@ mod tests {
     #[test]
     fn what_a_killed_build_left_is_swept_up_and_completed() {
         let out = tempfile::tempdir().unwrap();
-        let files = tree(&[("a", "1"), ("b/c", "2")]);
+        // The last is somebody else's.
+        fs::write(out.path().join("d"), "theirs").unwrap();
+        let files = tree(&[("a", "1"), ("b/c", "2"), ("d", "3")]);
         publish(out.path(), &files).unwrap();
         let killed = |after: &dyn Fn(&Publication<'_>)| {
             let last = Record::load(&out.path().with_extension("record"));
@@ -508,20 +511,26 @@ mod tests {
             let publication = Publication::begin(out.path(), &planned, &last).unwrap();
             after(&publication);
             fs::write(out.path().join("b/.crieur-x.tmp"), "ha").unwrap();
+            fs::write(out.path().join(".crieur-y.tmp"), "ha").unwrap();
+        };
+        let is_whole = || {
+            publish(out.path(), &files).unwrap();
+            assert_eq!(names(out.path()), ["a", "b/c", "d"]);
+            assert_eq!(fs::read_to_string(out.path().join("a")).unwrap(), "1");
         };
         // Killed after the first file, and what it was made from is taken back.
         killed(&|publication| publication.write("a", Key::of(b"0"), b"0").unwrap());
-        publish(out.path(), &files).unwrap();
-        assert_eq!(names(out.path()), ["a", "b/c"]);
-        assert_eq!(fs::read_to_string(out.path().join("a")).unwrap(), "1");
+        is_whole();
         // Killed before the first file is in its place.
         killed(&|publication| publication.announce().unwrap());
-        publish(out.path(), &files).unwrap();
-        assert_eq!(names(out.path()), ["a", "b/c"]);
+        is_whole();
         // Killed with the list of our files gone.
         killed(&|_| fs::remove_file(out.path().join(MANIFEST)).unwrap());
-        publish(out.path(), &files).unwrap();
-        assert_eq!(names(out.path()), ["a", "b/c"]);
+        is_whole();
+        // Killed before it had said anything.
+        fs::write(out.path().join(".crieur-y.tmp"), "ha").unwrap();
+        publish(out.path(), &tree(&[("a", "2"), ("b/c", "2"), ("d", "3")])).unwrap();
+        assert_eq!(names(out.path()), ["a", "b/c", "d"]);
     }
 
     #[test]

@@ -95,9 +95,9 @@ pub fn composed_page(html: String) -> String {
 
 /// Whether the bytes of a text tell that it is composed: those of nearly every text do.
 fn is_told_composed(bytes: &[u8]) -> bool {
+    // What is below U+0300 is composed already.
     static SUSPICIOUS: LazyLock<MemchrN> = LazyLock::new(|| MemchrN::from_range(0xCC..));
-    // What is below U+0300 is composed already, and so are
-    // dashes, quotation marks and the like (U+2010 to U+203F) and the euro sign (U+20AC).
+    // And so are dashes, quotation marks and the like (U+2010 to U+203F), and the euro sign (U+20AC).
     let is_told = |at: usize| {
         matches!(bytes.get(at..at + 3), Some([0xE2, 0x80, 0x90..=0xFF] | [0xE2, 0x82, 0xAC]))
     };

@@ -234,6 +234,7 @@ mod tests {
         for (field, said, is_permanent) in [
             ("5.1.1", "550 spam detected", true),
             ("5.0.0", "550 no such user", true),
+            ("5.0.0", "550 5.1.1 go away", true),
             ("5.0.0", "550 Nobody of that name.", true),
             ("5.0.0", "554 delivery error: dd This user doesn't have a example.com account", true),
             ("5.5.0", "550 5.5.0 Requested action not taken: mailbox unavailable", true),

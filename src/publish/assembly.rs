@@ -42,7 +42,7 @@ impl Parts {
         self.places.get(&key).copied().ok_or_else(missing)
     }
 
-    /// Writes a long piece of it to another file. The kernel copies it, or has both share it.
+    /// Writes a long piece of it to another file. Linux copies it by itself, or has both files share it.
     fn hand_over(&self, place: Place, to: &mut File) -> io::Result<()> {
         let _cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = &self.file;
@@ -75,7 +75,7 @@ pub struct Assembly {
 /// How much of an assembled file is read and written at once, in bytes.
 pub(super) const PIECE: usize = 1 << 16;
 
-/// What the kernel copies better than we do, in bytes.
+/// From how many bytes on the kernel copies better than we do.
 const LONG: u64 = 1 << 18;
 
 /// What is about to be written to an assembled file.

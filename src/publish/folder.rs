@@ -2,7 +2,7 @@
 //! our files.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, FileTimes, Metadata, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -97,29 +97,42 @@ impl Folder<'_> {
     }
 
     /// Writes the list of our files, unless it is there.
-    pub(super) fn write_manifest(&self, files: BTreeSet<&String>) -> Result<Metadata, Error> {
-        let path = self.out.join(MANIFEST);
-        let mut text = format!("{SIGNATURE}\n");
-        for file in files {
-            text.push_str(file);
-            text.push('\n');
+    pub(super) fn write_manifest<'p>(
+        &self,
+        files: impl Iterator<Item = &'p String>,
+    ) -> Result<Metadata, Error> {
+        let (path, list) = (self.out.join(MANIFEST), list(files));
+        if fs::read(&path).is_ok_and(|old| old == list.as_bytes()) {
+            return fs::symlink_metadata(&path).map_err(failed(&path));
         }
-        if !fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
-            let mut file = self.temporary(MANIFEST)?;
-            file.write_all(text.as_bytes()).map_err(failed(&path))?;
-            self.put(MANIFEST, file, true)?;
-        }
-        fs::symlink_metadata(&path).map_err(failed(&path))
+        self.put_manifest(&list)
     }
 
-    /// Makes a file look different, and be the same: says how it looks now. `None` where it is not ours
-    /// to touch.
-    pub(super) fn touch(&self, path: &str) -> Option<Stamp> {
-        let file = File::open(self.out.join(path)).ok()?;
-        // The time of its last change stays, and that of this act is noted beside it.
-        let times = FileTimes::new().set_modified(file.metadata().ok()?.modified().ok()?);
-        file.set_times(times).ok()?;
-        Some(Stamp::of(&file.metadata().ok()?))
+    /// Puts the list that is there anew: it is another file, says the same, and since the same time.
+    pub(super) fn renew_manifest(&self) -> Result<Metadata, Error> {
+        let path = self.out.join(MANIFEST);
+        let old = || Ok((fs::read(&path)?, fs::symlink_metadata(&path)?.modified()?));
+        let (list, since) = old().map_err(failed(&path))?;
+        let file = self.beside_manifest(&list)?;
+        file.as_file().set_modified(since).map_err(failed(&path))?;
+        self.replace_manifest(file)
+    }
+
+    /// Puts a list of our files into its place.
+    pub(super) fn put_manifest(&self, list: &str) -> Result<Metadata, Error> {
+        self.replace_manifest(self.beside_manifest(list.as_bytes())?)
+    }
+
+    fn beside_manifest(&self, list: &[u8]) -> Result<NamedTempFile, Error> {
+        let mut file = self.temporary(MANIFEST)?;
+        file.write_all(list).map_err(failed(&self.out.join(MANIFEST)))?;
+        Ok(file)
+    }
+
+    fn replace_manifest(&self, file: NamedTempFile) -> Result<Metadata, Error> {
+        self.put(MANIFEST, file, true)?;
+        let path = self.out.join(MANIFEST);
+        fs::symlink_metadata(&path).map_err(failed(&path))
     }
 
     /// Whether a file looks as it did when it was made.
@@ -228,6 +241,16 @@ impl Folder<'_> {
         }
         Ok(())
     }
+}
+
+/// The text of a list of our files.
+pub(super) fn list<'p>(files: impl Iterator<Item = &'p String>) -> String {
+    let mut list = format!("{SIGNATURE}\n");
+    for file in files.collect::<BTreeSet<_>>() {
+        list.push_str(file);
+        list.push('\n');
+    }
+    list
 }
 
 /// Whether nothing stands at a path.

@@ -7,8 +7,9 @@ use memchr_n::MemchrN;
 
 /// What is written instead of ASCII characters that cannot stand for themselves.
 pub struct References {
+    /// By byte; nothing for one that stands for itself.
     by: [&'static str; 256],
-    /// Finds those characters.
+    /// Finds the others.
     finder: OnceLock<MemchrN>,
 }
 
@@ -16,7 +17,7 @@ impl References {
     /// The table of some characters.
     ///
     /// # Panics
-    /// Where one is not ASCII: when the program is compiled.
+    /// Where one is not ASCII, or replaced by nothing: when the program is compiled.
     #[must_use]
     pub const fn new<const N: usize>(of: [(u8, &'static str); N]) -> Self {
         Self { by: [""; 256], finder: OnceLock::new() }.and(of)
@@ -25,13 +26,14 @@ impl References {
     /// The table with some characters more.
     ///
     /// # Panics
-    /// Where one is not ASCII: when the program is compiled.
+    /// Where one is not ASCII, or replaced by nothing: when the program is compiled.
     #[must_use]
     pub const fn and<const N: usize>(mut self, of: [(u8, &'static str); N]) -> Self {
         let mut at = 0;
         while at < N {
             let (byte, reference) = of[at];
             assert!(byte.is_ascii(), "a part of a character cannot be replaced");
+            assert!(!reference.is_empty(), "what is replaced by nothing is not found");
             self.by[byte as usize] = reference;
             at += 1;
         }

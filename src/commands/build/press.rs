@@ -43,7 +43,7 @@ pub(super) struct Done {
 }
 
 /// How many postings are rendered before what became of them is written: so much is held in memory.
-const BATCH: usize = 256;
+const BATCH: usize = 128;
 
 /// The files that others are assembled from: the feeds of everything, and the calendar.
 struct Assembled {

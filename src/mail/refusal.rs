@@ -306,6 +306,7 @@ mod tests {
         }
         let text = "x\n\nhost: 550 no\nsuch user\n\nrest";
         assert_eq!(Status::first_in(text).unwrap().1, "host: 550 no\nsuch user");
+        assert_eq!(Status::first_in("x\n.5.1.1 no").unwrap().1, ".5.1.1 no");
     }
 
     #[test]

@@ -143,9 +143,24 @@ mod tests {
             "url: https://jobs.example.org:8080/a",
             "title: Côté mer",
             "smtp:\n  password_file: x\n  user: jobs\ntitle: A",
+            "smtp:\n  password:\n  user: jobs",
             "unsubscribe: { mailto: 'mailto:off@example.org' }",
         ] {
             assert_eq!(hidden(line), line);
+        }
+    }
+
+    #[test]
+    fn what_stands_around_a_password_is_shown() {
+        for (line, shown) in [
+            ("{ user: jobs, password: hunter2, prot: 5 }", "{ user: jobs, password:*, prot: 5 }"),
+            ("hub: https://u:hunter2@h.org/a", "hub: https://u:*@h.org/a"),
+            ("`https://u:hunter2@h.org` is none", "`https://u:*@h.org` is none"),
+            ("'postgres://h/d?password=hunter2&user=u'", "'postgres://h/d?password=*&user=u'"),
+            ("password=hunter2\thub=a", "password=*\thub=a"),
+        ] {
+            let whole = hidden(line).replace(" *******", "*").replace("*******", "*");
+            assert_eq!(whole, shown, "{line}");
         }
     }
 }

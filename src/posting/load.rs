@@ -288,7 +288,9 @@ mod tests {
         };
         let first = load(Known::new(Key::of(b"")));
         assert!(first.postings[0].is_read());
-        let second = load(first.learned.unwrap());
+        let known = first.learned.unwrap();
+        assert!(known.is_for(Key::of(b"")) && !known.is_for(Key::of(b"other settings")));
+        let second = load(known);
         let posting = &second.postings[0];
         assert!(!posting.is_read() && posting.source.path == first.postings[0].source.path);
         assert_eq!(with_text(&layout, posting).as_ref(), Some(&first.postings[0]));

@@ -101,7 +101,8 @@ impl<'a> Edition<'a> {
             .par_iter()
             .filter_map(|posting| Outline::new(posting, site, now, &key))
             .collect();
-        let feeds = feeds::feeds(site, &outlines, catalog, now);
+        let (feeds, teams) =
+            rayon::join(|| feeds::feeds(site, &outlines, catalog, now), || Teams::new(&outlines));
         let paths = [NOT_FOUND, "sitemap.xml", "feeds.opml", calendar::CLOSING_DATES].into_iter();
         let mut paths: Vec<String> = paths
             .chain(templates::STATIC.iter().map(|(name, _)| *name))
@@ -119,7 +120,6 @@ impl<'a> Edition<'a> {
         // A set is made at once of what is in order.
         paths.par_sort_unstable();
         let paths: BTreeSet<String> = paths.into_iter().collect();
-        let teams = Teams::new(&outlines);
         let mut edition = Self {
             means,
             outlines,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The hash (BLAKE3) of everything that something is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key([u8; 32]);
+pub struct Key(#[serde(with = "serde_bytes")] [u8; 32]);
 
 /// How much is gathered before it is hashed, in bytes.
 const GATHERED: usize = 1 << 10;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
+use rayon::prelude::*;
 
 use super::{Failure, Result, Shell, configuration, temporary};
 use crate::cache;
@@ -198,12 +199,18 @@ impl Opened {
         let mut loaded = load::load(&self.layout, &self.site, files, known, now);
         let rules = Rules::of(&self.site);
         let contradictions = |p: &Posting| lifecycle::contradictions(p, now, &rules);
-        for posting in &mut loaded.postings {
-            if !contradictions(posting).is_empty() {
-                if !load::read_for_excerpts(&self.layout, posting) {
-                    loaded.until = Some(now);
-                }
-                loaded.diagnostics.extend(contradictions(posting));
+        let told = |posting: &mut Posting| {
+            if contradictions(posting).is_empty() {
+                return None;
+            }
+            let is_read = load::read_for_excerpts(&self.layout, posting);
+            Some((contradictions(posting), is_read))
+        };
+        let told: Vec<_> = loaded.postings.par_iter_mut().filter_map(told).collect();
+        for (diagnostics, is_read) in told {
+            loaded.diagnostics.extend(diagnostics);
+            if !is_read {
+                loaded.until = Some(now);
             }
         }
         loaded.diagnostics.sort_by(|a, b| a.path.cmp(&b.path));

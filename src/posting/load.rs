@@ -86,14 +86,18 @@ pub fn load(
     mut known: Known,
     now: DateTime<Utc>,
 ) -> Loaded {
-    let read: Vec<Read> =
-        files.found.into_par_iter().map(|found| understand(layout, site, found, &known)).collect();
-    let mut loaded = Loaded { postings: Vec::with_capacity(read.len()), ..Loaded::default() };
+    let (mut postings, mut read) = (Vec::new(), Vec::new());
+    let files = files.found.into_par_iter();
+    files
+        .map(|found| understand(layout, site, found, &known))
+        .unzip_into_vecs(&mut postings, &mut read);
+    #[expect(clippy::filter_map_identity, reason = "other than `flatten`, it needs no second list")]
+    let postings: Vec<Posting> = postings.into_iter().filter_map(|posting| posting).collect();
+    let mut loaded = Loaded { postings, ..Loaded::default() };
     let paths: Vec<Arc<str>> = read.iter().map(|read| read.path.clone()).collect();
     let mut has_learned = false;
-    for Read { path, parsed, learned } in read {
-        loaded.postings.extend(parsed.posting);
-        loaded.diagnostics.extend(parsed.diagnostics);
+    for Read { path, diagnostics, learned } in read {
+        loaded.diagnostics.extend(diagnostics);
         if let Some(file) = learned {
             has_learned = true;
             known.files.insert(path.to_string(), file);
@@ -115,10 +119,10 @@ pub fn load(
     loaded
 }
 
-/// One file, understood.
+/// One file, understood: what there is beside its posting.
 struct Read {
     path: Arc<str>,
-    parsed: Parsed,
+    diagnostics: Vec<Diagnostic>,
     /// What was not known before.
     learned: Option<KnownFile>,
 }
@@ -129,28 +133,28 @@ fn understand(
     site: &Site,
     Found { path, contents }: Found,
     known: &Known,
-) -> Read {
+) -> (Option<Posting>, Read) {
     let Contents { bytes, key, misnamed } = match contents {
         Ok(contents) => contents,
         Err(problem) => {
-            let parsed = Parsed { posting: None, diagnostics: vec![*problem] };
-            return Read { path, parsed, learned: None };
+            return (None, Read { path, diagnostics: vec![*problem], learned: None });
         }
     };
-    let (mut parsed, learned) = if let Some(parsed) = known.parsed(&path, key) {
-        (parsed.again(&path, bytes.as_deref()), None)
-    } else if let Some(bytes) = bytes.or_else(|| files::again(layout, &path, key)) {
-        let parsed = parse::parse(site, &path, &bytes, key);
-        let kept = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
-        (parsed, kept)
-    } else {
-        let message = "it changed while it was read";
-        let problem = Diagnostic::new(Severity::Error, Code::Unreadable, path.clone(), message)
-            .help("run the command again");
-        (Parsed { posting: None, diagnostics: vec![problem] }, None)
-    };
-    parsed.diagnostics.splice(0..0, misnamed);
-    Read { path, parsed, learned }
+    let (Parsed { posting, mut diagnostics }, learned) =
+        if let Some(parsed) = known.parsed(&path, key) {
+            (parsed.again(&path, bytes.as_deref()), None)
+        } else if let Some(bytes) = bytes.or_else(|| files::again(layout, &path, key)) {
+            let parsed = parse::parse(site, &path, &bytes, key);
+            let kept = postcard::to_stdvec(&parsed).ok().map(|parsed| KnownFile { key, parsed });
+            (parsed, kept)
+        } else {
+            let message = "it changed while it was read";
+            let problem = Diagnostic::new(Severity::Error, Code::Unreadable, path.clone(), message)
+                .help("run the command again");
+            (Parsed { posting: None, diagnostics: vec![problem] }, None)
+        };
+    diagnostics.splice(0..0, misnamed);
+    (posting, Read { path, diagnostics, learned })
 }
 
 /// A posting with its text, where that was not read because it was known what it means. `None` when the
@@ -248,7 +252,7 @@ fn date(loaded: &mut Loaded, history: &History, zone: Tz, now: DateTime<Utc>) {
         let message = "the git clone is shallow: opening dates stand in for the dates of changes that it does not show";
         loaded.diagnostics.push(unknown(message.to_owned(), help));
     }
-    for posting in &mut loaded.postings {
+    loaded.postings.par_iter_mut().for_each(|posting| {
         let below = posting.source.path.strip_prefix(POSTINGS).unwrap_or(&posting.source.path);
         let below = below.trim_start_matches('/');
         // A commit that was made with a clock that is ahead says nothing yet.
@@ -258,7 +262,7 @@ fn date(loaded: &mut Loaded, history: &History, zone: Tz, now: DateTime<Utc>) {
             let end = day.end(zone).min(now + TimeDelta::nanoseconds(1));
             posting.touched = history.last_change(below, day.start(zone)..end);
         }
-    }
+    });
     loaded.until = history.next_change(now);
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet};
 use rayon::prelude::*;
 
 use super::refused;
@@ -44,6 +44,10 @@ pub(super) struct Done {
 
 /// How many postings are rendered before what became of them is written: so much is held in memory.
 const BATCH: usize = 128;
+
+/// What there is to do about a posting: which of its files are not as they should be. Nothing where
+/// all are, and nothing is assembled from it that is not known.
+type Due = Option<Vec<(String, Key, FileOf)>>;
 
 /// The files that others are assembled from: the feeds of everything, and the calendar.
 struct Assembled {
@@ -117,19 +121,33 @@ pub(super) struct Press<'a> {
     pub(super) unmade: OnceLock<templates::Error>,
 }
 
-/// What became of one posting of a batch.
-struct Fresh {
-    at: usize,
-    became: Became,
-}
+/// The page of a list that is not current, or why there is none.
+type List = Option<(Key, std::result::Result<Vec<u8>, templates::Error>)>;
 
+/// What became of a posting that was due.
 enum Became {
-    /// Everything of it is as it should be.
-    Current,
     Rendered(Box<Rendered>),
     Failed(edition::Error),
     /// Its file is not what it was.
     Changed,
+}
+
+/// What became of all postings.
+enum Batches {
+    /// All are as they should be. The events that were rendered, by the places of their postings.
+    Done(HashMap<usize, String>),
+    Failed(BTreeMap<Arc<str>, edition::Error>),
+    Changed,
+}
+
+/// Splits off what is done at once: no more than a batch of what is due, and all that is not between.
+fn split_batch(order: &[usize], is_due: impl Fn(&usize) -> bool) -> (&[usize], &[usize]) {
+    let mut due = 0;
+    let is_too_much = |at| {
+        due += usize::from(is_due(at));
+        due > BATCH
+    };
+    order.split_at(order.iter().position(is_too_much).unwrap_or(order.len()))
 }
 
 /// Renders a posting, whose text is read if it was not. `None` when its file is not what it was any more.
@@ -169,113 +187,141 @@ impl Press<'_> {
         let mut calendar =
             Assembled::begin(&publication, path, key, || Ok(edition.calendar_frame()))?;
 
-        let parts_needed = |outline: &Outline<'_>| {
-            outline.is_open() && feeds.iter().any(|feed| feed.needs(outline.key))
+        let told: HashSet<usize> =
+            events.iter().filter(|(_, key)| calendar.needs(*key)).map(|(at, _)| *at).collect();
+        let due = |(at, outline): (usize, &Outline<'_>)| -> Due {
+            let mut files = edition.files(at);
+            files.retain(|(path, key, _)| !publication.is_current(path, *key));
+            let is_needed = outline.is_open() && feeds.iter().any(|feed| feed.needs(outline.key));
+            (is_needed || told.contains(&at) || !files.is_empty()).then_some(files)
         };
-        let mut needed: Vec<bool> = edition.outlines.par_iter().map(parts_needed).collect();
-        for (at, key) in &events {
-            if let Some(needed) = needed.get_mut(*at) {
-                *needed |= calendar.needs(*key);
-            }
-        }
+        let due: Vec<Due> = edition.outlines.par_iter().enumerate().map(due).collect();
         // What is open in the order of the feeds, then the rest.
         let is_closed = |at: &usize| edition.outlines.get(*at).is_some_and(|o| !o.is_open());
         let closed = (0..edition.outlines.len()).filter(is_closed);
         let order: Vec<usize> = everything.members.iter().copied().chain(closed).collect();
-        let mut texts: HashMap<usize, String> = HashMap::new();
-        let mut failed: BTreeMap<Arc<str>, edition::Error> = BTreeMap::new();
-        let mut batches = order.chunks(BATCH);
-        let mut batch = self.postings(&publication, &needed, batches.next())?;
-        while !batch.is_empty() {
-            // While the next batch is rendered, this one is written into the feeds.
-            let (next, added) = rayon::join(
-                || self.postings(&publication, &needed, batches.next()),
-                || self.add(&mut feeds, &batch),
-            );
-            added?;
-            for Fresh { at, became } in std::mem::replace(&mut batch, next?) {
-                match became {
-                    Became::Current => {}
-                    Became::Rendered(rendered) => {
-                        texts.extend(rendered.event.map(|event| (at, event)));
-                    }
-                    Became::Failed(error) => {
-                        let path = edition.outlines.get(at).map(|o| o.posting.source.path.clone());
-                        failed.extend(path.map(|path| (path, error)));
-                    }
-                    Became::Changed => return Ok(Run::Changed),
-                }
-            }
-        }
-        if !failed.is_empty() {
-            return Ok(Run::Failed(failed));
-        }
+        // The front page is long, and no other needs it.
+        let (rendered, front) = rayon::join(
+            || self.postings(&publication, &mut feeds, &order, &due),
+            || self.page_of(&publication, everything),
+        );
+        let texts = match rendered? {
+            Batches::Done(texts) => texts,
+            Batches::Failed(failed) => return Ok(Run::Failed(failed)),
+            Batches::Changed => return Ok(Run::Changed),
+        };
         let parts = events.iter().map(|(at, key)| (*key, texts.get(at).map(String::as_str)));
         calendar.add(parts).map_err(temporary)?;
         calendar.finish(&publication)?;
         let feeds: Vec<Parts> =
             feeds.into_par_iter().map(|feed| feed.finish(&publication)).collect::<Result<_>>()?;
-        self.lists(&publication, everything, by_facet, &feeds)?;
+        self.lists(&publication, by_facet, &feeds)?;
+        self.list(&publication, everything, front)?;
         let (changes, record, lock) = publication.finish().map_err(refused)?;
         let unmade = self.unmade.get().cloned();
         Ok(Run::Done(Box::new(Done { changes, record, lock, unmade })))
     }
 
-    /// Renders what has to be rendered of a batch of postings, and writes their own files.
+    /// Renders what is due of all postings in their order, and writes their own files and the feeds of
+    /// everything.
     fn postings(
         &self,
         publication: &Publication<'_>,
-        needed: &[bool],
-        batch: Option<&[usize]>,
-    ) -> Result<Vec<Fresh>> {
-        let posting = |at: usize| -> Result<Option<Became>> {
-            let Some(outline) = self.edition.outlines.get(at) else { return Ok(None) };
-            let mut files = self.edition.files(at);
-            files.retain(|(path, key, _)| !publication.is_current(path, *key));
-            if files.is_empty() && !needed.get(at).is_some_and(|needed| *needed) {
-                return Ok(Some(Became::Current));
+        feeds: &mut [Assembled],
+        order: &[usize],
+        due: &[Due],
+    ) -> Result<Batches> {
+        let mut texts: HashMap<usize, String> = HashMap::new();
+        let mut failed: BTreeMap<Arc<str>, edition::Error> = BTreeMap::new();
+        let is_due = |at: &usize| due.get(*at).is_some_and(Option::is_some);
+        let (mut this, mut rest) = split_batch(order, is_due);
+        let mut batch = self.batch(publication, this, due)?;
+        while !this.is_empty() {
+            let (next, others) = split_batch(rest, is_due);
+            // While the next batch is rendered, this one is written into the feeds.
+            let (rendered, added) = rayon::join(
+                || self.batch(publication, next, due),
+                || self.add(feeds, this, &batch),
+            );
+            added?;
+            for (at, became) in std::mem::replace(&mut batch, rendered?) {
+                match became {
+                    Became::Rendered(rendered) => {
+                        texts.extend(rendered.event.map(|event| (at, event)));
+                    }
+                    Became::Failed(error) => {
+                        let path = self.edition.outlines.get(at).map(|o| &o.posting.source.path);
+                        failed.extend(path.map(|path| (path.clone(), error)));
+                    }
+                    Became::Changed => return Ok(Batches::Changed),
+                }
             }
-            let rendered = match render(self.opened, self.edition, at, outline) {
-                Some(Ok(rendered)) => rendered,
-                Some(Err(error)) => return Ok(Some(Became::Failed(error))),
-                None => return Ok(Some(Became::Changed)),
+            (this, rest) = (next, others);
+        }
+        Ok(if failed.is_empty() { Batches::Done(texts) } else { Batches::Failed(failed) })
+    }
+
+    /// Renders what is due of a batch of postings, and writes their own files.
+    fn batch(
+        &self,
+        publication: &Publication<'_>,
+        batch: &[usize],
+        due: &[Due],
+    ) -> Result<HashMap<usize, Became>> {
+        let posting = |at: &usize| -> Option<Result<(usize, Became)>> {
+            let files = due.get(*at)?.as_deref()?;
+            let outline = self.edition.outlines.get(*at)?;
+            Some(self.posting(publication, (*at, outline), files).map(|became| (*at, became)))
+        };
+        batch.par_iter().filter_map(posting).collect()
+    }
+
+    /// Renders a posting, and writes these of its files.
+    fn posting(
+        &self,
+        publication: &Publication<'_>,
+        (at, outline): (usize, &Outline<'_>),
+        files: &[(String, Key, FileOf)],
+    ) -> Result<Became> {
+        let rendered = match render(self.opened, self.edition, at, outline) {
+            Some(Ok(rendered)) => rendered,
+            Some(Err(error)) => return Ok(Became::Failed(error)),
+            None => return Ok(Became::Changed),
+        };
+        for (path, key, file) in files {
+            let own;
+            let bytes = match (file, &rendered) {
+                (FileOf::Page, Rendered { page, .. })
+                | (FileOf::Moved, Rendered { moved: Some(Ok(page)), .. }) => page,
+                (FileOf::Moved, Rendered { moved: Some(Err(error)), .. }) => {
+                    self.leave(publication, path, error.clone());
+                    continue;
+                }
+                (FileOf::Calendar, Rendered { event: Some(event), .. }) => {
+                    own = self.edition.calendar_of(path, event);
+                    &own
+                }
+                _ => continue,
             };
-            for (path, key, file) in files {
-                let own;
-                let bytes = match (file, &rendered) {
-                    (FileOf::Page, Rendered { page, .. })
-                    | (FileOf::Moved, Rendered { moved: Some(Ok(page)), .. }) => page,
-                    (FileOf::Moved, Rendered { moved: Some(Err(error)), .. }) => {
-                        self.leave(publication, &path, error.clone());
-                        continue;
-                    }
-                    (FileOf::Calendar, Rendered { event: Some(event), .. }) => {
-                        own = self.edition.calendar_of(&path, event);
-                        &own
-                    }
-                    _ => continue,
-                };
-                publication.write(&path, key, bytes).map_err(refused)?;
-            }
-            let rendered = Rendered { page: Vec::new(), moved: None, ..rendered };
-            Ok(Some(Became::Rendered(Box::new(rendered))))
-        };
-        let fresh = |at: &usize| {
-            let became = posting(*at).transpose()?;
-            Some(became.map(|became| Fresh { at: *at, became }))
-        };
-        batch.unwrap_or_default().par_iter().filter_map(fresh).collect()
+            publication.write(path, *key, bytes).map_err(refused)?;
+        }
+        Ok(Became::Rendered(Box::new(Rendered { page: Vec::new(), moved: None, ..rendered })))
     }
 
     /// Writes a batch of postings into the feeds of everything.
-    fn add(&self, feeds: &mut [Assembled], batch: &[Fresh]) -> Result<()> {
+    fn add(
+        &self,
+        feeds: &mut [Assembled],
+        batch: &[usize],
+        rendered: &HashMap<usize, Became>,
+    ) -> Result<()> {
         feeds.par_iter_mut().enumerate().try_for_each(|(format, feed)| {
-            let parts = batch.iter().filter_map(|Fresh { at, became }| {
+            let parts = batch.iter().filter_map(|at| {
                 let outline = self.edition.outlines.get(*at).filter(|outline| outline.is_open())?;
-                let part = match became {
-                    Became::Current => None,
-                    Became::Rendered(rendered) => rendered.parts.get(format),
-                    Became::Failed(_) | Became::Changed => return None,
+                let part = match rendered.get(at) {
+                    None => None,
+                    Some(Became::Rendered(rendered)) => rendered.parts.get(format),
+                    Some(Became::Failed(_) | Became::Changed) => return None,
                 };
                 Some((outline.key, part.map(String::as_str)))
             });
@@ -283,18 +329,17 @@ impl Press<'_> {
         })
     }
 
-    /// Writes the feeds by facet, which are selections of that of everything, the pages of lists,
+    /// Writes the feeds by facet, which are selections of that of everything, the pages of their lists,
     /// and what belongs to the site as a whole.
     fn lists(
         &self,
         publication: &Publication<'_>,
-        everything: &Feed<'_>,
         by_facet: &[Feed<'_>],
         parts: &[Parts],
     ) -> Result<()> {
         let (by_facet, whole) = rayon::join(
             || by_facet.par_iter().try_for_each(|feed| self.by_facet(publication, feed, parts)),
-            || self.whole(publication, everything),
+            || self.whole(publication),
         );
         by_facet.and(whole)
     }
@@ -320,12 +365,11 @@ impl Press<'_> {
             assembly.copy(&keys, parts).map_err(temporary)?;
             publication.finish_assembly(assembly, false).map_err(refused)?;
         }
-        self.list(publication, feed)
+        self.list(publication, feed, self.page_of(publication, feed))
     }
 
-    /// Writes the front page, and what belongs to the site as a whole.
-    fn whole(&self, publication: &Publication<'_>, everything: &Feed<'_>) -> Result<()> {
-        self.list(publication, everything)?;
+    /// Writes what belongs to the site as a whole.
+    fn whole(&self, publication: &Publication<'_>) -> Result<()> {
         let mut whole = self.edition.whole().map_err(temporary)?;
         match self.edition.not_found() {
             Ok(page) => whole.push((NOT_FOUND, page)),
@@ -347,15 +391,20 @@ impl Press<'_> {
         let _ = self.unmade.set(error);
     }
 
+    /// The page of a list. `None` when it is current.
+    fn page_of(&self, publication: &Publication<'_>, feed: &Feed<'_>) -> List {
+        let key = self.edition.list_key(feed);
+        let is_current = publication.is_current(&list_path(feed), key);
+        (!is_current).then(|| (key, self.edition.list(feed)))
+    }
+
     /// Writes the page of a list.
-    fn list(&self, publication: &Publication<'_>, feed: &Feed<'_>) -> Result<()> {
-        let (path, key) = (list_path(feed), self.edition.list_key(feed));
-        if publication.is_current(&path, key) {
-            return Ok(());
-        }
-        match self.edition.list(feed) {
-            Ok(page) => publication.write(&path, key, &page).map_err(refused),
-            Err(error) => {
+    fn list(&self, publication: &Publication<'_>, feed: &Feed<'_>, page: List) -> Result<()> {
+        let path = list_path(feed);
+        match page {
+            None => Ok(()),
+            Some((key, Ok(page))) => publication.write(&path, key, &page).map_err(refused),
+            Some((_, Err(error))) => {
                 self.leave(publication, &path, error);
                 Ok(())
             }

@@ -24,7 +24,7 @@ pub const CLOSING_DATES: &str = "closing-dates.ics";
 
 /// Where a posting's own calendar stands in `out/`.
 pub fn event_path(slug: &str) -> String {
-    format!("postings/{slug}.ics")
+    ["postings/", slug, ".ics"].concat()
 }
 
 /// How a calendar begins and ends (RFC 5545, section 3.4).

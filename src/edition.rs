@@ -112,13 +112,10 @@ impl<'a> Edition<'a> {
             paths.push(list_path(feed));
             paths.extend(Format::ALL.map(|format| feed.file(format)));
         }
-        paths.par_extend(outlines.par_iter().flat_map_iter(|outline| {
-            let slug = &outline.posting.slug;
-            let event = outline.calendar.map(|_| calendar::event_path(slug));
-            event.into_iter().chain([page_path(slug)])
-        }));
-        // A set is made at once of what is in order.
-        paths.par_sort_unstable();
+        // Each kind by itself: a set is soon made of what is nearly in order.
+        paths.par_extend(outlines.par_iter().map(|outline| page_path(&outline.posting.slug)));
+        let in_calendar = outlines.par_iter().filter(|outline| outline.calendar.is_some());
+        paths.par_extend(in_calendar.map(|outline| calendar::event_path(&outline.posting.slug)));
         let paths: BTreeSet<String> = paths.into_iter().collect();
         let mut edition = Self {
             means,
@@ -320,7 +317,7 @@ impl<'a> Edition<'a> {
         let postings = open.map(|outline| {
             // Thousands of addresses need not be taken apart.
             (
-                format!("{}{}", site.url, page_path(&outline.posting.slug)),
+                [site.url.as_str(), &page_path(&outline.posting.slug)].concat(),
                 outline.posting.changed(outline.updated),
             )
         });

@@ -310,11 +310,11 @@ pub fn sitemap(pages: impl IntoIterator<Item = (String, DateTime<Utc>)>) -> Vec<
     for (address, changed) in pages {
         let changed = changed.timestamp();
         let changed = DateTime::from_timestamp(changed, 0).unwrap_or_default();
-        map.push_str(&format!(
-            "<url><loc>{}</loc><lastmod>{}</lastmod></url>\n",
-            html_escape::encode_text(&address),
-            rfc3339(&changed)
-        ));
+        map.push_str("<url><loc>");
+        map.push_str(&html_escape::encode_text(&address));
+        map.push_str("</loc><lastmod>");
+        map.push_str(&rfc3339(&changed));
+        map.push_str("</lastmod></url>\n");
     }
     map.push_str("</urlset>\n");
     map.into_bytes()

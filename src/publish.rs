@@ -10,6 +10,7 @@
 //! What every file was made from is recorded outside of the folder, with how the file looked
 //! afterwards: one that would be made from the same and looks the same is not made again.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -18,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::cache;
 use crate::frame::Frame;
@@ -85,6 +86,27 @@ pub struct Record {
     pub left_out: BTreeSet<String>,
 }
 
+/// The parts of an assembled file, in their order.
+type Places<'l> = Cow<'l, [(Key, Place)]>;
+
+/// What a build did, as it is written down to be a [`Record`]. What is as it was lies in that of the last.
+#[derive(Debug, Serialize)]
+pub struct NewRecord<'l> {
+    #[serde(serialize_with = "as_map")]
+    files: Vec<(Cow<'l, str>, Made)>,
+    #[serde(serialize_with = "as_map")]
+    parts: Vec<(Cow<'l, str>, Places<'l>)>,
+    /// The files of postings that were left out because a template could not show them.
+    pub left_out: BTreeSet<String>,
+}
+
+fn as_map<K: Serialize, V: Serialize, S: Serializer>(
+    pairs: &[(K, V)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+}
+
 impl Record {
     /// Reads what the last build left, if it did.
     pub fn load(path: &Path) -> Self {
@@ -109,17 +131,17 @@ pub fn is_as_left(out: &Path, last: &Record) -> Result<bool, Error> {
 }
 
 /// A build at work in the output folder.
-pub struct Publication<'a> {
+pub struct Publication<'a, 'l> {
     folder: Folder<'a>,
     planned: &'a BTreeSet<String>,
-    last: &'a Record,
+    last: &'l Record,
     /// Whether the folder is as the last build left it, as far as its list of files tells.
     is_last: bool,
     /// Whether there was nothing in the folder.
     is_new: bool,
     /// The files of the last build, where the record does not tell.
     before: BTreeSet<String>,
-    progress: Mutex<Progress>,
+    progress: Mutex<Progress<'l>>,
     /// The buffers of files that were assembled.
     spare: Mutex<Vec<Buffer>>,
     lock: Lock,
@@ -129,18 +151,19 @@ pub struct Publication<'a> {
 pub struct Lock(#[expect(dead_code, reason = "it is held, and never read")] File);
 
 #[derive(Default)]
-struct Progress {
+struct Progress<'l> {
     announced: bool,
     /// How the list of our files looks since then.
     list: Option<Stamp>,
-    /// How many files of the last build are as they were.
-    current: usize,
     changes: Changes,
+    /// The files of the last build that are as they should be.
+    current: Vec<(&'l str, Made)>,
+    /// All others.
     files: HashMap<String, Made>,
     parts: HashMap<String, Vec<(Key, Place)>>,
 }
 
-impl<'a> Publication<'a> {
+impl<'a, 'l> Publication<'a, 'l> {
     /// Begins to make the folder hold the files of these paths, and no others of ours. `last` is
     /// what the last build left.
     ///
@@ -149,7 +172,7 @@ impl<'a> Publication<'a> {
     pub fn begin(
         out: &'a Path,
         planned: &'a BTreeSet<String>,
-        last: &'a Record,
+        last: &'l Record,
     ) -> Result<Self, Error> {
         fs::create_dir_all(out).map_err(failed(out))?;
         let lock = lock(out)?;
@@ -175,7 +198,7 @@ impl<'a> Publication<'a> {
         Ok(publication)
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, Progress<'l>> {
         // Nothing in it is ever half changed.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,15 +218,13 @@ impl<'a> Publication<'a> {
 
     /// Whether a file is there already and was made from the same.
     pub fn is_current(&self, path: &str, key: Key) -> bool {
-        let made = self.last.files.get(path).filter(|made| made.key == key);
-        let Some(made) = made.filter(|made| self.folder.looks(path, made)) else { return false };
+        let made = self.last.files.get_key_value(path).filter(|(_, made)| made.key == key);
+        let Some((path, made)) = made.filter(|(path, made)| self.folder.looks(path, made)) else {
+            return false;
+        };
         let mut progress = self.progress();
         progress.changes.unchanged += 1;
-        progress.current += 1;
-        progress.files.insert(path.to_owned(), *made);
-        if let Some(parts) = self.last.parts.get(path) {
-            progress.parts.insert(path.to_owned(), parts.clone());
-        }
+        progress.current.push((path, *made));
         true
     }
 
@@ -307,7 +328,8 @@ impl<'a> Publication<'a> {
             let list = if self.is_last && new.is_empty() {
                 self.folder.renew_manifest()?
             } else {
-                self.folder.put_manifest(&folder::list(new.into_iter().chain(self.ours())))?
+                let paths = new.into_iter().chain(self.ours()).map(String::as_str);
+                self.folder.put_manifest(&folder::list(paths))?
             };
             progress.list = Some(Stamp::of(&list));
             progress.announced = true;
@@ -358,14 +380,14 @@ impl<'a> Publication<'a> {
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn finish(self) -> Result<(Changes, Option<Record>, Lock), Error> {
+    pub fn finish(self) -> Result<(Changes, Option<NewRecord<'l>>, Lock), Error> {
         {
             let mut progress = self.progress();
             // Everything of the last build, its list of files among it, and nothing else.
             if !progress.announced
                 && self.is_last
-                && progress.current + 1 == self.last.files.len()
-                && progress.files.len() == progress.current
+                && progress.current.len() + 1 == self.last.files.len()
+                && progress.files.is_empty()
             {
                 progress.changes.foreign.sort();
                 let changes = std::mem::take(&mut progress.changes);
@@ -386,24 +408,34 @@ impl<'a> Publication<'a> {
                 self.progress().changes.removed.push(path.clone());
             }
         }
-        let mut progress = self.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
-        progress.changes.written.sort();
-        progress.changes.foreign.sort();
+        let progress = self.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Progress { mut changes, current, mut files, parts, list, .. } = progress;
+        changes.written.sort();
+        changes.foreign.sort();
         // The list is as it was when nothing was added to it and nothing is missing.
         let unlisted = |path: &String| !self.last.files.contains_key(path);
         let is_as_before = self.is_last
-            && progress.files.len() + 1 == self.last.files.len()
-            && !progress.files.par_iter().any(|(path, _)| unlisted(path));
+            && current.len() + files.len() + 1 == self.last.files.len()
+            && !files.par_iter().any(|(path, _)| unlisted(path));
         let made = |stamp| Made { key: Key::of(b"manifest"), stamp };
-        let list = progress.list.or_else(|| Some(self.last.files.get(MANIFEST)?.stamp));
+        let list = list.or_else(|| Some(self.last.files.get(MANIFEST)?.stamp));
         let made = match list.map(made).filter(|_| is_as_before) {
             Some(made) if self.folder.looks(MANIFEST, &made) => made,
-            _ => made(Stamp::of(&self.folder.write_manifest(progress.files.keys())?)),
+            _ => {
+                let paths = files.keys().map(String::as_str);
+                let paths = paths.chain(current.iter().map(|(path, _)| *path));
+                made(Stamp::of(&self.folder.write_manifest(paths)?))
+            }
         };
-        progress.files.insert(MANIFEST.to_owned(), made);
-        let (files, parts) = (progress.files, progress.parts);
-        let record = Record { files, parts, left_out: BTreeSet::new() };
-        Ok((progress.changes, Some(record), self.lock))
+        files.insert(MANIFEST.to_owned(), made);
+        let kept = current.iter().filter_map(|(path, _)| self.last.parts.get_key_value(*path));
+        let kept = kept.map(|(path, parts)| (path.into(), parts.into()));
+        let parts = parts.into_iter().map(|(path, parts)| (path.into(), parts.into()));
+        let parts = parts.chain(kept).collect();
+        let files = files.into_iter().map(|(path, made)| (path.into(), made));
+        let files = files.chain(current.into_iter().map(|(path, made)| (path.into(), made)));
+        let record = NewRecord { files: files.collect(), parts, left_out: BTreeSet::new() };
+        Ok((changes, Some(record), self.lock))
     }
 }
 
@@ -505,7 +537,7 @@ mod tests {
         fs::write(out.path().join("d"), "theirs").unwrap();
         let files = tree(&[("a", "1"), ("b/c", "2"), ("d", "3")]);
         publish(out.path(), &files).unwrap();
-        let killed = |after: &dyn Fn(&Publication<'_>)| {
+        let killed = |after: &dyn Fn(&Publication<'_, '_>)| {
             let last = Record::load(&out.path().with_extension("record"));
             let planned = files.keys().cloned().collect();
             let publication = Publication::begin(out.path(), &planned, &last).unwrap();

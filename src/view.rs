@@ -95,7 +95,7 @@ fn instant_or_none<S: serde::Serializer>(
 
 /// The path of a posting's page in `out/`.
 pub fn page_path(slug: &str) -> String {
-    format!("postings/{slug}.html")
+    ["postings/", slug, ".html"].concat()
 }
 
 impl View {

@@ -164,7 +164,6 @@ fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built
     let publish = || publish_all(opened, &loaded.postings, (order, &out), &last);
     let (published, ()) = rayon::join(publish, || opened.remember(learned));
     let Some(published) = published? else { return Ok(None) };
-    order.done_with(last);
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(published.diagnostics);
     let Published { done, open, feeds, .. } = published;
@@ -173,6 +172,7 @@ fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built
         cache::save(&record, &done);
         order.done_with(done);
     }
+    order.done_with(last);
     if let Some(error) = unmade {
         return Err(configuration(error));
     }
@@ -291,8 +291,8 @@ fn real(path: &Path) -> Result<PathBuf> {
 }
 
 /// What was published, and what there is to say about it.
-struct Published {
-    done: Box<Done>,
+struct Published<'l> {
+    done: Box<Done<'l>>,
     open: usize,
     feeds: usize,
     diagnostics: Vec<Diagnostic>,
@@ -335,12 +335,12 @@ fn unshown(path: Arc<str>, error: &edition::Error) -> Diagnostic {
 /// Publishes everything: a pure function of the site, its postings and the instant. A template that
 /// fails for one posting must not keep the others from being published; one that fails for all is to
 /// be mended. `None` when the file of a posting changed meanwhile.
-fn publish_all(
+fn publish_all<'l>(
     opened: &Opened,
     postings: &[Posting],
     (order, out): (&Order, &Path),
-    last: &Record,
-) -> Result<Option<Published>> {
+    last: &'l Record,
+) -> Result<Option<Published<'l>>> {
     let Opened { site, catalog, templates, own, .. } = opened;
     let means = Means { site, catalog, templates, own, key: opened.key };
     let mut kept: Vec<Posting>;

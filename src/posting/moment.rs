@@ -1,5 +1,6 @@
 //! Days and instants, as people write them in front matter.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use chrono::{
@@ -7,6 +8,7 @@ use chrono::{
     TimeDelta, TimeZone, Timelike, Utc,
 };
 use chrono_tz::Tz;
+use foldhash::HashMap;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -88,10 +90,28 @@ where
     instant.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
+/// When a day begins. Many postings share few days, and each is asked for again and again.
+fn start_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
+    DAYS.with_borrow_mut(|days| {
+        if days.len() >= MAX_DAYS {
+            days.clear();
+        }
+        *days.entry((day, zone)).or_insert_with(|| find_start_of(day, zone))
+    })
+}
+
+thread_local! {
+    /// When days begin that were asked for.
+    static DAYS: RefCell<HashMap<(NaiveDate, Tz), DateTime<Utc>>> = RefCell::default();
+}
+
+/// How many of them are remembered.
+const MAX_DAYS: usize = 1 << 12;
+
 /// The instant of a day's midnight. Where clocks are put forward over midnight it is the first
 /// instant after the gap. Where they are put back over it, an hour of the day before comes a second
 /// time, and the day begins after that.
-fn start_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
+fn find_start_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
     let midnight = day.and_time(NaiveTime::MIN);
     match zone.from_local_datetime(&midnight) {
         MappedLocalTime::Single(midnight) => midnight.to_utc(),

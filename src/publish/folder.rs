@@ -99,7 +99,7 @@ impl Folder<'_> {
     /// Writes the list of our files, unless it is there.
     pub(super) fn write_manifest<'p>(
         &self,
-        files: impl Iterator<Item = &'p String>,
+        files: impl Iterator<Item = &'p str>,
     ) -> Result<Metadata, Error> {
         let (path, list) = (self.out.join(MANIFEST), list(files));
         if fs::read(&path).is_ok_and(|old| old == list.as_bytes()) {
@@ -244,7 +244,7 @@ impl Folder<'_> {
 }
 
 /// The text of a list of our files.
-pub(super) fn list<'p>(files: impl Iterator<Item = &'p String>) -> String {
+pub(super) fn list<'p>(files: impl Iterator<Item = &'p str>) -> String {
     let mut list = format!("{SIGNATURE}\n");
     for file in files.collect::<BTreeSet<_>>() {
         list.push_str(file);

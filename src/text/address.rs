@@ -1,5 +1,7 @@
 //! Addresses: of pages, of files, and of people.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
 use url::Url;
 
@@ -76,11 +78,16 @@ pub const MAX_SLUG: usize = 150;
 /// and file names (RFC 3986 section 2.3). Empty when nothing is left.
 pub fn slug(text: &str) -> String {
     let mut slug = String::with_capacity(text.len());
-    // A letter and its accent are one letter, however a file system writes them.
-    let text = super::composed(text.to_owned());
-    // Dots between letters, as in inclusive French, are separators, not asterisks.
-    let text = text.replace(['·', '‧', '•', '’', '\''], "-");
-    for c in any_ascii::any_ascii(&text).chars() {
+    let text = if text.is_ascii() {
+        Cow::Borrowed(text)
+    } else {
+        // A letter and its accent are one letter, however a file system writes them.
+        let text = super::composed(text.to_owned());
+        // Dots between letters, as in inclusive French, are separators, not asterisks.
+        let text = text.replace(['·', '‧', '•', '’'], "-");
+        Cow::Owned(any_ascii::any_ascii(&text))
+    };
+    for c in text.chars() {
         let c = c.to_ascii_lowercase();
         if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') {
             slug.push(c);

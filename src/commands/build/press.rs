@@ -18,13 +18,13 @@ use crate::frame::Frame;
 use crate::key::Key;
 use crate::outline::Outline;
 use crate::posting::load;
-use crate::publish::{Assembly, Changes, Lock, Parts, Publication, Record};
+use crate::publish::{Assembly, Changes, Lock, NewRecord, Parts, Publication, Record};
 use crate::templates;
 
 /// How a run through all files ended.
-pub(super) enum Run {
+pub(super) enum Run<'l> {
     /// Everything is published.
-    Done(Box<Done>),
+    Done(Box<Done<'l>>),
     /// Some postings could not be rendered.
     Failed(BTreeMap<Arc<str>, edition::Error>),
     /// The file of a posting is not any more what it was when the build began.
@@ -32,10 +32,10 @@ pub(super) enum Run {
 }
 
 /// What was published.
-pub(super) struct Done {
+pub(super) struct Done<'l> {
     pub(super) changes: Changes,
     /// What is to be remembered of it, if it is not what was.
-    pub(super) record: Option<Record>,
+    pub(super) record: Option<NewRecord<'l>>,
     /// Held until that is written down: nobody else publishes meanwhile.
     pub(super) lock: Lock,
     /// Why a page is as it was, and not as it should be: a template cannot make it.
@@ -60,7 +60,7 @@ struct Assembled {
 
 impl Assembled {
     fn begin(
-        publication: &Publication<'_>,
+        publication: &Publication<'_, '_>,
         path: String,
         key: Key,
         frame: impl FnOnce() -> Result<Frame>,
@@ -102,7 +102,7 @@ impl Assembled {
     }
 
     /// Puts the file in its place. Its parts can be read afterwards.
-    fn finish(self, publication: &Publication<'_>) -> Result<Parts> {
+    fn finish(self, publication: &Publication<'_, '_>) -> Result<Parts> {
         match (self.assembly, self.last) {
             (Some(assembly), _) => publication.finish_assembly(assembly, true).map_err(refused),
             (None, Some(last)) => Ok(last),
@@ -112,11 +112,11 @@ impl Assembled {
 }
 
 /// Writes an edition.
-pub(super) struct Press<'a> {
+pub(super) struct Press<'a, 'l> {
     pub(super) opened: &'a Opened,
     pub(super) edition: &'a Edition<'a>,
     pub(super) out: &'a Path,
-    pub(super) last: &'a Record,
+    pub(super) last: &'l Record,
     /// Why a page could not be made, the first time that one could not.
     pub(super) unmade: OnceLock<templates::Error>,
 }
@@ -164,9 +164,9 @@ pub(super) fn render(
     Some(edition.render(at, &Outline { posting, ..outline.clone() }))
 }
 
-impl Press<'_> {
+impl<'l> Press<'_, 'l> {
     /// Writes every file that is not as it should be: pages first, then what leads to them.
-    pub(super) fn run(&self) -> Result<Run> {
+    pub(super) fn run(&self) -> Result<Run<'l>> {
         let edition = self.edition;
         let publication =
             Publication::begin(self.out, &edition.paths, self.last).map_err(refused)?;
@@ -226,7 +226,7 @@ impl Press<'_> {
     /// everything.
     fn postings(
         &self,
-        publication: &Publication<'_>,
+        publication: &Publication<'_, '_>,
         feeds: &mut [Assembled],
         order: &[usize],
         due: &[Due],
@@ -264,7 +264,7 @@ impl Press<'_> {
     /// Renders what is due of a batch of postings, and writes their own files.
     fn batch(
         &self,
-        publication: &Publication<'_>,
+        publication: &Publication<'_, '_>,
         batch: &[usize],
         due: &[Due],
     ) -> Result<HashMap<usize, Became>> {
@@ -279,7 +279,7 @@ impl Press<'_> {
     /// Renders a posting, and writes these of its files.
     fn posting(
         &self,
-        publication: &Publication<'_>,
+        publication: &Publication<'_, '_>,
         (at, outline): (usize, &Outline<'_>),
         files: &[(String, Key, FileOf)],
     ) -> Result<Became> {
@@ -333,7 +333,7 @@ impl Press<'_> {
     /// and what belongs to the site as a whole.
     fn lists(
         &self,
-        publication: &Publication<'_>,
+        publication: &Publication<'_, '_>,
         by_facet: &[Feed<'_>],
         parts: &[Parts],
     ) -> Result<()> {
@@ -347,7 +347,7 @@ impl Press<'_> {
     /// Writes the feeds of one value of a facet, and its page.
     fn by_facet(
         &self,
-        publication: &Publication<'_>,
+        publication: &Publication<'_, '_>,
         feed: &Feed<'_>,
         parts: &[Parts],
     ) -> Result<()> {
@@ -369,7 +369,7 @@ impl Press<'_> {
     }
 
     /// Writes what belongs to the site as a whole.
-    fn whole(&self, publication: &Publication<'_>) -> Result<()> {
+    fn whole(&self, publication: &Publication<'_, '_>) -> Result<()> {
         let mut whole = self.edition.whole().map_err(temporary)?;
         match self.edition.not_found() {
             Ok(page) => whole.push((NOT_FOUND, page)),
@@ -385,21 +385,21 @@ impl Press<'_> {
     }
 
     /// Leaves a page as it was, which a template cannot make.
-    fn leave(&self, publication: &Publication<'_>, path: &str, error: templates::Error) {
+    fn leave(&self, publication: &Publication<'_, '_>, path: &str, error: templates::Error) {
         publication.keep(path);
         // The first is enough to know.
         let _ = self.unmade.set(error);
     }
 
     /// The page of a list. `None` when it is current.
-    fn page_of(&self, publication: &Publication<'_>, feed: &Feed<'_>) -> List {
+    fn page_of(&self, publication: &Publication<'_, '_>, feed: &Feed<'_>) -> List {
         let key = self.edition.list_key(feed);
         let is_current = publication.is_current(&list_path(feed), key);
         (!is_current).then(|| (key, self.edition.list(feed)))
     }
 
     /// Writes the page of a list.
-    fn list(&self, publication: &Publication<'_>, feed: &Feed<'_>, page: List) -> Result<()> {
+    fn list(&self, publication: &Publication<'_, '_>, feed: &Feed<'_>, page: List) -> Result<()> {
         let path = list_path(feed);
         match page {
             None => Ok(()),

@@ -96,9 +96,10 @@ impl<'a> Listing<'a> {
     /// When the machine fails, and not a file: nobody closed what cannot be read for now.
     pub fn read(self, is_known: impl Fn(&str, Key) -> bool + Sync) -> io::Result<Files> {
         let Self { folder, entries } = self;
-        let read =
-            entries.into_par_iter().filter_map(|entry| folder.read(entry, &is_known).transpose());
-        let mut found: Vec<Found> = read.collect::<io::Result<_>>()?;
+        let read = entries
+            .into_par_iter()
+            .map_init(Vec::new, |bytes, entry| folder.read(entry, bytes, &is_known).transpose());
+        let mut found: Vec<Found> = read.flatten_iter().collect::<io::Result<_>>()?;
         // Folders are walked by name, which is nearly the order of paths already.
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Files { found })
@@ -131,10 +132,12 @@ struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// Reads one entry of the folder; `None` for folders and for what is nobody's business.
+    /// Reads one entry of the folder, with room for its bytes; `None` for folders and for what is nobody's
+    /// business.
     fn read(
         &self,
         entry: walkdir::Result<DirEntry>,
+        bytes: &mut Vec<u8>,
         is_known: impl Fn(&str, Key) -> bool,
     ) -> io::Result<Option<Found>> {
         let entry = match entry {
@@ -184,12 +187,18 @@ impl Folder<'_> {
                 "nothing, unless it should be a posting",
             )));
         }
-        let (file, size) = match opened {
-            Ok(opened) => opened,
+        // A picture is not read to see that it is none of a posting.
+        let is_other = !markdown && !extension.is_empty();
+        let read = opened.and_then(|file| {
+            let size = if is_other { file.metadata()?.len() } else { 0 };
+            if size > MAX_SIZE { Ok(Some(size)) } else { read_at_most(&file, MAX_SIZE, bytes) }
+        });
+        let size = match read {
+            Ok(size) => size,
             Err(error) => return unreadable(path, &error),
         };
-        if size > MAX_SIZE {
-            if !markdown && !extension.is_empty() {
+        if let Some(size) = size {
+            if is_other {
                 return Ok(Some(ignored(path)));
             }
             let message = format!("the file has {size} bytes; a posting has at most {MAX_SIZE}");
@@ -201,14 +210,7 @@ impl Folder<'_> {
                 "shorten it, and link to what is long",
             )));
         }
-        let bytes = match read_at_most(file, size, MAX_SIZE) {
-            Ok(bytes) => bytes,
-            Err(error) => return unreadable(path, &error),
-        };
-        if !markdown
-            && !extension.is_empty()
-            && !front_matter::begins_with_fence(&String::from_utf8_lossy(&bytes))
-        {
+        if is_other && !front_matter::begins_with_fence(&String::from_utf8_lossy(bytes)) {
             return Ok(Some(ignored(path)));
         }
         let misnamed = (!markdown).then(|| {
@@ -216,17 +218,20 @@ impl Folder<'_> {
             Diagnostic::new(Severity::Warning, Code::FileName, path.clone(), message)
                 .help(format!("rename it to `{name}.md`"))
         });
-        let key = Key::of(&bytes);
+        let key = Key::of(bytes);
         // What has a name that cannot be said is not found a second time.
         let is_known = entry.path().to_str().is_some() && is_known(&path, key);
-        let contents = Contents { key, bytes: (!is_known).then_some(bytes), misnamed };
+        let contents = Contents { key, bytes: (!is_known).then(|| bytes.clone()), misnamed };
         Ok(Some(Found { path, contents: Ok(contents) }))
     }
 
     fn name(&self, path: &Path) -> Arc<str> {
-        match path.strip_prefix(&self.inside) {
-            Ok(below) => format!("{POSTINGS}/{}", below.to_string_lossy()).into(),
-            Err(_) => self.layout.relative(path),
+        // What was found by walking through it begins with it, letter for letter.
+        let (path_bytes, inside) = (path.as_os_str(), self.inside.as_os_str());
+        let below = path_bytes.as_encoded_bytes().strip_prefix(inside.as_encoded_bytes());
+        match below.and_then(|below| below.strip_prefix(b"/")) {
+            Some(below) => [POSTINGS, "/", &String::from_utf8_lossy(below)].concat().into(),
+            None => self.layout.relative(path),
         }
     }
 
@@ -259,15 +264,12 @@ impl Folder<'_> {
     }
 }
 
-/// Opens a file, and says how large it is; nothing else is opened: whoever opens a pipe waits for
-/// its other end.
-fn open(entry: &DirEntry) -> io::Result<Option<(File, u64)>> {
+/// Opens a file; nothing else is opened: whoever opens a pipe waits for its other end.
+fn open(entry: &DirEntry) -> io::Result<Option<File>> {
     if !entry.file_type().is_file() && !std::fs::metadata(entry.path())?.is_file() {
         return Ok(None);
     }
-    let file = File::open(entry.path())?;
-    let size = file.metadata()?.len();
-    Ok(Some((file, size)))
+    File::open(entry.path()).map(Some)
 }
 
 /// Reads a file again whose contents are known by their key; `None` where that is not what is there now.
@@ -275,17 +277,19 @@ pub(super) fn again(layout: &Layout, path: &str, key: Key) -> Option<Vec<u8>> {
     let path = layout.root.join(path);
     // Whoever opens a pipe waits for its other end.
     let usual = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?.len();
-    let (file, usual) = (File::open(path).ok()?, usual.min(MAX_SIZE));
-    let bytes = read_at_most(file, usual, MAX_SIZE).ok()?;
+    // One more than there should be: then one look is enough to see the end.
+    let mut bytes = Vec::with_capacity(usize::try_from(usual.min(MAX_SIZE)).unwrap_or(0) + 1);
+    read_at_most(&File::open(path).ok()?, MAX_SIZE, &mut bytes).ok()?;
     (Key::of(&bytes) == key).then_some(bytes)
 }
 
-fn read_at_most(file: File, usual: u64, max: u64) -> io::Result<Vec<u8>> {
-    // One more than there should be: then one look is enough to see the end.
-    let mut bytes = Vec::with_capacity(usize::try_from(usual).unwrap_or(0) + 1);
+/// Reads a file, in place of what was read before. How large it is, if that is more.
+fn read_at_most(file: &File, max: u64, bytes: &mut Vec<u8>) -> io::Result<Option<u64>> {
+    bytes.clear();
     // The file may grow while it is read.
-    file.take(max).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    file.take(max + 1).read_to_end(bytes)?;
+    let is_more = bytes.len() as u64 > max;
+    is_more.then(|| file.metadata().map(|file| file.len())).transpose()
 }
 
 /// What editors and version control leave behind: copies that would announce a posting twice.
@@ -354,5 +358,21 @@ mod tests {
             assert_eq!(super::is_the_machines(&error), is_the_machines, "{error}");
             assert_eq!(unreadable("a.md".into(), &error).is_err(), is_the_machines, "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_larger_than_it_may_be_is_not_read_to_its_end() {
+        use std::io::Write;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut read = |more: &str| {
+            file.write_all(more.as_bytes()).unwrap();
+            let mut bytes = b"what was read before".to_vec();
+            let size = read_at_most(&file.reopen().unwrap(), 4, &mut bytes).unwrap();
+            (size, bytes.len())
+        };
+        assert_eq!(read("abc"), (None, 3));
+        assert_eq!(read("d"), (None, 4));
+        assert_eq!(read("e"), (Some(5), 5));
+        assert_eq!(read("fgh"), (Some(8), 5));
     }
 }

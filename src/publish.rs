@@ -89,7 +89,8 @@ pub struct Record {
 /// The parts of an assembled file, in their order.
 type Places<'l> = Cow<'l, [(Key, Place)]>;
 
-/// What a build did, as it is written down to be a [`Record`]. What is as it was lies in that of the last.
+/// What a build did, as it is written down to be a [`Record`]: the same fields, in the same order. What is
+/// as it was lies in that of the last. No path is in it twice.
 #[derive(Debug, Serialize)]
 pub struct NewRecord<'l> {
     #[serde(serialize_with = "as_map")]

@@ -187,7 +187,7 @@ impl Folder<'_> {
                 "nothing, unless it should be a posting",
             )));
         }
-        // A picture is not read to see that it is none of a posting.
+        // A large picture is not read to see that it is no posting.
         let is_other = !markdown && !extension.is_empty();
         let read = opened.and_then(|file| {
             let size = if is_other { file.metadata()?.len() } else { 0 };
@@ -228,9 +228,8 @@ impl Folder<'_> {
     fn name(&self, path: &Path) -> Arc<str> {
         // What was found by walking through it begins with it, letter for letter.
         let (path_bytes, inside) = (path.as_os_str(), self.inside.as_os_str());
-        let below = path_bytes.as_encoded_bytes().strip_prefix(inside.as_encoded_bytes());
-        match below.and_then(|below| below.strip_prefix(b"/")) {
-            Some(below) => [POSTINGS, "/", &String::from_utf8_lossy(below)].concat().into(),
+        match path_bytes.as_encoded_bytes().strip_prefix(inside.as_encoded_bytes()) {
+            Some(below) => [POSTINGS, &String::from_utf8_lossy(below)].concat().into(),
             None => self.layout.relative(path),
         }
     }

@@ -93,10 +93,15 @@ where
 /// When a day begins. Many postings share few days, and each is asked for again and again.
 fn start_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
     DAYS.with_borrow_mut(|days| {
-        if days.len() >= MAX_DAYS {
+        if let Some(start) = days.get(&(day, zone)) {
+            return *start;
+        }
+        if days.len() == MAX_DAYS {
             days.clear();
         }
-        *days.entry((day, zone)).or_insert_with(|| find_start_of(day, zone))
+        let start = find_start_of(day, zone);
+        days.insert((day, zone), start);
+        start
     })
 }
 
@@ -105,7 +110,7 @@ thread_local! {
     static DAYS: RefCell<HashMap<(NaiveDate, Tz), DateTime<Utc>>> = RefCell::default();
 }
 
-/// How many of them are remembered.
+/// How many of them are remembered, in each thread.
 const MAX_DAYS: usize = 1 << 12;
 
 /// The instant of a day's midnight. Where clocks are put forward over midnight it is the first

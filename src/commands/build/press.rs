@@ -42,11 +42,11 @@ pub(super) struct Done<'l> {
     pub(super) unmade: Option<templates::Error>,
 }
 
-/// How many postings are rendered before what became of them is written: so much is held in memory.
+/// How many postings are rendered before what became of them is written: so many are held in memory.
 const BATCH: usize = 128;
 
-/// What there is to do about a posting: which of its files are not as they should be. Nothing where
-/// all are, and nothing is assembled from it that is not known.
+/// What there is to do about a posting: which of its files are not as they should be. `None` where nothing is;
+/// none of them where only a feed or the calendar wants it.
 type Due = Option<Vec<(String, Key, FileOf)>>;
 
 /// The files that others are assembled from: the feeds of everything, and the calendar.
@@ -121,8 +121,8 @@ pub(super) struct Press<'a, 'l> {
     pub(super) unmade: OnceLock<templates::Error>,
 }
 
-/// The page of a list that is not current, or why there is none.
-type List = Option<(Key, std::result::Result<Vec<u8>, templates::Error>)>;
+/// The page of a list, or why there is none; `None` where it is current.
+type ListPage = Option<(Key, std::result::Result<Vec<u8>, templates::Error>)>;
 
 /// What became of a posting that was due.
 enum Became {
@@ -200,7 +200,7 @@ impl<'l> Press<'_, 'l> {
         let is_closed = |at: &usize| edition.outlines.get(*at).is_some_and(|o| !o.is_open());
         let closed = (0..edition.outlines.len()).filter(is_closed);
         let order: Vec<usize> = everything.members.iter().copied().chain(closed).collect();
-        // The front page is long, and no other needs it.
+        // The front page is long, and nothing is made from it: it is made meanwhile, and written last.
         let (rendered, front) = rayon::join(
             || self.postings(&publication, &mut feeds, &order, &due),
             || self.page_of(&publication, everything),
@@ -215,7 +215,13 @@ impl<'l> Press<'_, 'l> {
         calendar.finish(&publication)?;
         let feeds: Vec<Parts> =
             feeds.into_par_iter().map(|feed| feed.finish(&publication)).collect::<Result<_>>()?;
-        self.lists(&publication, by_facet, &feeds)?;
+        let by_facet = by_facet.par_iter();
+        let (written, whole) = rayon::join(
+            || by_facet.try_for_each(|feed| self.by_facet(&publication, feed, &feeds)),
+            || edition.whole(),
+        );
+        written?;
+        self.whole(&publication, whole.map_err(temporary)?)?;
         self.list(&publication, everything, front)?;
         let (changes, record, lock) = publication.finish().map_err(refused)?;
         let unmade = self.unmade.get().cloned();
@@ -329,22 +335,7 @@ impl<'l> Press<'_, 'l> {
         })
     }
 
-    /// Writes the feeds by facet, which are selections of that of everything, the pages of their lists,
-    /// and what belongs to the site as a whole.
-    fn lists(
-        &self,
-        publication: &Publication<'_, '_>,
-        by_facet: &[Feed<'_>],
-        parts: &[Parts],
-    ) -> Result<()> {
-        let (by_facet, whole) = rayon::join(
-            || by_facet.par_iter().try_for_each(|feed| self.by_facet(publication, feed, parts)),
-            || self.whole(publication),
-        );
-        by_facet.and(whole)
-    }
-
-    /// Writes the feeds of one value of a facet, and its page.
+    /// Writes the feeds of one value of a facet, which are selections of those of everything, and its page.
     fn by_facet(
         &self,
         publication: &Publication<'_, '_>,
@@ -369,8 +360,11 @@ impl<'l> Press<'_, 'l> {
     }
 
     /// Writes what belongs to the site as a whole.
-    fn whole(&self, publication: &Publication<'_, '_>) -> Result<()> {
-        let mut whole = self.edition.whole().map_err(temporary)?;
+    fn whole(
+        &self,
+        publication: &Publication<'_, '_>,
+        mut whole: Vec<(&'static str, Vec<u8>)>,
+    ) -> Result<()> {
         match self.edition.not_found() {
             Ok(page) => whole.push((NOT_FOUND, page)),
             Err(error) => self.leave(publication, NOT_FOUND, error),
@@ -391,15 +385,20 @@ impl<'l> Press<'_, 'l> {
         let _ = self.unmade.set(error);
     }
 
-    /// The page of a list. `None` when it is current.
-    fn page_of(&self, publication: &Publication<'_, '_>, feed: &Feed<'_>) -> List {
+    /// The page of a list.
+    fn page_of(&self, publication: &Publication<'_, '_>, feed: &Feed<'_>) -> ListPage {
         let key = self.edition.list_key(feed);
         let is_current = publication.is_current(&list_path(feed), key);
         (!is_current).then(|| (key, self.edition.list(feed)))
     }
 
     /// Writes the page of a list.
-    fn list(&self, publication: &Publication<'_, '_>, feed: &Feed<'_>, page: List) -> Result<()> {
+    fn list(
+        &self,
+        publication: &Publication<'_, '_>,
+        feed: &Feed<'_>,
+        page: ListPage,
+    ) -> Result<()> {
         let path = list_path(feed);
         match page {
             None => Ok(()),

@@ -495,4 +495,35 @@ mod tests {
         assert_eq!(read("<a+tag@example.org>"), ["a+tag@example.org"]);
         assert_eq!(read("utf-8; \\x{e9}@example.org"), ["é@example.org"]);
     }
+
+    fn read(message: &str) -> Inbound {
+        let site = Site::parse("title: T\nurl: https://jobs.example.org/\n").unwrap();
+        super::read(message.as_bytes(), None, &site, &Keys::new(vec![0; 32], Vec::new()))
+    }
+
+    #[test]
+    fn outlook_names_who_complained_in_what_was_sent_to_them() {
+        let inner = "From: jobs@example.org\nX-HmXmrOriginalRecipient: <bob@example.org>\nTo: ann@example.org\n\nText\n";
+        let said =
+            read(&format!("From: staff@example.net\nContent-Type: message/rfc822\n\n{inner}"));
+        let Inbound::Complaint(whom) = &said else { panic!("{said:?}") };
+        assert_eq!((&whom.proven, &whom.named[..]), (&None, &["bob@example.org".to_owned()][..]));
+        // Anybody can write that at the top.
+        assert!(matches!(read(inner), Inbound::Nothing(_)));
+    }
+
+    #[test]
+    fn messages_are_looked_into_so_deeply_and_no_deeper() {
+        let report = "Content-Type: message/delivery-status\n\nReporting-MTA: dns; a.example\n\nFinal-Recipient: rfc822; bob@example.org\nAction: failed\nStatus: 5.1.1\n";
+        let within =
+            |depth| read(&format!("{}{report}", "Content-Type: message/rfc822\n\n".repeat(depth)));
+        for depth in 0..=MAX_DEPTH {
+            let said = within(depth);
+            assert!(
+                matches!(&said, Inbound::Failures(failures) if failures.len() == 1),
+                "{said:?}"
+            );
+        }
+        assert!(matches!(within(MAX_DEPTH + 1), Inbound::Nothing(_)));
+    }
 }

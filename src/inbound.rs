@@ -526,4 +526,25 @@ mod tests {
         }
         assert!(matches!(within(MAX_DEPTH + 1), Inbound::Nothing(_)));
     }
+
+    #[test]
+    fn a_word_has_no_comment_behind_it() {
+        assert_eq!(["Failed (full)", "failed(full)", "FAILED"].map(word), ["failed"; 3]);
+    }
+
+    #[test]
+    fn what_a_server_says_in_a_form_of_its_own_is_a_failure_whoever_sent_it() {
+        let qmail = "From: robot@example.net\n\nHi. This is the qmail-send program.\n\n<bob@example.org>:\nno mailbox here (#5.1.1)\n";
+        let exim = "From: robot@example.net\nX-Failed-Recipients: bob@example.org\n\nText\n";
+        for (message, is_permanent) in [(qmail, true), (exim, false)] {
+            let said = read(message);
+            let Inbound::Failures(failures) = &said else { panic!("{said:?}") };
+            assert_eq!(failures.len(), 1);
+            assert_eq!(failures[0].whom.named, ["bob@example.org"]);
+            assert_eq!(failures[0].is_permanent, is_permanent);
+        }
+        // A person's program is no server, whatever it says.
+        let absent = "From: ann@example.org\nReturn-Path: <>\n\nI could not read your mail.\n";
+        assert_eq!(read(absent), Inbound::Nothing("it was written by a program"));
+    }
 }

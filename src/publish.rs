@@ -376,6 +376,11 @@ impl<'a, 'l> Publication<'a, 'l> {
         Ok(Parts::new(reader, places))
     }
 
+    /// Gives up. What was written until then stays: the next build takes it for ours, and completes it.
+    pub fn abandon(self) -> Vec<String> {
+        self.progress.into_inner().unwrap_or_else(PoisonError::into_inner).changes.written
+    }
+
     /// Removes what is ours and not to be published any more. Returns what is to be remembered of
     /// this build, where that is not what was remembered of the last; the lock is kept until it is.
     ///

@@ -347,6 +347,8 @@ fn publish_all<'l>(
     let mut postings = postings;
     let mut failures: Vec<Diagnostic> = Vec::new();
     let mut left_out: BTreeSet<String> = BTreeSet::new();
+    // What was written before something failed.
+    let mut written: BTreeSet<String> = BTreeSet::new();
     // Without those that failed the last time: what speaks of them would be written twice.
     let failing = still_failing(opened, means, postings, last);
     if !failing.is_empty() {
@@ -363,13 +365,18 @@ fn publish_all<'l>(
                 if let Some(record) = &mut done.record {
                     record.left_out = left_out;
                 }
+                written.extend(std::mem::take(&mut done.changes.written));
+                done.changes.written = written.into_iter().collect();
                 let (open, feeds) = (edition.open(), edition.feeds.len());
                 let mut diagnostics = std::mem::take(&mut edition.diagnostics);
                 diagnostics.append(&mut failures);
                 order.done_with(edition);
                 return Ok(Some(Published { done, open, feeds, diagnostics }));
             }
-            Run::Failed(failed) => failed,
+            Run::Failed { failed, written: now } => {
+                written.extend(now);
+                failed
+            }
             Run::Changed => return Ok(None),
         };
         let is_all = failed.len() == edition.outlines.len();

@@ -26,7 +26,11 @@ pub(super) enum Run<'l> {
     /// Everything is published.
     Done(Box<Done<'l>>),
     /// Some postings could not be rendered.
-    Failed(BTreeMap<Arc<str>, edition::Error>),
+    Failed {
+        failed: BTreeMap<Arc<str>, edition::Error>,
+        /// The files that were written nevertheless.
+        written: Vec<String>,
+    },
     /// The file of a posting is not any more what it was when the build began.
     Changed,
 }
@@ -207,7 +211,9 @@ impl<'l> Press<'_, 'l> {
         );
         let texts = match rendered? {
             Batches::Done(texts) => texts,
-            Batches::Failed(failed) => return Ok(Run::Failed(failed)),
+            Batches::Failed(failed) => {
+                return Ok(Run::Failed { failed, written: publication.abandon() });
+            }
             Batches::Changed => return Ok(Run::Changed),
         };
         let parts = events.iter().map(|(at, key)| (*key, texts.get(at).map(String::as_str)));

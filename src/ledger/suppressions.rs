@@ -101,7 +101,7 @@ impl Ledger {
             "UPDATE digests SET state = 'deferred' WHERE state = 'refused' AND counts = 0
                  AND id IN (SELECT value FROM json_each(?1))",
             "UPDATE digests SET state = 'deferred' WHERE state = 'refused' AND counts = 0
-                 AND id IN (SELECT jsonb_array_elements_text(?1::TEXT::JSONB)::BIGINT)",
+                 AND id = ANY (ARRAY(SELECT jsonb_array_elements_text(?1::TEXT::JSONB)::BIGINT))",
         );
         let deferred = self.database.execute(statement, values![&json(&refused)])?;
         Ok(u32::try_from(deferred).unwrap_or(u32::MAX))

@@ -10,7 +10,6 @@
 //! What every file was made from is recorded outside of the folder, with how the file looked
 //! afterwards: one that would be made from the same and looks the same is not made again.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -19,19 +18,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize, Serializer};
 
-use crate::cache;
 use crate::frame::Frame;
 use crate::key::Key;
 
 mod assembly;
 mod folder;
+mod record;
 
 pub use assembly::{Assembly, Parts};
+pub use record::{NewRecord, Record};
 
 use assembly::{Assembled, Buffer, Place};
 use folder::{Folder, Found, MANIFEST, Stamp, lock};
+use record::Made;
 
 /// What publishing changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,52 +67,6 @@ pub enum Error {
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |error| Error::Io { path: path.to_owned(), error }
-}
-
-/// A file that was published: what it was made from, and how it looked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Made {
-    key: Key,
-    stamp: Stamp,
-}
-
-/// What the last build did.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Record {
-    files: HashMap<String, Made>,
-    /// The parts of the files that others are assembled from, in their order.
-    parts: HashMap<String, Vec<(Key, Place)>>,
-    /// The files of postings that were left out because a template could not show them.
-    pub left_out: BTreeSet<String>,
-}
-
-/// The parts of an assembled file, in their order.
-type Places<'l> = Cow<'l, [(Key, Place)]>;
-
-/// What a build did, as it is written down to be a [`Record`]: the same fields, in the same order. What is
-/// as it was lies in that of the last. No path is in it twice.
-#[derive(Debug, Serialize)]
-pub struct NewRecord<'l> {
-    #[serde(serialize_with = "as_map")]
-    files: Vec<(Cow<'l, str>, Made)>,
-    #[serde(serialize_with = "as_map")]
-    parts: Vec<(Cow<'l, str>, Places<'l>)>,
-    /// The files of postings that were left out because a template could not show them.
-    pub left_out: BTreeSet<String>,
-}
-
-fn as_map<K: Serialize, V: Serialize, S: Serializer>(
-    pairs: &[(K, V)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
-}
-
-impl Record {
-    /// Reads what the last build left, if it did.
-    pub fn load(path: &Path) -> Self {
-        cache::load(path).unwrap_or_default()
-    }
 }
 
 /// Whether the folder holds all that the last build left there, and as it left it.
@@ -449,6 +403,7 @@ impl<'a, 'l> Publication<'a, 'l> {
 mod tests {
     use super::folder::SIGNATURE;
     use super::*;
+    use crate::cache;
     use proptest::prelude::*;
 
     type Tree = std::collections::BTreeMap<String, Vec<u8>>;

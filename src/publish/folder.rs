@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::assembly::{PIECE, read_at};
-use super::{Error, Made, failed};
+use super::record::Made;
+use super::{Error, failed};
 
 /// The list of our files, in the output folder: a path a line, after a line that says so.
 pub(super) const MANIFEST: &str = ".published";

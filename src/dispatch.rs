@@ -145,6 +145,8 @@ pub struct Report {
     pub sent: u32,
     /// How many were not, and will be planned anew.
     pub deferred: u32,
+    /// Why the first of them was not.
+    pub said: Option<String>,
     /// How many were refused for good.
     pub refused: u32,
     /// How many may or may not have arrived.
@@ -162,6 +164,9 @@ impl Report {
         match event.mark {
             Mark::Sent => self.sent += 1,
             Mark::Refused { .. } => self.refused += 1,
+            Mark::Deferred(ref reason) => {
+                self.said.get_or_insert_with(|| reason.clone());
+            }
             _ => {}
         }
     }
@@ -192,6 +197,9 @@ struct Streak {
     hosts: HashSet<String>,
     /// The numbers of the digests that were refused for good since the last that was taken.
     refused: Vec<i64>,
+    /// The same of those that were refused for their recipients' sake, and what was said of the first.
+    unknown: Vec<i64>,
+    said: Option<String>,
     /// How many are passed over before one of them is tried, and how many were since the last.
     stride: usize,
     passed: usize,
@@ -209,6 +217,12 @@ impl Streak {
         let is_tried = !is_suspect || self.passed >= self.stride;
         self.passed = if is_tried { 0 } else { self.passed + 1 };
         is_tried
+    }
+
+    /// What is still to be known of it when the server may be well again.
+    fn begun_anew(&mut self) -> Self {
+        let Self { refused, unknown, said, .. } = std::mem::take(self);
+        Self { refused, unknown, said, ..Self::default() }
     }
 
     /// Adds a failure.
@@ -308,12 +322,22 @@ impl Dispatch<'_> {
             }
             put_off.clear();
             // The server may be well again.
-            streak = Streak { refused: streak.refused, ..Streak::default() };
+            streak = streak.begun_anew();
         }
-        // What nothing was taken after was refused because of the server.
+        // What nothing was taken after was refused because of the server. One that knows none of all that
+        // were asked for has lost its list of them.
+        let Streak { mut refused, unknown, said, .. } = streak;
         let many = if report.sent == 0 { 2 } else { MAX_FAILURES };
-        if streak.refused.len() >= many {
-            report.refused = report.refused.saturating_sub(ledger.defer(&streak.refused)?);
+        if report.sent == 0 {
+            refused.extend(unknown);
+        }
+        if refused.len() >= many {
+            let deferred = ledger.defer(&refused)?;
+            report.refused = report.refused.saturating_sub(deferred);
+            if let Some(said) = said.filter(|_| deferred > 0) {
+                let why = || Unavailable::Away(format!("the server refuses everybody: {said}"));
+                report.stopped.get_or_insert_with(why);
+            }
         }
         let unsent = ledger.unsent(self.only)?;
         (report.deferred, report.in_doubt, report.held) =

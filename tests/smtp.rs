@@ -806,6 +806,22 @@ fn what_a_server_refused_to_everybody_leaves_when_it_is_mended() {
     assert!(remind(&site).exits(0).stderr.contains("no digest is due"));
 }
 
+/// A server that has lost its list of people knows nobody; that is no reason to say nothing to anybody.
+#[test]
+fn a_server_that_knows_nobody_costs_nobody_a_digest() {
+    for count in [2, 3, 12] {
+        let server = Server::start(once("rcpt", "", 1, Act::Say("550 5.1.1 User unknown")));
+        let site = site(&server, count, "connections: 1");
+        let run = remind(&site).exits(75);
+        assert!(run.stderr.contains(&format!("{count} not taken yet")), "{}", run.stderr);
+        assert!(run.stderr.contains("refuses everybody: 550 5.1.1"), "{}", run.stderr);
+        remind(&site).exits(0);
+        assert_eq!(server.recipients().len(), count);
+        let list = site.run(&[NOW, "recipients", "list"]).exits(0);
+        assert!(!list.stdout.contains("refused"), "{}", list.stdout);
+    }
+}
+
 #[test]
 fn what_changed_while_it_was_in_doubt_is_said_anew() {
     let server = Server::start(once("dot", "a@example.org", 3, Act::AcceptAndDrop));

@@ -243,11 +243,16 @@ impl<'a, 'w, 'n, T, E> Worker<'a, 'w, 'n, T, E> {
                     // So it is not the server, or not any more.
                     shared.stopped = None;
                 }
-                let mut refused = std::mem::take(&mut shared.streak.refused);
-                if *delivery == Delivery::Accepted {
-                    refused.clear();
+                shared.streak = match delivery {
+                    Delivery::Accepted => Streak::default(),
+                    _ => shared.streak.begun_anew(),
+                };
+                if let Delivery::Refused { reason, .. } = delivery
+                    && !shared.takes_mail
+                {
+                    shared.streak.unknown.push(job.id);
+                    shared.streak.said.get_or_insert_with(|| reason.clone());
                 }
-                shared.streak = Streak { refused, ..Streak::default() };
                 return;
             }
             // Nobody asked the server.

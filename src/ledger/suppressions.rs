@@ -91,16 +91,16 @@ const SUPPRESS: &str = "INSERT INTO suppressions (recipient, reason, since) VALU
              AND suppressions.reason NOT IN ('complained', 'forgotten'))";
 
 impl Ledger {
-    /// Lets these digests wait for the next run that were refused, and not for their addresses. Returns how
-    /// many.
+    /// Lets these digests wait for the next run that were refused, and not because of their addresses: that
+    /// does not count against them. Returns how many.
     ///
     /// # Errors
     /// When the ledger cannot be written.
     pub fn defer(&mut self, refused: &[i64]) -> Result<u32> {
         let statement = self.database.pick(
-            "UPDATE digests SET state = 'deferred' WHERE state = 'refused' AND counts = 0
+            "UPDATE digests SET state = 'deferred', counts = 0 WHERE state = 'refused'
                  AND id IN (SELECT value FROM json_each(?1))",
-            "UPDATE digests SET state = 'deferred' WHERE state = 'refused' AND counts = 0
+            "UPDATE digests SET state = 'deferred', counts = 0 WHERE state = 'refused'
                  AND id = ANY (ARRAY(SELECT jsonb_array_elements_text(?1::TEXT::JSONB)::BIGINT))",
         );
         let deferred = self.database.execute(statement, values![&json(&refused)])?;

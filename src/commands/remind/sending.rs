@@ -300,7 +300,12 @@ pub(super) fn finished(
         Some(Unavailable::Away(_)) if waits => {
             Err(temporary(anyhow!("{line}; {why}; the next run tries again")))
         }
-        _ if waits => Err(temporary(anyhow!("{line}; the next run tries again"))),
+        _ if waits => {
+            let said = report.said.as_deref().filter(|_| report.deferred > 0);
+            let said = said.map(|said| format!("; {}", text::without_addresses(said)));
+            let said = said.unwrap_or_default();
+            Err(temporary(anyhow!("{line}{said}; the next run tries again")))
+        }
         _ => Ok((attention(report.refused + report.in_doubt + report.held), line)),
     }
 }

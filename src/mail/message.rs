@@ -2,6 +2,7 @@
 //! to the byte whenever it is composed.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -119,6 +120,14 @@ fn first<'i>(items: &[Item<'i>], shown: usize) -> Vec<Item<'i>> {
     places.truncate(shown);
     places.sort_unstable();
     places.into_iter().filter_map(|at| items.get(at).cloned()).collect()
+}
+
+/// How many postings have no item among those that are shown. One can have several.
+fn left_out(items: &[Item<'_>], shown: &[Item<'_>]) -> usize {
+    let postings = |items: &[Item<'_>]| {
+        items.iter().map(|item| item.posting.id.clone()).collect::<HashSet<_>>()
+    };
+    postings(items).difference(&postings(shown)).count()
 }
 
 impl<'a> Composer<'a> {
@@ -347,6 +356,7 @@ impl<'a> Composer<'a> {
         templates: &Templates,
     ) -> Result<Letter, Error> {
         let site = self.site;
+        let items = first(&digest.items, shown);
         let subject = subject(digest, catalog);
         let language = catalog.language().to_string();
         let context = Context {
@@ -354,8 +364,8 @@ impl<'a> Composer<'a> {
             language,
             subject: &subject,
             site: SiteContext { title: &site.title, url: site.url.as_str() },
-            sections: sections(site, &first(&digest.items, shown), catalog),
-            more: digest.items.len() - shown,
+            sections: sections(site, &items, catalog),
+            more: left_out(&digest.items, &items),
             subscribed: digest.recipient.subscribed,
             unsubscribe: links.unsubscribe,
             preferences: links.preferences.filter(|_| digest.recipient.subscribed),

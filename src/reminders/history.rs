@@ -90,6 +90,11 @@ impl Past {
         self.days.range(..=until).next_back().copied()
     }
 
+    /// Whether there was a digest on a later day.
+    pub fn has_day_after(&self, day: NaiveDate) -> bool {
+        self.days.range(day..).any(|other| *other > day)
+    }
+
     /// What was said of a posting, oldest first.
     pub fn about(&self, posting: &str) -> impl DoubleEndedIterator<Item = &Entry> {
         about(&self.entries, posting)

@@ -349,6 +349,10 @@ impl<'a> Today<'a> {
             place.map(|place| &self.candidates[*place]).is_some_and(|candidate| {
                 let state = match entry.section {
                     Section::Changed(Change::Filled) => State::Filled,
+                    // What opens later is not open now, either.
+                    Section::Changed(Change::Withdrawn) if candidate.state == State::Upcoming => {
+                        State::Upcoming
+                    }
                     Section::Changed(Change::Withdrawn) => State::Withdrawn,
                     Section::Changed(Change::Closed) | Section::Owner(Duty::StillOpen) => {
                         State::Closed
@@ -460,12 +464,17 @@ impl<'a> Today<'a> {
     /// Whether an instant may be over when a recipient's next digest comes. That of a week may come late
     /// on its day; there is one on the next day for whoever gets them daily.
     fn cannot_wait(&self, reader: &Reader<'_>, instant: DateTime<Utc>) -> bool {
-        let zone = self.rules.zone;
         if reader.recipient.weekly.is_some() {
-            instant < Moment::Day(reader.next).end(zone)
+            instant < Moment::Day(reader.next).end(self.rules.zone)
         } else {
-            instant <= Moment::at(reader.next, self.site.reminders.send_after, zone)
+            self.is_before_tomorrows(instant)
         }
+    }
+
+    /// Whether an instant is over when tomorrow's digests leave.
+    fn is_before_tomorrows(&self, instant: DateTime<Utc>) -> bool {
+        let tomorrow = self.day.succ_opt().unwrap_or(self.day);
+        instant <= Moment::at(tomorrow, self.site.reminders.send_after, self.rules.zone)
     }
 
     /// What a recipient who was reminded of a posting believes of it and is no longer so.
@@ -494,6 +503,8 @@ impl<'a> Today<'a> {
         let change = match candidate.state {
             State::Filled => Change::Filled,
             State::Withdrawn => Change::Withdrawn,
+            // Put off as a whole; unless a clock says that it is before what was sent.
+            State::Upcoming if !reader.past.has_day_after(self.day) => Change::Withdrawn,
             State::Closed if !self.closes_as(candidate, told) => Change::Closed,
             State::Open if !self.closes_as(candidate, told) => Change::Moved,
             _ => return None,
@@ -564,10 +575,13 @@ impl<'a> Today<'a> {
         };
         match (candidate.state, candidate.days_left) {
             (State::Open, Some(days_left)) => {
-                // Once in time to do something about it, and once on the day.
+                // Once in time to do something about it, and once on the day; before it, where it closes
+                // before the hour.
                 let longest = self.site.reminders.lead_days.iter().copied().max()?;
-                let stage =
-                    [0, longest].into_iter().find(|stage| i64::from(*stage) >= days_left)?;
+                let is_last = candidate.ends.is_some_and(|ends| self.is_before_tomorrows(ends));
+                let in_time =
+                    || [0, longest].into_iter().find(|lead| i64::from(*lead) >= days_left);
+                let stage = if is_last { 0 } else { in_time()? };
                 let smallest =
                     self.smallest_stage(past, candidate, |entry| entry.section.is_owners());
                 smallest.is_none_or(|before| before > stage).then_some((Duty::Closes, Some(stage)))

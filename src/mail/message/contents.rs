@@ -104,13 +104,14 @@ fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext 
             | Section::Owner(Duty::StillOpen)
     );
     let days = item.days_left.filter(|_| !is_over);
-    // A draft has no page, nor has what closes before it opens.
+    // A draft has no page, nor has what opens later, or closes before it opens.
     let zone = site.timezone;
     let is_never_open = posting
         .opens
         .zip(posting.closes)
         .is_some_and(|(opens, closes)| opens.start(zone) >= closes.end(zone));
-    let url = if posting.status == Some(Status::Draft) || is_never_open {
+    let is_later = item.open_for.is_some_and(|days| days < 0);
+    let url = if posting.status == Some(Status::Draft) || is_never_open || is_later {
         site.url.clone()
     } else {
         site.address(&page_path(&posting.slug))

@@ -317,6 +317,34 @@ fn what_closes_before_the_next_digest_is_announced_whatever_the_leads() {
 }
 
 #[test]
+fn what_is_put_off_as_a_whole_is_said_at_once() {
+    let story = [
+        ("2021-01-01", "closes: 2021-09-10"),
+        ("2021-09-05", "opens: 2021-09-15\ncloses: 2021-09-30"),
+    ];
+    let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-01", 24));
+    assert_eq!(
+        log,
+        ["2021-09-03 closing 7", "2021-09-05 changed withdrawn", "2021-09-23 closing 7"]
+    );
+    // A clock that shows a day before all that is no reason to take anything back.
+    let story = [("2021-01-01", "opens: 2021-08-01\ncloses: 2021-09-10")];
+    let days = ["2021-09-03T10:00:00Z", "2021-07-01T10:00:00Z", "2021-09-04T10:00:00Z"];
+    let days = days.map(|day| day.parse().unwrap());
+    let log = replay(&site(""), &story, &somebody(), &days);
+    assert_eq!(log, ["2021-09-03 closing 7"]);
+}
+
+#[test]
+fn owners_are_told_the_day_before_what_closes_before_the_hour() {
+    let site = site("reminders: { owners: true }");
+    let owner = Recipient { subscribed: false, ..somebody() };
+    let closes = "contact: a@example.org\ncloses: 2021-09-10T07:00:00+02:00";
+    let log = replay(&site, &[("2021-01-01", closes)], &owner, &mornings("2021-09-01", 14));
+    assert_eq!(log, ["2021-09-03 owner closes 7", "2021-09-09 owner closes 0"]);
+}
+
+#[test]
 fn a_changed_closing_date_starts_afresh_and_is_said() {
     let story = [("2021-01-01", "closes: 2021-09-10"), ("2021-09-08", "closes: 2021-09-20")];
     let log = replay(&site(""), &story, &somebody(), &mornings("2021-09-01", 25));
@@ -673,7 +701,8 @@ proptest! {
                         prop_assert!(stages.insert((entry.posting, entry.closes, is_owner, stage)), "stage {} twice", stage);
                         let reader = Reader { recipient: &recipient, past: &Past::default(), next: today.next_digest(&recipient) };
                         let (ends, days_left) = (item.posting.closes.unwrap().end(site.timezone), item.days_left.unwrap());
-                        prop_assert!(i64::from(stage) >= days_left || today.stage(&reader, ends, days_left) == Some(stage));
+                        let is_last = is_owner && today.is_before_tomorrows(ends);
+                        prop_assert!(is_last || i64::from(stage) >= days_left || today.stage(&reader, ends, days_left) == Some(stage));
                     }
                 }
                 digest.remember(&mut sent);

@@ -172,6 +172,20 @@ fn cases() -> Vec<Case> {
         yaml("redirect_upwards", "role: dev\nredirect_from: [/old.html, ../../secret]"),
         yaml("language_that_is_none", "role: dev\nlang: français"),
         yaml("type_that_is_none", "role: dev\ntype: cdi"),
+        yaml(
+            "item_with_a_colon",
+            "role: dev\ndomaines:\n  - Design: UX\n  - Dev\ncontact:\n  - Marie: marie@example.org",
+        ),
+        yaml("items_with_signs", "role: dev\ndomaines: [Design, , web]"),
+        yaml("backslash_in_quotes", "title: \"C:\\dev\"\nrole: dev"),
+        yaml(
+            "key_inside_of_another",
+            "role: dev\nresume: >\n  Un texte\n  poste_ferme: 2021-08-31\nseo:\n  closes: 2021-08-31",
+        ),
+        yaml("second_key_without_a_value", "role: dev\ncloses: 2021-09-10\ncloses:"),
+        yaml("dashes_and_an_h", "role: dev\ncloses: 2021\u{2013}09\u{2011}03 18h00"),
+        yaml("time_that_nobody_can_read", "role: dev\ncloses: 2021-12-03 in the evening"),
+        yaml("hugo_has_two_dates", "role: dev\ndate: 2021-08-01\npublishDate: 2021-08-15"),
         yaml("title_for_xml", "title: 'A & B < C ]]> \"D\"'\nrole: dev"),
         yaml("title_with_markup", "title: <b>Dev</b> R&amp;D<script>alert(1)</script>\nrole: dev"),
         yaml(
@@ -186,6 +200,10 @@ fn cases() -> Vec<Case> {
         raw(
             "empty_link",
             "---\nrole: dev\n---\n\nVoir [le site]() et [la page](https://example.org/).\n",
+        ),
+        raw(
+            "element_that_has_no_end",
+            "---\nrole: dev\n---\n\nIntro\n\n<iframe src=\"https://v.example.org/1\" />\n\n## Missions\n\nThe job.\n",
         ),
         raw("unclosed_html", "---\nrole: dev\n---\n\n<div><table><p>Text <b>bold\n"),
         raw(

@@ -28,6 +28,45 @@ pub(super) struct Keyed {
     rank: usize,
 }
 
+/// The text of an item that YAML reads as a key and its value: `- Design: UX`.
+fn joined(item: &Node) -> Option<String> {
+    let Value::Mapping(entries) = &item.value else { return None };
+    let [(key, value)] = &entries[..] else { return None };
+    let value = value.as_text().filter(|_| !value.is_null())?;
+    Some(format!("{}: {value}", key.as_text()?))
+}
+
+/// A key that says when a posting closes, in the value of a key that nobody knows: indented, it is a part
+/// of that.
+fn swallowed(value: &Node, source: &str) -> Option<(String, Range<usize>)> {
+    let decides = |name: &str| {
+        let known = vocabulary::lookup(name);
+        matches!(known, Some(Known::Exactly(Field::Closes | Field::TakenDown | Field::Filled, _)))
+    };
+    match &value.value {
+        // As it is written: YAML may have made one line of several.
+        Value::Scalar { .. } => {
+            let mut start = value.span.start;
+            source.get(value.span.clone())?.split_inclusive('\n').find_map(|line| {
+                let at = start + line.len() - line.trim_start().len();
+                start += line.len();
+                let (key, rest) = line.trim().split_once(':')?;
+                let is_key = decides(key) && !rest.trim().is_empty();
+                is_key.then(|| (key.to_owned(), at..at + key.len()))
+            })
+        }
+        Value::Sequence(_) => None,
+        Value::Mapping(entries) => entries.iter().find_map(|(key, _)| {
+            let name = key.as_text().filter(|name| decides(name))?;
+            Some((name.to_owned(), key.span.clone()))
+        }),
+    }
+}
+
+/// Keys of one field that stand beside each other by intention: of these Hugo's files have both, for the day
+/// of the text and for that on which it is published.
+const USUAL: [(&str, &str); 1] = [("publishDate", "date")];
+
 impl Keyed {
     pub(super) fn name(&self) -> &str {
         self.key.as_text().unwrap_or_default()
@@ -104,7 +143,8 @@ impl Reader<'_> {
                 continue;
             };
             if seen.insert(name.clone(), key.span.clone()).is_some() {
-                let message = format!("`{name}` stands here a second time; the last one counts");
+                let which = if value.is_null() { "the one with a value" } else { "the last one" };
+                let message = format!("`{name}` stands here a second time; {which} counts");
                 self.warn(Code::DuplicateKey, &key.span, message, "keep one of them");
             }
             if last.get(&name) != Some(&at) {
@@ -135,6 +175,14 @@ impl Reader<'_> {
                         "write `---` on a line of its own where the front matter ends",
                     );
                 }
+                if let Some((inner, span)) = swallowed(&value, &self.source.text) {
+                    let message = format!(
+                        "`{inner}` stands inside of `{}`, where nobody reads it",
+                        text::one_line(name)
+                    );
+                    let help = "begin a line with it";
+                    self.warn(Code::UnknownKey, &span, message, help);
+                }
                 let message = format!("`{}` is not a key that crieur knows", text::one_line(name));
                 self.report(Severity::Note, Code::UnknownKey, &key.span, message, help);
                 self.extra.insert(text::one_line(name), json(&value));
@@ -152,7 +200,8 @@ impl Reader<'_> {
             return;
         };
         let (first, second) = if new.rank < old.rank { (new, old) } else { (old, new) };
-        if !same(&first.value, &second.value) {
+        let is_usual = USUAL.contains(&(first.name(), second.name()));
+        if !is_usual && !same(&first.value, &second.value) {
             let message = format!(
                 "`{}` and `{}` mean the same but differ; `{}` counts",
                 first.name(),
@@ -251,6 +300,11 @@ impl Reader<'_> {
 
     /// One text, or a list of texts, without repetitions.
     pub(super) fn list(&mut self, field: Field) -> Vec<String> {
+        self.items(field).into_iter().map(|(text, _)| text).collect()
+    }
+
+    /// The same, with where each stands.
+    pub(super) fn items(&mut self, field: Field) -> Vec<(String, Range<usize>)> {
         let Some(keyed) = self.value(field) else { return Vec::new() };
         let items = match &keyed.value.value {
             Value::Scalar { .. } => vec![keyed.value.clone()],
@@ -260,7 +314,7 @@ impl Reader<'_> {
                 return Vec::new();
             }
         };
-        let mut list = Vec::new();
+        let mut list: Vec<(String, Range<usize>)> = Vec::new();
         if items.len() > MAX_ITEMS {
             let message = format!(
                 "`{}` has more than {MAX_ITEMS} items; the rest was left out",
@@ -269,12 +323,18 @@ impl Reader<'_> {
             self.warn(Code::InvalidValue, &keyed.value.span, message, "keep those that matter");
         }
         for item in items.into_iter().take(MAX_ITEMS) {
-            match item.as_text() {
+            let joined = joined(&item);
+            if let Some(joined) = &joined {
+                let message = format!("this item has a colon; it was read as the text `{joined}`");
+                let help = format!("put it in double quotes: `\"{joined}\"`");
+                self.warn(Code::YamlRepaired, &item.span, message, help);
+            }
+            match joined.as_deref().or(item.as_text()) {
                 Some(raw) if !item.is_null() => {
                     if let Some(line) = self.line(raw, &item.span)
-                        && !list.contains(&line)
+                        && list.iter().all(|(known, _)| *known != line)
                     {
-                        list.push(line);
+                        list.push((line, item.span));
                     }
                 }
                 Some(_) => {

@@ -279,7 +279,14 @@ fn entries(
                     return Err(unreadable(&yaml, &error, offset));
                 };
                 let (key, value, message) = mend::repair(&yaml, line, offset);
-                let help = "put the value in double quotes";
+                let written = text.get(value.span.clone()).unwrap_or_default().trim();
+                let help = if written.starts_with(['[', '{']) {
+                    "put each item in double quotes"
+                } else if written.starts_with('"') && written.contains('\\') {
+                    "write each backslash twice, and other characters as themselves"
+                } else {
+                    "put the value in double quotes"
+                };
                 warnings.push(Problem::new(Code::YamlRepaired, value.span.clone(), message, help));
                 repaired.push((key, value));
                 yaml = mend::blanked(&yaml, line);

@@ -12,7 +12,7 @@ use crate::text;
 mod inspect;
 mod safe;
 
-pub use inspect::{MAX_DEPTH, empty_links, is_too_deep, unclosed_html};
+pub use inspect::{Hiding, MAX_DEPTH, empty_links, hiding_html, is_too_deep};
 
 use safe::{Absolute, DROPPED};
 

@@ -171,8 +171,11 @@ pub fn read(text: &str, zone: Tz, day_first: bool) -> Reading {
     let separates = |c: char| c == 'T' || c == 't' || c.is_whitespace();
     let (date, time) = text.split_once(separates).unwrap_or((text, ""));
     let time = time.trim_start();
-    let (day, plain) = match read_day(date, day_first) {
-        Ok(day) => day,
+    // Programs that write texts make other dashes of hyphens.
+    let is_dash = |c: char| matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}');
+    let hyphened = date.replace(is_dash, "-");
+    let (day, plain) = match read_day(&hyphened, day_first) {
+        Ok((day, plain)) => (day, plain && hyphened == date),
         Err((why, instead)) => return Reading::Unreadable { why, instead },
     };
     if time.is_empty() {
@@ -191,9 +194,12 @@ pub fn read(text: &str, zone: Tz, day_first: bool) -> Reading {
         Some((instant, _)) => Reading::Understood(Moment::Instant(instant)),
         None => Reading::Unreadable {
             why: "has a time that cannot be read".to_owned(),
-            instead: format!(
-                "write the day alone, `{day}`, or with a time and offset, `{day}T18:00:00+02:00`"
-            ),
+            instead: {
+                let evening = NaiveTime::from_hms_opt(18, 0, 0).unwrap_or_default();
+                let at = resolve(day.and_time(evening), zone).with_timezone(&zone).fixed_offset();
+                let at = rfc3339(&at);
+                format!("write the day alone, `{day}`, or with a time and offset, like `{at}`")
+            },
         },
     }
 }
@@ -203,6 +209,14 @@ fn read_day(text: &str, day_first: bool) -> Result<(NaiveDate, bool), (String, S
         let instead = "write the day as year-month-day, for example `2021-09-03`".to_owned();
         ("is not a date".to_owned(), instead)
     };
+    // The basic format of ISO 8601.
+    if text.len() == 8
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && let Ok(day) = NaiveDate::parse_from_str(text, "%Y%m%d")
+        && YEARS.contains(&day.year())
+    {
+        return Ok((day, false));
+    }
     let separator =
         text.chars().find(|mark| matches!(mark, '-' | '/' | '.')).ok_or_else(not_a_date)?;
     let parts: Vec<&str> = text.split(separator).collect();
@@ -264,16 +278,27 @@ fn no_such_day(year: i32, month: u32) -> (String, String) {
 fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<(DateTime<FixedOffset>, bool)> {
     let at = text.find(['Z', 'z', '+', '-']).unwrap_or(text.len());
     let (clock, offset) = (text[..at].trim_end(), &text[at..]);
-    let time = ["%H:%M:%S%.f", "%H:%M"]
-        .iter()
-        .find_map(|format| NaiveTime::parse_from_str(clock, format).ok())?;
+    if matches!(clock, "24:00" | "24:00:00") {
+        let (next, _) = read_time(day.succ_opt()?, &["00:00", offset].concat(), zone)?;
+        return Some((next, false));
+    }
+    // In French an `h` stands between hour and minutes.
+    let with_colon = |hour: &str, minutes: &str| {
+        format!("{hour}:{}", if minutes.is_empty() { "00" } else { minutes })
+    };
+    let french =
+        clock.split_once(['h', 'H']).map(|(hour, rest)| with_colon(hour.trim(), rest.trim()));
+    let time = ["%H:%M:%S%.f", "%H:%M"].iter().find_map(|format| {
+        NaiveTime::parse_from_str(french.as_deref().unwrap_or(clock), format).ok()
+    })?;
     // A leap second is a second that other programs do not know.
     let time = if time.nanosecond() >= 1_000_000_000 { time.with_nanosecond(0)? } else { time };
     let local = day.and_time(time);
     let instant = match offset {
         "" => {
             let is_once = zone.from_local_datetime(&local).single().is_some();
-            return Some((resolve(local, zone).with_timezone(&zone).fixed_offset(), is_once));
+            let instant = resolve(local, zone).with_timezone(&zone).fixed_offset();
+            return Some((instant, is_once && french.is_none()));
         }
         "Z" | "z" => Some(local.and_utc().fixed_offset()),
         _ => {
@@ -282,7 +307,7 @@ fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<(DateTime<FixedOffs
             DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f %#z").ok()
         }
     };
-    instant.map(|instant| (instant, true))
+    instant.map(|instant| (instant, french.is_none()))
 }
 
 /// The day that a file's name begins with, as Jekyll and others have it: `2021-08-03-title.md`.
@@ -369,6 +394,13 @@ mod tests {
             ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
             ("2021-9-3", "~2021-09-03"),
             ("2021-09-03T24:00", "~2021-09-03"),
+            ("2021-09-03T24:00:00+02:00", "~2021-09-04T00:00:00+02:00"),
+            ("2021\u{2013}09\u{2011}03", "~2021-09-03"),
+            ("20210903", "~2021-09-03"),
+            ("20211303", "!is not a date"),
+            ("2021-09-03 18h30", "~2021-09-03T18:30:00+02:00"),
+            ("2021-12-03 18h", "~2021-12-03T18:00:00+01:00"),
+            ("2021-09-03 18h75", "!has a time that cannot be read"),
             // Clocks that are put forward never show it, and those that are put back show it twice.
             ("2021-03-28T02:30", "~2021-03-28T03:00:00+02:00"),
             ("2021-10-31T02:30", "~2021-10-31T02:30:00+02:00"),

@@ -289,9 +289,8 @@ impl Reader<'_> {
     }
 
     fn redirects(&mut self) -> Vec<String> {
-        let span = self.value(Field::RedirectFrom).map(|keyed| keyed.value.span);
         let mut redirects = Vec::new();
-        for path in self.list(Field::RedirectFrom) {
+        for (path, span) in self.items(Field::RedirectFrom) {
             if let Some(path) = redirect(&path, &self.site.url) {
                 redirects.push(path);
             } else {
@@ -301,7 +300,7 @@ impl Reader<'_> {
                 );
                 self.warn(
                     Code::InvalidAddress,
-                    &span.clone().unwrap_or(0..0),
+                    &span,
                     message,
                     "write a path from the site's root, like `/jobs/old-name.html`",
                 );
@@ -458,15 +457,10 @@ impl Reader<'_> {
 
     /// Links that lead nowhere, and what hides the rest of the text.
     fn links(&mut self, posting: &Posting) {
-        if let Some(span) = markdown::unclosed_html(posting.markdown()) {
+        if let Some(markdown::Hiding { span, end }) = markdown::hiding_html(posting.markdown()) {
             let span = span.start + posting.body.start..span.end + posting.body.start;
-            let message = "this has no end, so nothing from here on is shown";
-            self.warn(
-                Code::UnclosedHtml,
-                &span,
-                message,
-                "write its end, like `-->` or `</style>`",
-            );
+            let message = "this has no end, so what stands behind it is not shown";
+            self.warn(Code::UnclosedHtml, &span, message, format!("write its end, `{end}`"));
         }
         for span in markdown::empty_links(posting.markdown()) {
             let span = span.start + posting.body.start..span.end + posting.body.start;

@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use comrak::Arena;
-use comrak::nodes::NodeValue;
+use comrak::arena_tree::NodeEdge;
+use comrak::nodes::{NodeHtmlBlock, NodeValue};
 use memchr::memchr_iter;
+use url::Url;
 
 use super::options;
-use super::safe::unsafe_html;
+use super::safe::{Absolute, DROPPED, sanitise, unsafe_html};
 
 /// How deep elements may stand in each other. The time that an HTML parser takes grows with the
 /// depth of what is open, and a megabyte of `>` or `<div>` would take it hours.
@@ -93,39 +95,99 @@ pub fn empty_links(markdown: &str) -> Vec<Range<usize>> {
     })
 }
 
-/// Where a comment, or an element whose content is not shown, begins and never ends.
-pub fn unclosed_html(markdown: &str) -> Option<Range<usize>> {
-    const HIDING: [(&str, &str); 3] =
-        [("<!--", "-->"), ("<style", "</style"), ("<script", "</script")];
-    let is_open = |text: &str| {
-        let text = text.trim_start().to_ascii_lowercase();
-        HIDING.iter().any(|(begin, end)| text.starts_with(begin) && !text.contains(end))
-    };
-    // Nearly every text has none of these, and parsing costs more than looking.
-    let may_hide = |at: usize| {
-        HIDING.iter().any(|(begin, _)| {
-            let found = markdown.as_bytes().get(at..at + begin.len());
-            found.is_some_and(|found| found.eq_ignore_ascii_case(begin.as_bytes()))
-        })
-    };
-    if !memchr_iter(b'<', markdown.as_bytes()).any(may_hide) {
-        return None;
+/// An element or a comment that hides what stands behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hiding {
+    /// The line where it begins, in bytes of the text.
+    pub span: Range<usize>,
+    /// What ends it.
+    pub end: String,
+}
+
+/// What hides the text behind it, because it has no end, or a late one: `<video src="…" />` begins an
+/// element, which goes on.
+pub fn hiding_html(markdown: &str) -> Option<Hiding> {
+    // Nearly every text has nothing of the kind, and parsing costs more than looking.
+    memchr_iter(b'<', markdown.as_bytes()).find_map(|at| end_of_hidden(markdown.get(at..)?))?;
+    let arena = Arena::new();
+    let options = options();
+    let root = comrak::parse_document(&arena, markdown, &options);
+    // Signs where each piece of text begins and ends, and one behind the last. What a sanitiser takes away
+    // with one of them was to be read.
+    let sign = |number: usize| format!("\u{F8FF}{number}\u{F8FF}");
+    let text = |number: usize| &*arena.alloc(NodeValue::Text(sign(number).into()).into());
+    let mut begun: Option<(usize, String)> = None;
+    // What had begun before each sign.
+    let mut before = Vec::new();
+    for edge in root.traverse().collect::<Vec<_>>() {
+        let (NodeEdge::Start(node) | NodeEdge::End(node)) = edge;
+        let is_start = matches!(edge, NodeEdge::Start(_));
+        let line = node.data.borrow().sourcepos.start.line;
+        match &mut node.data.borrow_mut().value {
+            NodeValue::HtmlBlock(NodeHtmlBlock { literal: html, .. })
+            | NodeValue::HtmlInline(html)
+                if is_start =>
+            {
+                begun = last_hidden(html, line).or(begun);
+                continue;
+            }
+            NodeValue::CodeBlock(block) if is_start => {
+                block.literal.insert_str(0, &sign(before.len()));
+            }
+            NodeValue::Paragraph | NodeValue::Heading(_) | NodeValue::TableCell if is_start => {
+                node.prepend(text(before.len()));
+            }
+            NodeValue::Paragraph | NodeValue::Heading(_) | NodeValue::TableCell => {
+                node.append(text(before.len()));
+            }
+            _ => continue,
+        }
+        before.push(begun.clone());
     }
-    let found = places(markdown, |value| match value {
-        NodeValue::HtmlBlock(block) => is_open(&block.literal),
-        _ => false,
-    });
-    let start = found.first()?.start;
+    let behind = arena.alloc(NodeValue::Paragraph.into());
+    behind.append(text(before.len()));
+    root.append(behind);
+    before.push(begun);
+    let nowhere = Url::parse("https://localhost/").ok()?;
+    let shown =
+        sanitise(&unsafe_html(root, &options), &Absolute { base: &nowhere, page: &nowhere });
+    let (_, begun) =
+        before.into_iter().enumerate().find(|(number, _)| !shown.contains(&sign(*number)))?;
+    let (line, end) = begun?;
+    let start = line_starts(markdown).get(line.saturating_sub(1)).copied()?;
     let line = markdown.get(start..)?.lines().next()?;
-    Some(start..start + line.len())
+    Some(Hiding { span: start..start + line.len(), end })
+}
+
+/// What ends what begins here, if its content is not for readers.
+fn end_of_hidden(text: &str) -> Option<String> {
+    let inside = text.strip_prefix('<')?;
+    if inside.starts_with("!--") {
+        return Some("-->".to_owned());
+    }
+    let end = inside.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(inside.len());
+    let name = DROPPED.iter().find(|name| name.eq_ignore_ascii_case(&inside[..end]))?;
+    Some(format!("</{name}>"))
+}
+
+/// The last in a piece of HTML that hides what it holds: its line, and what ends it.
+fn last_hidden(html: &str, first_line: usize) -> Option<(usize, String)> {
+    html.rmatch_indices('<').find_map(|(at, _)| {
+        let line = first_line + html[..at].matches('\n').count();
+        Some((line, end_of_hidden(&html[at..])?))
+    })
+}
+
+/// Where the lines of a text begin, in bytes.
+fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect()
 }
 
 /// Where elements of a kind stand, in bytes of the text.
 fn places(markdown: &str, is_meant: impl Fn(&NodeValue) -> bool) -> Vec<Range<usize>> {
     let arena = Arena::new();
     let root = comrak::parse_document(&arena, markdown, &options());
-    let starts: Vec<usize> =
-        std::iter::once(0).chain(markdown.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    let starts = line_starts(markdown);
     // Columns are counted in bytes, from one.
     let byte = |line: usize, column: usize| {
         starts.get(line.saturating_sub(1)).map_or(0, |start| (start + column).min(markdown.len()))
@@ -148,11 +210,48 @@ mod tests {
 
     #[test]
     fn what_hides_the_rest_is_found() {
-        let found = |markdown: &str| unclosed_html(markdown).map(|at| markdown[at].to_owned());
-        assert_eq!(found("a\n\n<!-- TODO\n\nb"), Some("<!-- TODO".to_owned()));
-        assert_eq!(found("a\n\n<STYLE>\nb\n\nc"), Some("<STYLE>".to_owned()));
-        for closed in ["<!-- a\n\nb -->\n\nc", "a <!-- b", "`<!--`", "<style>a</style>", "a < b"] {
-            assert_eq!(found(closed), None, "{closed}");
+        for (markdown, line, end) in [
+            ("a\n\n<!-- TODO\n\nb", "<!-- TODO", "-->"),
+            ("a\n\n<STYLE>\nb\n\nc", "<STYLE>", "</style>"),
+            (
+                "a\n\n<iframe src=\"https://v.example.org/1\" />\n\n## b\n\nc",
+                "<iframe src=\"https://v.example.org/1\" />",
+                "</iframe>",
+            ),
+            ("a <video src=x> b\n\nc", "a <video src=x> b", "</video>"),
+            ("# a <canvas/> b\n\nc", "# a <canvas/> b", "</canvas>"),
+            ("<div>\n<style>p{}\n\nb\n\n</div>", "<style>p{}", "</style>"),
+            ("<script>a</script> <script>b\n\nc", "<script>a</script> <script>b", "</script>"),
+            // The end of another is the end of this one.
+            (
+                "<iframe src=1 />\n\nb\n\n<iframe src=2></iframe>\n\nc",
+                "<iframe src=1 />",
+                "</iframe>",
+            ),
+            ("- <audio src=x>\n\n  b", "- <audio src=x>", "</audio>"),
+            ("<canvas>\n\n    code", "<canvas>", "</canvas>"),
+            ("<select>\n\n| a |\n|---|\n| b |", "<select>", "</select>"),
+        ] {
+            let Hiding { span, end: found } = hiding_html(markdown).expect(markdown);
+            assert_eq!((&markdown[span], &*found), (line, end), "{markdown}");
+        }
+        for closed in [
+            "<!-- a\n\nb -->\n\nc",
+            "<!-- a --!> b",
+            "a <!-- b",
+            "`<!--`",
+            "<style>a</style>",
+            "a < b",
+            "<video src=x>No video here</video>\n\nb",
+            "a <iframe src=x></iframe> b",
+            "<scripts>a\n\nb",
+            // The end of the item is one.
+            "- <audio src=x>\n- b",
+            // Here HTML knows elements without content.
+            "# a <svg/> b\n\nc",
+            "<object data=x>a</object>\n\n- b\n- c",
+        ] {
+            assert_eq!(hiding_html(closed), None, "{closed}");
         }
     }
 

@@ -65,7 +65,6 @@ pub(super) const TAGS: &[&str] = &[
     "tfoot",
     "th",
     "thead",
-    "time",
     "tr",
     "u",
     "ul",
@@ -246,7 +245,6 @@ pub(super) fn sanitise(html: &str, absolute: &Absolute<'_>) -> String {
         ("li", HashSet::from(["value"])),
         ("td", HashSet::from(["colspan", "rowspan"])),
         ("th", HashSet::from(["colspan", "rowspan", "scope"])),
-        ("time", HashSet::from(["datetime"])),
         ("abbr", HashSet::from(["title"])),
         ("details", HashSet::from(["open"])),
     ]);
@@ -264,11 +262,22 @@ pub(super) fn sanitise(html: &str, absolute: &Absolute<'_>) -> String {
             // An empty link is no link; an image without a file is nothing.
             ("a", "href") | ("img", "src") if value.trim().is_empty() => None,
             ("a", "href") | ("img", "src") => {
-                Some(with_slashes(value).map_or(Cow::Borrowed(value), Cow::Owned))
+                let address = with_slashes(value).map_or(Cow::Borrowed(value), Cow::Owned);
+                // Browsers do the same with what the parser of addresses leaves.
+                let has_space = address.contains(char::is_whitespace);
+                let strict = || address.split_whitespace().collect::<Vec<_>>().join("%20");
+                Some(if has_space { Cow::Owned(strict()) } else { address })
             }
             // HTML's own grammar for the few attributes that have one.
-            (_, "width" | "height" | "colspan" | "rowspan" | "start" | "value") => {
+            (_, "colspan") => {
+                value.parse::<u16>().ok().filter(|n| (1..=1000).contains(n)).map(|_| value.into())
+            }
+            (_, "width" | "height" | "rowspan" | "start" | "value") => {
                 value.parse::<u16>().ok().map(|_| Cow::Borrowed(value))
+            }
+            (_, "scope") => {
+                let is_known = matches!(value, "row" | "col" | "rowgroup" | "colgroup");
+                is_known.then_some(Cow::Borrowed(value))
             }
             (_, "dir") => matches!(value, "ltr" | "rtl" | "auto").then_some(Cow::Borrowed(value)),
             (_, "lang") => {

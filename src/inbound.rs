@@ -335,9 +335,10 @@ fn complaint(report: &str, evidence: &Evidence) -> Inbound {
 /// Whether a server tells of a failure in a form of its own.
 fn is_failure_in_words(message: &Message<'_>, parts: &Parts<'_>) -> bool {
     let names_failed = message.header_raw("X-Failed-Recipients").is_some();
-    // QSBMF, of qmail.
+    // QSBMF, of qmail: people begin their mails like that, too, but name nobody on a line.
     let body = parts.first("text/plain").unwrap_or_default().trim_start();
-    let is_qmail = body.starts_with("Hi. This is the");
+    let names_one = |line: &str| line.starts_with('<') && line.trim_end().ends_with(">:");
+    let is_qmail = body.starts_with("Hi. This is the") && body.lines().any(names_one);
     names_failed || is_qmail || (is_from_a_server(message) && has_no_sender(message))
 }
 
@@ -543,6 +544,8 @@ mod tests {
             assert_eq!(failures[0].whom.named, ["bob@example.org"]);
             assert_eq!(failures[0].is_permanent, is_permanent);
         }
+        let person = "From: bob@example.org\n\nHi. This is the Bob you write to.\n550 5.1.1 is what I get.\n";
+        assert!(matches!(read(person), Inbound::Nothing(_)));
         // A person's program is no server, whatever it says.
         let absent = "From: ann@example.org\nReturn-Path: <>\n\nI could not read your mail.\n";
         assert_eq!(read(absent), Inbound::Nothing("it was written by a program"));

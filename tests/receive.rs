@@ -376,7 +376,7 @@ fn an_id_that_anybody_can_say_proves_nothing() {
         );
         receive(&site, &format!("--now=2021-10-0{day}"), report.as_bytes()).exits(0);
     }
-    assert_eq!(state(&site, PERSON), "complained");
+    assert_eq!(state(&site, PERSON), "bounced");
 }
 
 #[test]

@@ -235,10 +235,31 @@ fn what_was_published_is_given_out_as_readers_want_it() {
 
         let part = server.send("GET", path, &[("range", "bytes=2-5")], b"");
         assert_eq!((part.status, &part.body[..]), (206, &reply.body[2..6]), "{path}");
-        for range in ["items=0-5", "bytes=0-1,4-5", "bytes=abc", "bytes=5-2", "bytes= 0-1"] {
+        let last = server.send("GET", path, &[("range", "Bytes=-3")], b"");
+        assert_eq!((last.status, last.body.len()), (206, 3), "{path}");
+        let far = format!("bytes=1-{}0", u64::MAX);
+        let rest = server.send("GET", path, &[("range", &far)], b"");
+        assert_eq!((rest.status, rest.body.len()), (206, reply.body.len() - 1), "{path}");
+        for range in [
+            "items=0-5",
+            "bytes=0-1,4-5",
+            "bytes=abc",
+            "bytes=5-2",
+            "bytes= 0-1",
+            "bytes=-100000000",
+        ] {
             let whole = server.send("GET", path, &[("range", range)], b"");
             assert_eq!((whole.status, whole.body.len()), (200, reply.body.len()), "{range}");
         }
+        let behind = server.send("GET", path, &[("range", "bytes=100000000-")], b"");
+        assert_eq!(behind.status, 416);
+        let head = server.send("HEAD", path, &[("range", "bytes=2-5")], b"");
+        assert_eq!(head.status, 200);
+        // Each way of sending it has a length of its own.
+        let head = server.send("HEAD", path, &[("accept-encoding", "gzip")], b"");
+        assert!(head.headers.iter().all(|(name, _)| name != "content-length"), "{path}");
+        let same = [("if-none-match", "\"x\""), ("if-none-match", tag)];
+        assert_eq!(server.send("GET", path, &same, b"").status, 304, "{path}");
 
         let compressed = server.send("GET", path, &[("accept-encoding", "gzip")], b"");
         assert_eq!(compressed.status, 200);
@@ -340,8 +361,19 @@ fn somebody_subscribes_chooses_and_leaves() {
         assert_eq!(server.send(method, &confirm, &[], b"").status, 200);
     }
     assert_eq!(state(&site, "Zoe@example.org").as_deref(), Some("asked"));
-    let confirmed = server.post("/abonnement/confirm", &format!("token={}", token(&confirm)));
+    // What somebody else chose meanwhile is shown to who confirms, and what they send counts.
+    server.post("/abonnement", "email=zoe@example.org&domain=nothing&cadence=weekly&weekday=Sun");
+    let asked = server.get(&confirm).text();
+    assert!(
+        asked.contains("value=\"nothing\" checked") && asked.contains("value=\"Sun\" selected"),
+        "{asked}"
+    );
+    let wishes = format!("token={}&cadence=daily&domain=design&new=true", token(&confirm));
+    let confirmed = server.post("/abonnement/confirm", &wishes);
     assert!(confirmed.text().contains("Vous êtes abonné·e"), "{}", confirmed.text());
+    assert!(server.get(&confirm).text().contains("Vous êtes abonné·e"));
+    let list = site.run(&[NOW, "recipients", "export"]).exits(0).stdout;
+    assert!(!list.contains("nothing") && !list.contains("weekly"), "{list}");
     assert_eq!(state(&site, "Zoe@example.org").as_deref(), Some("subscribed"));
     // Whoever clicks twice is told the same.
     let again = server.post("/abonnement/confirm", &format!("token={}", token(&confirm)));
@@ -401,6 +433,8 @@ fn who_is_on_the_list_in_a_file_chooses_and_leaves_too() {
     server.post("/abonnement/preferences", &format!("token={}&domain=design", token(&preferences)));
     let list = site.run(&[NOW, "recipients", "export"]).exits(0).stdout;
     assert!(list.contains("source: list") && list.contains("- design"), "{list}");
+    // That they chose is no consent, of which nobody knows when it was given.
+    assert!(!list.contains("confirmed_at"), "{list}");
     // Without a program's help: a question, and a button.
     let leave = link(&digest, "/desabonnement?token=");
     assert!(server.get(&leave).text().contains("Oui, me désabonner"));

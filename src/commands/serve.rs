@@ -23,7 +23,8 @@ use super::{Level, Opened, Outcome, Result, Shell, configuration, locks, tempora
 use crate::catalog::Catalog;
 use crate::cli;
 use crate::clock::Deadline;
-use crate::ledger::Ledger;
+use crate::ledger::{CONFIRMATION, Ledger};
+use crate::mail::confirmation::{Asked, confirmation};
 use crate::mail::message;
 use crate::outline::{Category, categories};
 use crate::posting::State;
@@ -31,6 +32,7 @@ use crate::posting::lifecycle::{self, Rules};
 use crate::reminders::Recipient;
 use crate::serve::{self, Limits, Metrics, People, Server, Tongue, Tongues, World};
 use crate::templates::Templates;
+use crate::tokens::Keys;
 
 /// How long it is remembered what the open postings can be chosen by.
 const FRESH: Duration = Duration::from_mins(5);
@@ -71,7 +73,10 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Serve) -> Result {
         news: news.clone(),
         choices: Mutex::default(),
     };
-    let tongues = Tongues::new(tongues(&opened)?);
+    let tongues = tongues(&opened)?;
+    if has_people {
+        rehearse(&opened, &tongues).map_err(configuration)?;
+    }
     // Connections to a server's ledger end outside of the runtime: they have one of their own.
     let people = People::new(site.clone(), tongues, Box::new(outside)).map_err(configuration)?;
     let people = Arc::new(people);
@@ -154,8 +159,28 @@ async fn listen(shell: &Shell, address: SocketAddr, server: Arc<Server>) -> Resu
     Ok(Outcome::Done)
 }
 
+/// Makes every page of people once, and the mail that somebody confirms by: what is wrong with their
+/// templates shows.
+pub(super) fn rehearse(
+    opened: &Opened,
+    tongues: &Tongues,
+) -> std::result::Result<(), message::Error> {
+    let Opened { site, now, .. } = opened;
+    serve::rehearse(site, tongues)?;
+    if site.subscribe.url.is_none() || site.mail.from.is_none() {
+        return Ok(());
+    }
+    let (recipient, keys) =
+        (Recipient::new("reader@example.org"), Keys::new(Vec::new(), Vec::new()));
+    for Tongue { catalog, templates, .. } in tongues.iter() {
+        let asked = Asked { recipient: &recipient, at: *now, within: CONFIRMATION };
+        confirmation(asked, site, &keys, None, (catalog, templates), *now)?;
+    }
+    Ok(())
+}
+
 /// The languages that pages and mails can be written in, the site's first.
-fn tongues(opened: &Opened) -> Result<Vec<Tongue>> {
+pub(super) fn tongues(opened: &Opened) -> Result<Tongues> {
     let own = opened.own.keys().filter_map(|name| name.strip_suffix(".ftl"));
     let site = &opened.site.language;
     let others: BTreeSet<&str> = own.chain(BUILT_IN).collect();
@@ -169,7 +194,8 @@ fn tongues(opened: &Opened) -> Result<Vec<Tongue>> {
             let templates = Templates::new(&opened.own, catalog.clone()).map_err(configuration)?;
             Ok(Tongue { language, catalog, templates })
         })
-        .collect()
+        .collect::<Result<_>>()
+        .map(Tongues::new)
 }
 
 /// What happened to the list.

@@ -127,6 +127,13 @@ fn wishes(recipient: &Recipient) -> Result<String> {
     kept(&Wishes::from(recipient))
 }
 
+fn has_confirmed(database: &Database, recipient: &str, asked_at: DateTime<Utc>) -> Result<bool> {
+    let query = "SELECT 1 FROM subscribers WHERE recipient = ?1 AND asked_at = ?2
+         AND NOT EXISTS (SELECT 1 FROM suppressions
+             WHERE suppressions.recipient = subscribers.recipient)";
+    Ok(database.row(query, values![recipient, asked_at], |_| Ok(()))?.is_some())
+}
+
 /// Enters a subscriber, in place of what was there.
 const PUT: &str = "INSERT INTO subscribers
          (recipient, email, wishes, source, asked_at, confirmed_at)
@@ -165,7 +172,7 @@ impl Ledger {
             values![&key, &recipient.email, &wishes, now],
         )?;
         if entered == 0 {
-            // Whoever asks again chose again; the message that was sent confirms that.
+            // Whoever asks again chose again; who confirms sees what was chosen, and has the last word.
             let statement = "UPDATE requests SET wishes = ?2 WHERE recipient = ?1";
             transaction.execute(statement, values![&key, &wishes])?;
         }
@@ -233,28 +240,45 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether somebody who asked at an instant has not confirmed it yet.
+    /// What somebody asked for at an instant that can still be confirmed, and is not yet.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn has_asked(&self, recipient: &str, asked_at: DateTime<Utc>) -> Result<bool> {
-        let query = "SELECT 1 FROM requests WHERE recipient = ?1 AND asked_at = ?2";
-        Ok(self.database.row(query, values![recipient, asked_at], |_| Ok(()))?.is_some())
+    pub fn request(
+        &self,
+        recipient: &str,
+        asked_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Recipient>> {
+        if asked_at + CONFIRMATION <= now {
+            return Ok(None);
+        }
+        let query = "SELECT email, wishes FROM requests WHERE recipient = ?1 AND asked_at = ?2";
+        self.database.row(query, values![recipient, asked_at], self::recipient)
+    }
+
+    /// Whether somebody who asked at an instant has confirmed it, and did not leave since.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn has_confirmed(&self, recipient: &str, asked_at: DateTime<Utc>) -> Result<bool> {
+        has_confirmed(&self.database, recipient, asked_at)
     }
 
     /// Enters that somebody who asked at an instant confirms it: from now on they subscribe, whatever
-    /// they said before. `listed` is how they stand in the mailing list, where they do. `false` when nobody
-    /// asked then, or too long ago.
+    /// they said before. `listed` is how they stand in the mailing list, where they do, and `chosen` what
+    /// they wish now, where they say so. `false` when nobody asked then, or too long ago.
     ///
     /// # Errors
     /// When the ledger cannot be written.
     pub fn confirm(
         &mut self,
         recipient: &str,
-        listed: Option<&Recipient>,
+        (listed, chosen): (Option<&Recipient>, Option<&Recipient>),
         asked_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<bool> {
+        let chosen = chosen.map(wishes).transpose()?;
         let transaction = self.database.begin()?;
         let asked = transaction.row(
             "SELECT email, wishes FROM requests WHERE recipient = ?1 AND asked_at = ?2",
@@ -263,15 +287,9 @@ impl Ledger {
         )?;
         let Some((email, wishes)) = asked.filter(|_| asked_at + CONFIRMATION > now) else {
             // Whoever opens the link a second time did it all the first time.
-            let before = transaction.row(
-                "SELECT 1 FROM subscribers WHERE recipient = ?1 AND asked_at = ?2
-                     AND NOT EXISTS (SELECT 1 FROM suppressions
-                         WHERE suppressions.recipient = subscribers.recipient)",
-                values![recipient, asked_at],
-                |_| Ok(()),
-            )?;
-            return Ok(before.is_some());
+            return has_confirmed(&transaction, recipient, asked_at);
         };
+        let wishes = chosen.unwrap_or(wishes);
         let before: Option<String> = transaction.row(
             "SELECT wishes FROM subscribers WHERE recipient = ?1",
             values![recipient],

@@ -68,8 +68,11 @@ impl Ledger {
             values![recipient, kind.as_str()],
         )?;
         let suppressed = match kind {
-            Returned::Complaint if proven || days >= UNPROVEN => Some(Reason::Complained),
-            Returned::Permanent if proven || days >= UNPROVEN => Some(Reason::Bounced),
+            // Who complained is not even written to when somebody enters the address again: nobody can do
+            // that to another.
+            Returned::Complaint if proven => Some(Reason::Complained),
+            Returned::Permanent if proven => Some(Reason::Bounced),
+            Returned::Complaint | Returned::Permanent if days >= UNPROVEN => Some(Reason::Bounced),
             Returned::Temporary if days >= TEMPORARY => Some(Reason::Bounced),
             _ => None,
         };

@@ -9,17 +9,21 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{Method, StatusCode};
+use axum::http::uri::Authority;
+use axum::http::{Method, StatusCode, Uri, Version};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::body::Frame;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -45,7 +49,7 @@ use files::Files;
 
 pub use limits::Limits;
 pub use metrics::Metrics;
-pub use pages::{Tongue, Tongues};
+pub use pages::{Tongue, Tongues, rehearse};
 pub use people::{Clash, People, World, check_addresses};
 
 /// How long the head of a request may take, and a connection may be idle.
@@ -179,7 +183,59 @@ async fn answer(
 ) -> Result<Response, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
-    app.oneshot(request).await
+    if let Some(uri) = with_large_escapes(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    let is_head = request.method() == Method::HEAD;
+    let mut response = app.oneshot(request).await?;
+    if is_head && !response.headers().contains_key(header::CONTENT_LENGTH) {
+        *response.body_mut() = Body::new(Unsaid);
+    }
+    Ok(response)
+}
+
+/// The body of an answer to `HEAD`, where it is not known how long that of `GET` would be. Of an empty one
+/// hyper says that it would be, too.
+struct Unsaid;
+
+impl hyper::body::Body for Unsaid {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// An address whose path has its escapes as we write them: `%d8` is `%D8` (RFC 3986, section 6.2.2.1).
+/// `None` where it has already.
+fn with_large_escapes(uri: &Uri) -> Option<Uri> {
+    let mut parts = uri.path().split('%');
+    let mut path = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (escape, rest) = part.split_at(part.floor_char_boundary(2));
+        path.extend(["%", &escape.to_ascii_uppercase(), rest]);
+    }
+    if path == uri.path() {
+        return None;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut whole = uri.clone().into_parts();
+    whole.path_and_query = Some(format!("{path}{query}").parse().ok()?);
+    Uri::from_parts(whole).ok()
+}
+
+/// Whether a request names one host, as all but those of old must (RFC 9112, section 3.2).
+fn names_a_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => host.is_empty() || Authority::try_from(host.as_bytes()).is_ok(),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// Everything that is answered.
@@ -212,8 +268,9 @@ async fn around(State(server): State<Arc<Server>>, request: Request, next: Next)
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let begun = tokio::time::Instant::now();
-    let mut response = if method == Method::GET || method == Method::HEAD || method == Method::POST
-    {
+    let mut response = if !names_a_host(&request) {
+        StatusCode::BAD_REQUEST.into_response()
+    } else if method == Method::GET || method == Method::HEAD || method == Method::POST {
         next.run(request).await
     } else {
         let allow = [(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"))];
@@ -317,6 +374,37 @@ mod tests {
         ] {
             let who = client(&asked(peer, headers));
             assert_eq!(who, expected.parse::<IpAddr>().unwrap(), "{peer} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_written_in_capitals_and_nothing_else_changes() {
+        for (uri, expected) in [
+            ("/%c3%a9t%c3%a9/?a=%c3", Some("/%C3%A9t%C3%A9/?a=%c3")),
+            ("http://h/a%2fb%", Some("http://h/a%2Fb%")),
+            ("/%C3%A9?%c3", None),
+            ("/a", None),
+        ] {
+            let changed = with_large_escapes(&uri.parse().unwrap());
+            assert_eq!(changed.map(|uri| uri.to_string()).as_deref(), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        for (hosts, version, expected) in [
+            (&["jobs.example.org"][..], Version::HTTP_11, true),
+            (&["[::1]:8080"], Version::HTTP_11, true),
+            (&[""], Version::HTTP_11, true),
+            (&[], Version::HTTP_10, true),
+            (&[], Version::HTTP_11, false),
+            (&["a", "b"], Version::HTTP_11, false),
+            (&["a b/c"], Version::HTTP_11, false),
+        ] {
+            let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+            let mut request = asked("127.0.0.1", &hosts);
+            *request.version_mut() = version;
+            assert_eq!(names_a_host(&request), expected, "{hosts:?} {version:?}");
         }
     }
 

@@ -48,6 +48,11 @@ impl Tongues {
         Self(all)
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Tongue> {
+        self.0.iter()
+    }
+
     /// The one that a visitor reads best (RFC 9110, section 12.5.4).
     pub(super) fn for_visitor(&self, headers: &HeaderMap) -> Option<&Tongue> {
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
@@ -110,7 +115,6 @@ impl IntoResponse for Page {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notice {
     CheckMail,
-    Confirm,
     Confirmed,
     Saved,
     NotSubscribed,
@@ -123,11 +127,23 @@ pub(super) enum Notice {
 }
 
 impl Notice {
+    const ALL: [Self; 10] = [
+        Self::CheckMail,
+        Self::Confirmed,
+        Self::Saved,
+        Self::NotSubscribed,
+        Self::Unsubscribe,
+        Self::Unsubscribed,
+        Self::LinkInvalid,
+        Self::TooMany,
+        Self::NotHere,
+        Self::OutOfOrder,
+    ];
+
     /// The phrases of heading and text.
     fn phrases(self) -> (&'static str, &'static str) {
         match self {
             Self::CheckMail => ("check-mail", "check-mail-why"),
-            Self::Confirm => ("confirm-title", "confirm-why"),
             Self::Confirmed => ("confirmed", "confirmed-why"),
             Self::Saved => ("saved", "saved-why"),
             Self::NotSubscribed => ("not-subscribed", "not-subscribed-why"),
@@ -143,7 +159,6 @@ impl Notice {
     /// The phrase of the one thing to do.
     fn button(self) -> Option<&'static str> {
         match self {
-            Self::Confirm => Some("confirm-button"),
             Self::Unsubscribe => Some("unsubscribe-button"),
             _ => None,
         }
@@ -205,12 +220,40 @@ pub(super) fn notice(
     Ok(Page { status: notice.status(), language: language.to_string(), html })
 }
 
+/// Puts every page into words once: whatever is wrong with its template is said before somebody asks for it.
+///
+/// # Errors
+/// When a template cannot be rendered.
+pub fn rehearse(site: &Site, tongues: &Tongues) -> Result<(), Error> {
+    let somebody = Recipient::new("reader@example.org");
+    for tongue in tongues.iter() {
+        for said in Notice::ALL {
+            notice(site, tongue, said, ("", ""), Some(("subscribe-again", String::new())))?;
+        }
+        for token in [None, Some("")] {
+            let form = Form {
+                action: "",
+                token,
+                confirms: token.is_some(),
+                recipient: &somebody,
+                choices: &[],
+                is_invalid: true,
+                unsubscribe: Some(String::new()),
+            };
+            self::form(site, tongues, tongue, form)?;
+        }
+    }
+    Ok(())
+}
+
 /// A form, and what was entered into it before.
 pub(super) struct Form<'a> {
     /// Where it is sent to.
     pub action: &'a str,
     /// For whom it is, where that is known.
     pub token: Option<&'a str>,
+    /// Whether it confirms that somebody subscribes.
+    pub confirms: bool,
     /// What stands in it.
     pub recipient: &'a Recipient,
     /// What can be chosen.
@@ -269,11 +312,13 @@ pub(super) fn form(
     form: Form<'_>,
 ) -> Result<Page, Error> {
     let Tongue { language, catalog, templates } = tongue;
-    let Form { action, token, recipient, choices, is_invalid, unsubscribe } = form;
-    let (heading, button) = match token {
-        Some(_) => ("preferences-title", "preferences-button"),
-        None => ("subscribe-title", "subscribe-button"),
+    let Form { action, token, confirms, recipient, choices, is_invalid, unsubscribe } = form;
+    let (heading, lead, button) = match token {
+        Some(_) if confirms => ("confirm-title", Some("confirm-why"), "confirm-button"),
+        Some(_) => ("preferences-title", None, "preferences-button"),
+        None => ("subscribe-title", Some("subscribe-lead"), "subscribe-button"),
     };
+    let about = || [("site", site.title.as_str().into())];
     let groups = [
         (Facet::Domain, &recipient.domains),
         (Facet::Team, &recipient.teams),
@@ -298,7 +343,7 @@ pub(super) fn form(
         site: SiteView::in_language(site, language),
         root: site.url.path(),
         heading: catalog.word(heading),
-        lead: token.is_none().then(|| catalog.word("subscribe-lead")),
+        lead: lead.map(|lead| catalog.with(lead, about())),
         problem: is_invalid.then(|| catalog.word("email-invalid")),
         action,
         token,

@@ -1,19 +1,21 @@
 //! What was published, as a good static server gives it out: with the media types of feeds, with
 //! validators, so that readers are told when nothing is new, and nothing that is hidden.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{self, HeaderValue};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 
-use super::Server;
 use super::files::Files;
+use super::{Server, Unsaid};
 
 /// How long pages and feeds may be taken from a cache without asking: a build may change them at any
 /// time.
@@ -41,7 +43,7 @@ pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Reques
         let allow = [(header::ALLOW, HeaderValue::from_static("GET, HEAD"))];
         return (StatusCode::METHOD_NOT_ALLOWED, allow).into_response();
     }
-    if request.uri().path() != server.root && format!("{}/", request.uri().path()) == server.root {
+    if format!("{}/", request.uri().path()) == server.root {
         // Relative addresses lead elsewhere without the slash.
         return Redirect::temporary(&server.root).into_response();
     }
@@ -52,24 +54,29 @@ pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Reques
     // The path alone: a query means nothing here.
     let Ok(uri) = path.parse::<Uri>() else { return not_found(&server).await };
     *request.uri_mut() = uri;
-    // A part of something else may be asked for, in units that nobody knows, or several at once: the
-    // whole is always right (RFC 9110, section 14.2).
-    if request.headers().contains_key(header::IF_RANGE)
-        || !request.headers().get(header::RANGE).is_some_and(is_one_range)
-    {
-        request.headers_mut().remove(header::RANGE);
+    let (mut parts, _) = request.into_parts();
+    let asked = parts.headers.remove(header::RANGE);
+    // Parts are of what `GET` gives, and of what has not changed meanwhile.
+    let has_parts = parts.method == Method::GET && !parts.headers.contains_key(header::IF_RANGE);
+    let range = asked.filter(|_| has_parts).and_then(|asked| Range::parse(&asked));
+    if let Some(tags) = joined(&parts.headers, header::IF_NONE_MATCH) {
+        parts.headers.insert(header::IF_NONE_MATCH, tags);
     }
-    let root = server.root.trim_end_matches('/').to_owned();
-    let folder = ServeDir::with_backend(&server.out, files)
-        .with_buf_chunk_size(CHUNK)
-        .redirect_path_prefix(root);
-    let found = folder.oneshot(request).await;
-    let mut response = match found {
-        Ok(response) => response.map(Body::new),
-        Err(never) => match never {},
-    };
+    // How long what is compressed would be is not known before.
+    let is_length_unknown = parts.method == Method::HEAD && may_be_compressed(&parts.headers);
+    let mut response = found(&server, &files, &parts, range).await;
+    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE
+        && let Some(Range::Last(_)) = range
+    {
+        // The last thousand bytes of what has a hundred are all of them (RFC 9110, section 14.1.2).
+        response = found(&server, &files, &parts, None).await;
+    }
     if response.status() == StatusCode::NOT_FOUND {
         return not_found(&server).await;
+    }
+    if is_length_unknown {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::new(Unsaid);
     }
     let status = response.status();
     let headers = response.headers_mut();
@@ -88,17 +95,69 @@ pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Reques
     response
 }
 
-/// Whether one part is asked for, in bytes: from a place to another, or to the end, or the last so many.
-fn is_one_range(range: &HeaderValue) -> bool {
-    let range = range.to_str().unwrap_or_default();
-    let Some((unit, range)) = range.split_once('=') else { return false };
-    let Some((first, last)) = range.split_once('-') else { return false };
-    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    let is_in_order = match (first.parse::<u64>(), last.parse::<u64>()) {
-        (Ok(first), Ok(last)) => first <= last,
-        (first, last) => first.is_ok() || last.is_ok(),
-    };
-    unit.eq_ignore_ascii_case("bytes") && is_number(first) && is_number(last) && is_in_order
+/// What there is at a path, or a part of it.
+async fn found(server: &Server, files: &Files, parts: &Parts, range: Option<Range>) -> Response {
+    let mut request = Request::from_parts(parts.clone(), Body::empty());
+    if let Some(range) = range.and_then(|range| HeaderValue::from_str(&range.to_string()).ok()) {
+        request.headers_mut().insert(header::RANGE, range);
+    }
+    let folder = ServeDir::with_backend(&server.out, files.clone())
+        .with_buf_chunk_size(CHUNK)
+        .redirect_path_prefix(server.root.trim_end_matches('/').to_owned());
+    match folder.oneshot(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(never) => match never {},
+    }
+}
+
+/// One part of a file, in bytes (RFC 9110, section 14.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Range {
+    /// From a place on, to another or to the end.
+    From(u64, Option<u64>),
+    /// The last so many.
+    Last(u64),
+}
+
+impl Range {
+    /// What is asked for. `None` where it is something else, in units that nobody knows, or several parts at
+    /// once: the whole is always right (section 14.2).
+    fn parse(asked: &HeaderValue) -> Option<Self> {
+        let (unit, range) = asked.to_str().ok()?.split_once('=')?;
+        let (first, last) = range.split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes"))?;
+        let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        // No file has so many bytes.
+        let number = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap_or(u64::MAX));
+        match (number(first), number(last)) {
+            _ if !is_number(first) || !is_number(last) => None,
+            (Some(first), last) => {
+                (last.is_none_or(|last| first <= last)).then_some(Self::From(first, last))
+            }
+            (None, last) => last.map(Self::Last),
+        }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::From(first, Some(last)) => write!(f, "bytes={first}-{last}"),
+            Self::From(first, None) => write!(f, "bytes={first}-"),
+            Self::Last(count) => write!(f, "bytes=-{count}"),
+        }
+    }
+}
+
+/// The lines of a header that is a list, as one (RFC 9110, section 5.3).
+fn joined(headers: &HeaderMap, name: HeaderName) -> Option<HeaderValue> {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&lines.join(&b", "[..])).ok().filter(|_| lines.len() > 1)
+}
+
+/// Whether whoever asks takes compressed answers.
+fn may_be_compressed(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
+    lines.filter_map(|line| line.to_str().ok()).any(|line| !line.eq_ignore_ascii_case("identity"))
 }
 
 /// The page for what is not there.
@@ -110,8 +169,6 @@ pub(super) async fn not_found(server: &Server) -> Response {
 
 /// The path below the site's own. What is hidden, and a way upwards, lead nowhere.
 fn below(root: &str, path: &str) -> Option<String> {
-    // Escapes may be written in small letters (RFC 3986, section 6.2.2.1).
-    let path = with_large_escapes(path);
     let below = path.strip_prefix(root.strip_suffix('/').unwrap_or(root))?;
     let below = if below.is_empty() { "/" } else { below };
     let decoded = percent_decode_str(below).decode_utf8().ok()?;
@@ -122,19 +179,6 @@ fn below(root: &str, path: &str) -> Option<String> {
         && !decoded.split(['/', '\\']).any(is_hidden)
         && !decoded.contains(char::is_control);
     is_sound.then(|| below.to_owned())
-}
-
-/// A path with the letters of its escapes as we write them: `%d8` is `%D8`.
-fn with_large_escapes(path: &str) -> String {
-    let mut parts = path.split('%');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |mut all, part| {
-        let (escape, rest) = part.split_at(part.floor_char_boundary(2));
-        all.push('%');
-        all.push_str(&escape.to_ascii_uppercase());
-        all.push_str(rest);
-        all
-    })
 }
 
 fn kind(path: &str) -> Option<&'static str> {
@@ -151,6 +195,27 @@ fn weak(tag: &HeaderValue) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_one_part_in_bytes_and_all_else_is_the_whole() {
+        for (asked, expected) in [
+            ("bytes=2-5", Some(Range::From(2, Some(5)))),
+            ("Bytes=02-", Some(Range::From(2, None))),
+            ("bytes=-7", Some(Range::Last(7))),
+            ("bytes=0-18446744073709551616", Some(Range::From(0, Some(u64::MAX)))),
+            ("items=2-5", None),
+            ("bytes=5-2", None),
+            ("bytes=-", None),
+            ("bytes=0-1,4-5", None),
+            ("bytes= 0-1", None),
+            ("bytes=+0-1", None),
+            ("bytes", None),
+        ] {
+            assert_eq!(Range::parse(&HeaderValue::from_static(asked)), expected, "{asked}");
+        }
+        assert_eq!(Range::From(2, None).to_string(), "bytes=2-");
+        assert_eq!(Range::Last(7).to_string(), "bytes=-7");
+    }
 
     #[test]
     fn nothing_hidden_and_nothing_above_is_served() {

@@ -13,7 +13,7 @@ use crate::commands::{Failure, Opened, Result};
 use crate::diagnostics::Diagnostic;
 use crate::ledger::{People, Subscriber, Suppressions};
 use crate::posting::Posting;
-use crate::reminders::recipients::{self, Source, key, read_yaml};
+use crate::reminders::recipients::{self, Consent, Source, key, read_yaml};
 use crate::reminders::{Owners, Recipient};
 
 /// The mailing list, one recipient after another. A list in CSV is read as it goes; one in YAML is
@@ -90,7 +90,7 @@ pub(in crate::commands) struct Audience {
     after: Option<String>,
     owners: Owners,
     /// The keys of those on the list who chose their wishes by themselves.
-    both: HashSet<String>,
+    both: HashMap<String, Consent>,
     /// The keys of those that are meant and were not met yet, with their addresses.
     wanted: HashMap<String, String>,
     all: bool,
@@ -106,7 +106,7 @@ impl Audience {
             list: List::new(opened)?,
             after: Some(String::new()),
             owners: Owners::new(postings, opened.site.reminders.owners),
-            both: HashSet::new(),
+            both: HashMap::new(),
             wanted: wanted.iter().map(|email| (key(email), email.clone())).collect(),
             all: wanted.is_empty(),
         })
@@ -128,20 +128,29 @@ impl Audience {
                     // They come later, with what they wish now.
                     let keys: Vec<String> = next.iter().map(Recipient::key).collect();
                     let subscribing = people.subscribing(&keys).map_err(ledger_failure)?;
-                    next.retain(|recipient| !subscribing.contains_key(&recipient.key()));
-                    let listed = |(_, source): &(String, Source)| *source == Source::List;
-                    self.both.extend(subscribing.into_iter().filter(listed).map(|(key, _)| key));
+                    next.retain(|recipient| {
+                        let source = subscribing.get(&recipient.key());
+                        if source == Some(&Source::List) {
+                            self.both.insert(recipient.key(), recipient.consent);
+                        }
+                        source.is_none()
+                    });
                 }
             } else if let Some(after) = self.after.take() {
                 let page = people.subscribers(&after, most).map_err(ledger_failure)?;
                 self.after = page.last().map(|subscriber| subscriber.recipient.key());
                 // Somebody from the list who only chose their wishes is on it as long as they stand there.
-                let is_there = |subscriber: &Subscriber| {
-                    subscriber.source != Source::List
-                        || self.both.contains(&subscriber.recipient.key())
-                };
-                let page = page.into_iter().filter(is_there);
-                next.extend(page.map(|subscriber| subscriber.recipient));
+                // When they consented stands there, too.
+                next.extend(page.into_iter().filter_map(
+                    |Subscriber { recipient, source, .. }| {
+                        if source != Source::List {
+                            return Some(recipient);
+                        }
+                        let Consent { at, source: given } = *self.both.get(&recipient.key())?;
+                        let consent = Consent { at, source: given.or(Some(source)) };
+                        Some(Recipient { consent, ..recipient })
+                    },
+                ));
                 if next.is_empty() && self.after.is_some() {
                     continue;
                 }

@@ -79,6 +79,11 @@ impl Sent {
         terms
     }
 
+    /// Whether wishes were entered: a form was sent, and not a button alone.
+    pub(super) fn has_wishes(&self) -> bool {
+        !self.field("cadence").is_empty()
+    }
+
     /// Somebody with the wishes that were entered.
     pub(super) fn wishes(&self, of: Recipient, tongues: &Tongues) -> Recipient {
         let weekday: Option<Weekday> = self.field("weekday").parse().ok();

@@ -8,7 +8,7 @@ use crate::reminders::Recipient;
 use crate::reminders::recipients::Source;
 use crate::serve::pages::{self, Form, Link, Notice, Page, Tongue};
 use crate::text;
-use crate::tokens::Purpose;
+use crate::tokens::{Keys, Purpose};
 
 /// How long an address can be (RFC 5321, section 4.5.3.1.3, without the brackets).
 const MAX_ADDRESS: usize = 254;
@@ -70,24 +70,39 @@ impl Visit<'_> {
         let Some((recipient, asked_at)) = keys.confirmed(&self.sent.token) else {
             return self.wrong_link();
         };
+        let now = self.people.world.now();
+        let request = ledger.request(&recipient, asked_at, now)?;
         if !self.sent.is_done {
-            return self.notice(Notice::Confirm, None);
+            return match request {
+                Some(asked) => self.form(Some(&self.sent.token), &asked, false, None),
+                None if ledger.has_confirmed(&recipient, asked_at)? => {
+                    self.confirmed(&keys, &recipient)
+                }
+                None => self.notice(Notice::LinkInvalid, self.again()),
+            };
         }
         // All of the list is read for that, and a link can be opened many times.
-        let listed = if ledger.has_asked(&recipient, asked_at)? {
-            self.people.world.listed(&recipient)?
-        } else {
-            None
+        let listed = match &request {
+            Some(_) => self.people.world.listed(&recipient)?,
+            None => None,
         };
-        if !ledger.confirm(&recipient, listed.as_ref(), asked_at, self.people.world.now())? {
+        // Somebody else may have asked, and chosen; who confirms has seen it.
+        let chosen = request.filter(|_| self.sent.has_wishes());
+        let chosen = chosen.map(|asked| self.sent.wishes(asked, &self.people.tongues));
+        let wishes = (listed.as_ref(), chosen.as_ref());
+        if !ledger.confirm(&recipient, wishes, asked_at, now)? {
             return self.notice(Notice::LinkInvalid, self.again());
         }
         self.people.world.changed();
+        self.confirmed(&keys, &recipient).map(|page| page.after("confirmed"))
+    }
+
+    /// What is said to somebody who subscribes now.
+    fn confirmed(&self, keys: &Keys, recipient: &str) -> anyhow::Result<Done> {
         let addresses = &self.people.addresses;
         let preferences =
-            addresses.with(Matter::Preferences, &keys, Purpose::Preferences, &recipient);
-        let link = preferences.map(|url| ("preferences", url));
-        self.notice(Notice::Confirmed, link).map(|page| page.after("confirmed"))
+            addresses.with(Matter::Preferences, keys, Purpose::Preferences, recipient);
+        self.notice(Notice::Confirmed, preferences.map(|url| ("preferences", url)))
     }
 
     fn preferences(&self, ledger: &mut Ledger) -> anyhow::Result<Done> {
@@ -173,7 +188,9 @@ impl Visit<'_> {
         let People { site, tongues, world, addresses, .. } = self.people;
         let choices = world.choices();
         let action = addresses.path(self.sent.matter);
-        let form = Form { action, token, recipient, choices: &choices, is_invalid, unsubscribe };
+        let confirms = self.sent.matter == Matter::Confirm;
+        let choices = &choices;
+        let form = Form { action, token, confirms, recipient, choices, is_invalid, unsubscribe };
         let page = pages::form(site, tongues, self.tongue, form)?;
         Ok(Done { page, step: None, is_wrong_link: false })
     }

@@ -31,6 +31,10 @@ pub fn event_path(slug: &str) -> String {
 const HEAD: &str = "BEGIN:VCALENDAR\r\n";
 const TAIL: &str = "END:VCALENDAR\r\n";
 
+/// What stands in a calendar without events: it must have something in it (RFC 5545, section 3.6), and a
+/// time zone that nothing refers to is shown by nobody.
+const NOTHING: &str = "BEGIN:VTIMEZONE\r\nTZID:UTC\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nTZOFFSETFROM:+0000\r\nTZOFFSETTO:+0000\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\n";
+
 /// What a calendar says of a posting now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
@@ -220,6 +224,11 @@ impl Around {
         let lines = lines.replacen("\r\nNAME;VALUE=TEXT:", "\r\nNAME:", 1);
         let begin = format!("{HEAD}{}", folded(&lines));
         Self { begin, rest: line(Property::new("COLOR", COLOR)) }
+    }
+
+    /// The same, where there are none.
+    pub fn frame_of_none(&self, site: &Site, path: &str) -> Frame {
+        Frame { tail: [NOTHING, TAIL].concat(), ..self.frame(site, path) }
     }
 
     /// What stands around the events of the calendar at a path in `out/`.

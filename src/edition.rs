@@ -198,7 +198,8 @@ impl<'a> Edition<'a> {
         let with = [u8::from(outline.calendar.is_some()), u8::from(outline.is_job)];
         let mut parts = vec![&b"page"[..], outline.key.bytes(), state, &with];
         for other in self.related(at) {
-            parts.extend([other.posting.slug.as_bytes(), other.posting.title.as_bytes()]);
+            let language = other.posting.language.as_deref().unwrap_or_default();
+            parts.extend([&other.posting.slug, &other.posting.title, language].map(str::as_bytes));
         }
         Key::join(parts)
     }
@@ -230,8 +231,13 @@ impl<'a> Edition<'a> {
     }
 
     /// What stands around the events of the calendar of everything.
-    pub fn calendar_frame(&self) -> Frame {
-        self.calendars.frame(self.means.site, calendar::CLOSING_DATES)
+    pub fn calendar_frame(&self, events: &[(usize, Key)]) -> Frame {
+        let (site, path) = (self.means.site, calendar::CLOSING_DATES);
+        if events.is_empty() {
+            self.calendars.frame_of_none(site, path)
+        } else {
+            self.calendars.frame(site, path)
+        }
     }
 
     /// The events of the calendar of everything in their order, with their keys.

@@ -199,7 +199,10 @@ struct Place {
 
 impl Place {
     fn of(folder: &Path) -> Result<Option<Self>, Error> {
-        let folder = folder.canonicalize().map_err(Error::new)?;
+        let folder = match folder.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            folder => folder.map_err(Error::new)?,
+        };
         let Some(repository) = repository(&folder)? else { return Ok(None) };
         let prefix = path_in(&repository, &folder);
         let commit = repository.head().map_err(Error::new)?.id().map(gix::Id::detach);
@@ -209,6 +212,21 @@ impl Place {
         let at = Some((commit.to_string(), prefix.to_string_lossy().into_owned()));
         Ok(Some(Self { repository, prefix, commit, head: Head { at, boundary } }))
     }
+}
+
+/// Whether a folder is not there because the last file in it was deleted: git keeps what stands beside it, and
+/// no empty folders. One that is away for now, as a disk can be, is still in the last commit.
+///
+/// # Errors
+/// When there is a repository that cannot be read.
+pub fn is_emptied(folder: &Path, beside: &str) -> Result<bool, Error> {
+    let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else { return Ok(false) };
+    let Some(Place { repository, prefix, commit, .. }) = Place::of(above)? else {
+        return Ok(false);
+    };
+    let tree = repository.find_commit(commit).map_err(Error::new)?.tree().map_err(Error::new)?;
+    let has = |name: &Path| tree.lookup_entry_by_path(prefix.join(name)).map_err(Error::new);
+    Ok(has(Path::new(beside))?.is_some() && has(Path::new(name))?.is_none())
 }
 
 /// Whether git keeps a file, or will with the next commit: then everybody who can read the repository

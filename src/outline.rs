@@ -82,7 +82,9 @@ impl<'a> Outline<'a> {
             posting,
             state,
             calendar: calendar::entry(posting, now, &rules),
+            // Search engines want to know in which country.
             is_job: state == State::Open
+                && site.country.is_some()
                 && job_posting::offered_until(posting, &rules, || updated) > now,
             published,
             updated,

@@ -14,6 +14,7 @@ use crate::catalog::Catalog;
 use crate::feeds::{Entry, Feed, facet_path};
 use crate::job_posting;
 use crate::outline::{self, Category, Outline};
+use crate::posting::Posting;
 use crate::posting::State;
 use crate::posting::moment::rfc3339;
 use crate::site::{Facet, Site};
@@ -75,6 +76,17 @@ struct PostingContext<'a> {
 struct Link<'a> {
     path: String,
     title: &'a str,
+    /// The language of the title, where it is not the site's, and whether it is written from right to left.
+    language: Option<&'a str>,
+    rtl: bool,
+}
+
+impl<'a> Link<'a> {
+    fn new(posting: &'a Posting, site: &Site) -> Self {
+        let language = view::language(posting, site);
+        let rtl = language.is_some_and(text::is_right_to_left);
+        Self { path: page_path(&posting.slug), title: &posting.title, language, rtl }
+    }
 }
 
 /// A posting's page. `related` is what a reader may want to see, too.
@@ -100,10 +112,7 @@ pub fn posting(
         rtl: view.language.as_deref().is_some_and(text::is_right_to_left),
         calendar: outline.calendar.map(|_| calendar::event_path(&posting.slug)),
         json_ld: outline.is_job.then(|| job_posting::json_ld(posting, view, &entry.content, of)),
-        related: related
-            .iter()
-            .map(|other| Link { path: page_path(&other.posting.slug), title: &other.posting.title })
-            .collect(),
+        related: related.iter().map(|other| Link::new(other.posting, of)).collect(),
     };
     page(templates, "posting.html", &context)
 }
@@ -138,6 +147,7 @@ struct Line<'a> {
     days_left: Option<i64>,
     closes_soon: bool,
     language: Option<&'a str>,
+    rtl: bool,
 }
 
 #[derive(Serialize)]
@@ -218,14 +228,16 @@ fn chosen(mut form: Url, category: Option<&Category>) -> Url {
 
 fn line<'a>(outline: &Outline<'a>, site: &Site, catalog: &Catalog) -> Line<'a> {
     let posting = outline.posting;
+    let Link { path, title, language, rtl } = Link::new(posting, site);
     Line {
-        path: page_path(&posting.slug),
-        title: &posting.title,
+        path,
+        title,
         details: outline::details(posting).collect(),
         deadline: posting.closes.map(|closes| catalog.deadline(closes, site.timezone)),
         days_left: outline.days_left,
         closes_soon: outline.days_left.is_some_and(|days| days <= SOON),
-        language: view::language(posting, site),
+        language,
+        rtl,
     }
 }
 

@@ -39,6 +39,15 @@ pub fn made(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Writes a private file, in place of what was there.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn write(path: &Path, content: &str) -> io::Result<()> {
+    made(path)?;
+    fs::write(path, content)
+}
+
 /// Opens a private file, and makes it where there is none.
 ///
 /// # Errors

@@ -83,6 +83,13 @@ impl Templates {
     /// # Errors
     /// When a template is not in the template language.
     pub fn new(own: &BTreeMap<String, String>, catalog: Arc<Catalog>) -> Result<Self, Error> {
+        let (templates, broken) = Self::sound(own, catalog);
+        broken.into_iter().next().map_or(Ok(templates), Err)
+    }
+
+    /// The same, without those that are not in the template language, and what is wrong with them: one that
+    /// is for pages keeps no mail from being written.
+    pub fn sound(own: &BTreeMap<String, String>, catalog: Arc<Catalog>) -> (Self, Vec<Error>) {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.set_fuel(Some(FUEL));
@@ -93,24 +100,18 @@ impl Templates {
         environment.add_filter("mailto", |address: &str| text::mailto(address));
         environment
             .add_function("t", move |name: &str, kwargs: Kwargs| phrase(&catalog, name, &kwargs));
-        for (name, text) in BUILT_IN {
-            let text = own.get(*name).map_or(*text, String::as_str);
-            environment
-                .add_template_owned(*name, text.to_owned())
-                .map_err(|error| Error::new(name, &error))?;
-        }
-        // Parts that the site's own templates include.
-        for (name, text) in own {
-            if STATIC.iter().any(|(file, _)| file == name) {
-                continue;
-            }
-            if !BUILT_IN.iter().any(|(built_in, _)| built_in == name) {
-                environment
-                    .add_template_owned(name.clone(), text.clone())
-                    .map_err(|error| Error::new(name, &error))?;
+        let built_in = BUILT_IN.iter().filter(|(name, _)| !own.contains_key(*name));
+        let built_in = built_in.map(|(name, text)| (*name, *text));
+        // Parts that the site's own templates include are among them.
+        let own = own.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let own = own.filter(|(name, _)| STATIC.iter().all(|(file, _)| file != name));
+        let mut broken = Vec::new();
+        for (name, text) in built_in.chain(own) {
+            if let Err(error) = environment.add_template_owned(name.to_owned(), text.to_owned()) {
+                broken.push(Error::new(name, &error));
             }
         }
-        Ok(Self { environment })
+        (Self { environment }, broken)
     }
 
     /// Renders a template.

@@ -27,9 +27,14 @@ fn commit(site: &Site, at: i64, parents: Vec<gix::ObjectId>) -> gix::ObjectId {
             oid: repository.write_blob(bytes).unwrap().detach(),
         })
         .collect();
-    let folder =
-        |name: &str, oid| vec![Entry { mode: EntryKind::Tree.into(), filename: name.into(), oid }];
-    let tree = write(folder("content", write(folder("postings", write(files)))));
+    let entry =
+        |kind: EntryKind, name: &str, oid| Entry { mode: kind.into(), filename: name.into(), oid };
+    let settings = repository.write_blob(site.read("content/site.yaml")).unwrap().detach();
+    let settings = entry(EntryKind::Blob, "site.yaml", settings);
+    // Git keeps no empty folders.
+    let postings = (!files.is_empty()).then(|| entry(EntryKind::Tree, "postings", write(files)));
+    let content = write(postings.into_iter().chain([settings]).collect());
+    let tree = write(vec![entry(EntryKind::Tree, "content", content)]);
     let time = gix::date::Time { seconds: at, offset: 7200 };
     let mut buffer = gix::date::parse::TimeBuf::default();
     let who = gix::actor::Signature { name: "A".into(), email: "a@example.org".into(), time };
@@ -75,6 +80,28 @@ fn the_last_commit_that_touched_the_file_counts() {
     site.write("elsewhere.txt", "not a posting");
     commit(&site, august(7), vec![second]);
     assert_eq!(updated(&site), ["a 05T12:00", "b 06T12:00"]);
+}
+
+/// Git keeps no empty folders: one that is not there may be one whose last file was deleted, or a disk that is away.
+#[test]
+fn a_site_without_postings_is_one_whose_last_was_deleted_and_no_other() {
+    let site = site();
+    site.posting("a.md", "title: A\ncloses: 2021-09-30");
+    let first = commit(&site, august(1), vec![]);
+    site.run(&[NOW, "build"]).exits(0);
+    std::fs::remove_dir_all(site.path("content/postings")).unwrap();
+    let away = site.run(&[NOW, "build"]).exits(78);
+    assert!(away.stderr.contains("mount it"), "{}", away.stderr);
+    assert!(site.read("out/feed.atom").contains("<entry>"));
+
+    commit(&site, august(2), vec![first]);
+    for command in ["check", "list", "remind"] {
+        site.run(&[NOW, command]).exits(0);
+    }
+    let built = site.run(&[NOW, "build"]).exits(0);
+    assert!(built.stderr.contains("published 0 open postings"), "{}", built.stderr);
+    assert!(!site.read("out/feed.atom").contains("<entry>"));
+    assert!(site.run(&[NOW, "build"]).exits(0).stderr.contains("nothing changed"));
 }
 
 #[test]

@@ -107,8 +107,10 @@ const ATTEMPTS: usize = 3;
 
 /// Builds a site that is open already.
 pub(super) fn build(shell: &Shell, opened: &Opened, order: &Order) -> Result<Built> {
+    shell.refuse_broken(opened)?;
+    let mut written = BTreeSet::new();
     for _ in 0..ATTEMPTS {
-        if let Some(built) = attempt(shell, opened, order)? {
+        if let Some(built) = attempt(shell, opened, order, &mut written)? {
             return Ok(built);
         }
     }
@@ -116,8 +118,14 @@ pub(super) fn build(shell: &Shell, opened: &Opened, order: &Order) -> Result<Bui
     Err(temporary(anyhow!("the files in `{}` change while they are read", folder.display())))
 }
 
-/// Builds a site, unless the files of its postings change meanwhile.
-fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built>> {
+/// Builds a site, unless the files of its postings change meanwhile. `written` are the files that earlier
+/// attempts wrote.
+fn attempt(
+    shell: &Shell,
+    opened: &Opened,
+    order: &Order,
+    written: &mut BTreeSet<String>,
+) -> Result<Option<Built>> {
     let strict = order.strict;
     let out = order.out.clone().unwrap_or_else(|| opened.layout.out());
     let (record, standing) = (opened.layout.record(&out), opened.layout.standing(&out));
@@ -161,7 +169,7 @@ fn attempt(shell: &Shell, opened: &Opened, order: &Order) -> Result<Option<Built
     let until = Standing::until(opened, &loaded);
     // A run that is killed from here on must not leave an answer to another question.
     cache::forget(&standing);
-    let publish = || publish_all(opened, &loaded.postings, (order, &out), &last);
+    let publish = || publish_all(opened, &loaded.postings, (order, &out), &last, written);
     let (published, ()) = rayon::join(publish, || opened.remember(learned));
     let Some(published) = published? else { return Ok(None) };
     let mut diagnostics = loaded.diagnostics;
@@ -334,12 +342,14 @@ fn unshown(path: Arc<str>, error: &edition::Error) -> Diagnostic {
 
 /// Publishes everything: a pure function of the site, its postings and the instant. A template that
 /// fails for one posting must not keep the others from being published; one that fails for all is to
-/// be mended. `None` when the file of a posting changed meanwhile.
+/// be mended. `None` when the file of a posting changed meanwhile; `written` says all files that were written,
+/// then, too.
 fn publish_all<'l>(
     opened: &Opened,
     postings: &[Posting],
     (order, out): (&Order, &Path),
     last: &'l Record,
+    written: &mut BTreeSet<String>,
 ) -> Result<Option<Published<'l>>> {
     let Opened { site, catalog, templates, own, .. } = opened;
     let means = Means { site, catalog, templates, own, key: opened.key };
@@ -347,8 +357,6 @@ fn publish_all<'l>(
     let mut postings = postings;
     let mut failures: Vec<Diagnostic> = Vec::new();
     let mut left_out: BTreeSet<String> = BTreeSet::new();
-    // What was written before something failed.
-    let mut written: BTreeSet<String> = BTreeSet::new();
     // Without those that failed the last time: what speaks of them would be written twice.
     let failing = still_failing(opened, means, postings, last);
     if !failing.is_empty() {
@@ -366,7 +374,7 @@ fn publish_all<'l>(
                     record.left_out = left_out;
                 }
                 written.extend(std::mem::take(&mut done.changes.written));
-                done.changes.written = written.into_iter().collect();
+                done.changes.written = std::mem::take(written).into_iter().collect();
                 let (open, feeds) = (edition.open(), edition.feeds.len());
                 let mut diagnostics = std::mem::take(&mut edition.diagnostics);
                 diagnostics.append(&mut failures);
@@ -377,7 +385,10 @@ fn publish_all<'l>(
                 written.extend(now);
                 failed
             }
-            Run::Changed => return Ok(None),
+            Run::Changed { written: now } => {
+                written.extend(now);
+                return Ok(None);
+            }
         };
         let is_all = failed.len() == edition.outlines.len();
         for (path, error) in failed {

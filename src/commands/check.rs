@@ -2,15 +2,27 @@
 
 use std::collections::BTreeSet;
 
+use chrono::NaiveTime;
+
 use super::mailing::Languages;
-use super::{Failure, Opened, Result, Shell, Texts, Unopened, build, mailing, outcome, print};
+use super::{
+    Failure, Opened, Result, Shell, Texts, Unopened, build, mailing, outcome, print, serve,
+};
 use crate::cli::{self, CheckFormat};
+
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally, plural};
 use crate::history;
 use crate::ledger;
+use crate::mail::message;
 use crate::reminders::Recipient;
 use crate::serve::check_addresses;
 use crate::site::{LedgerPlace, RECIPIENTS, SETTINGS};
+
+/// What leaves less than an hour of the day.
+const LATE: NaiveTime = match NaiveTime::from_hms_opt(23, 0, 0) {
+    Some(time) => time,
+    None => NaiveTime::MIN,
+};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     let opened = match shell.open() {
@@ -27,7 +39,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
     let anybody = match mailing::listed(&opened) {
         Ok((list, problems)) => {
             diagnostics.extend(problems);
-            diagnostics.extend(unspoken(&opened, &list)?);
+            diagnostics.extend(unspoken(&opened, &list));
             !list.is_empty()
         }
         // One problem must not hide the others.
@@ -39,6 +51,14 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
         }
     };
     diagnostics.extend(mail(&opened, anybody));
+    diagnostics.extend(people(&opened));
+    if opened.site.country.is_none() && !loaded.postings.is_empty() {
+        let message = "`country` is missing, and `timezone` is of no country: search engines are told of no job";
+        let (severity, code) = (Severity::Note, Code::InvalidValue);
+        let note = Diagnostic::new(severity, code, SETTINGS, message);
+        diagnostics
+            .push(note.help("write `country:` with its two letters, like `FR`, if these are jobs"));
+    }
     print(show(shell, &diagnostics, arguments.format)?.as_bytes())?;
     shell.say(&format!(
         "{}: {}",
@@ -49,8 +69,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Check) -> Result {
 }
 
 /// The languages of the list in which nobody can be written to.
-fn unspoken(opened: &Opened, list: &[Recipient]) -> Result<Vec<Diagnostic>> {
-    let languages = Languages::of_all(opened, list)?;
+fn unspoken(opened: &Opened, list: &[Recipient]) -> Vec<Diagnostic> {
+    let languages = Languages::of_all(opened, list);
     let path = opened.layout.relative(&opened.layout.recipients(&opened.site));
     let wanted = list.iter().filter_map(|recipient| recipient.language.as_ref());
     let wanted: BTreeSet<String> = wanted
@@ -65,7 +85,24 @@ fn unspoken(opened: &Opened, list: &[Recipient]) -> Result<Vec<Diagnostic>> {
         Diagnostic::new(Severity::Warning, Code::InvalidRecipient, path.clone(), message)
             .help(format!("write `templates/{language}.ftl`, or correct the language"))
     };
-    Ok(wanted.into_iter().map(say).collect())
+    wanted.into_iter().map(say).collect()
+}
+
+/// What would keep people from subscribing and leaving by themselves.
+fn people(opened: &Opened) -> Option<Diagnostic> {
+    let (subscribe, unsubscribe) = (&opened.site.subscribe.url, &opened.site.unsubscribe.url);
+    if subscribe.is_none() && unsubscribe.is_none() {
+        return None;
+    }
+    // A catalog that cannot be read was spoken of by whoever needed it.
+    let tongues = serve::tongues(opened).ok()?;
+    match serve::rehearse(opened, &tongues).err()? {
+        message::Error::Template(error) => Some(opened.unusable(error)),
+        error => {
+            let (severity, code) = (Severity::Error, Code::InvalidValue);
+            Some(Diagnostic::new(severity, code, SETTINGS, error.to_string()))
+        }
+    }
 }
 
 /// What would keep mail from leaving, and what gives the list away.
@@ -84,6 +121,12 @@ fn mail(opened: &Opened, anybody: bool) -> Vec<Diagnostic> {
     if anybody && site.mail.from.is_none() {
         let message = "`mail.from` is missing: no digest can be sent".to_owned();
         let help = "write for example `mail: { from: \"Jobs <jobs@example.org>\" }`";
+        warn(Code::InvalidValue, SETTINGS, message, help);
+    }
+    if site.reminders.send_after > LATE {
+        let hour = site.reminders.send_after.format("%H:%M");
+        let message = format!("`reminders.send_after`: digests leave from {hour} to midnight only");
+        let help = "a run every hour can come too early, and then on the next day: write an hour before 23:00";
         warn(Code::InvalidValue, SETTINGS, message, help);
     }
     if let Err(clash) = check_addresses(site) {

@@ -121,7 +121,7 @@ impl Post<'_> {
         let Request { recipient, asked_at } = request;
         let unwritten = |why: String| message::Error::Message(why);
         if let Some(language) = &recipient.language {
-            languages.learn(language).map_err(|failure| unwritten(failure.to_string()))?;
+            languages.learn(language);
         }
         let missing = || unwritten("no language to write in".to_owned());
         let language = languages.of(recipient).ok_or_else(missing)?;
@@ -164,7 +164,7 @@ pub(super) fn round(
     let transport = mailing::transport(opened)?;
     let signer = mailing::signer(opened)?;
     let keys = ledger.renewed_keys(now).map_err(ledger_failure)?;
-    let mut languages = Languages::new(opened)?;
+    let mut languages = Languages::new(opened);
     let (transport, signer, keys) = (transport.as_ref(), signer.as_ref(), &keys);
     Post { shell, opened, transport, signer, keys, now, is_over }.send(
         ledger,

@@ -7,7 +7,9 @@ mod transport;
 
 pub(super) use audience::{Audience, List, PAGE, find, leave_out, listed, narrowed, recipients};
 pub(super) use languages::Languages;
-pub(super) use ledger::{keep, ledger, ledger_failure, ledger_to_read, server, sound_ledger};
+pub(super) use ledger::{
+    keep, ledger, ledger_failure, ledger_to_read, server, sound_ledger, sound_ledger_to_read,
+};
 pub(super) use transport::{outbox, signer, transport};
 
 /// What became of digests, in words: "3 digests sent, 1 refused".

@@ -15,6 +15,7 @@ use crate::cache;
 use crate::catalog::{self, Catalog};
 use crate::clock::Deadline;
 use crate::diagnostics::{Code, Diagnostic, Severity, Source};
+use crate::history;
 use crate::key::Key;
 use crate::posting::Posting;
 use crate::posting::files::{Files, Listing};
@@ -22,7 +23,7 @@ use crate::posting::lifecycle::{self, Rules};
 use crate::posting::load::{self, Known, Loaded};
 use crate::private::needs_a_person;
 use crate::site::{self, Layout, POSTINGS, SETTINGS, Site};
-use crate::templates::Templates;
+use crate::templates::{self, Templates};
 
 /// A site that is ready to work with.
 pub(super) struct Opened {
@@ -30,6 +31,8 @@ pub(super) struct Opened {
     pub(super) site: Site,
     pub(super) catalog: Arc<Catalog>,
     pub(super) templates: Templates,
+    /// What is wrong with templates that cannot be used.
+    broken: Vec<Diagnostic>,
     /// The site's own templates, catalogs and other files that replace the built-in ones.
     pub(super) own: BTreeMap<String, String>,
     /// Changes with the program, the settings and the templates.
@@ -87,17 +90,17 @@ fn open(
             Unopened::Problems(vec![problem.help(help)])
         }
         catalog::Error::Syntax { line, message, .. } => {
-            unusable(&own, &language, Some(line), message)
+            Unopened::Problems(vec![unusable(&own, &language, Some(line), message)])
         }
     })?;
     let catalog = Arc::new(catalog);
-    let templates = Templates::new(&own, catalog.clone())
-        .map_err(|error| unusable(&own, &error.name, error.line, error.message))?;
+    let (templates, broken) = Templates::sound(&own, catalog.clone());
+    let broken = broken.into_iter().map(|e| unusable(&own, &e.name, e.line, e.message)).collect();
     let parts = own.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
     let key = Key::join([cache::program().bytes(), text.as_bytes()].into_iter().chain(parts));
     let now = now(site.timezone);
     let since = Deadline::after(Duration::ZERO);
-    Ok(Opened { key, layout: layout.clone(), site, catalog, templates, own, now, since })
+    Ok(Opened { key, layout: layout.clone(), site, catalog, templates, broken, own, now, since })
 }
 
 /// The text of a file that people write beside the postings.
@@ -120,20 +123,20 @@ fn unusable(
     name: &str,
     line: Option<usize>,
     message: String,
-) -> Unopened {
+) -> Diagnostic {
     let problem =
         Diagnostic::new(Severity::Error, Code::Template, format!("templates/{name}"), message)
             .help("correct it, or delete it to use the one that comes with crieur");
     let lines = own.get(name).map_or("", String::as_str).lines();
     // What is missing at the end is found behind the last line.
     let found = lines.enumerate().take(line.unwrap_or(0)).last();
-    Unopened::Problems(vec![match found {
+    match found {
         Some((at, line)) => {
             let start = line.len() - line.trim_start().len();
             problem.at_line(at + 1, line, &(start..line.trim_end().len().max(start)))
         }
         None => problem,
-    }])
+    }
 }
 
 /// The files in the site's `templates/`, by name.
@@ -164,6 +167,11 @@ fn own_templates(layout: &Layout) -> std::result::Result<BTreeMap<String, String
 }
 
 impl Opened {
+    /// What is wrong with a template.
+    pub(super) fn unusable(&self, error: templates::Error) -> Diagnostic {
+        unusable(&self.own, &error.name, error.line, error.message)
+    }
+
     /// The day that it is, in the site's zone.
     pub(super) fn today(&self) -> NaiveDate {
         self.now.with_timezone(&self.site.timezone).date_naive()
@@ -182,13 +190,25 @@ impl Opened {
     /// Reads the files of the postings, and what is known of them.
     pub(super) fn files(&self, texts: Texts) -> Result<(Files, Known)> {
         let (listing, known) = rayon::join(|| Listing::of(&self.layout), || self.known());
+        let is_emptied = |error: &io::Error| {
+            error.kind() == io::ErrorKind::NotFound
+                && history::is_emptied(&self.layout.postings(), "site.yaml").unwrap_or(false)
+        };
+        let listing = match listing {
+            Err(error) if is_emptied(&error) => Ok(Listing::nothing(&self.layout)),
+            listing => listing,
+        };
         let read = listing.and_then(|listing| {
             listing.read(|path, key| texts == Texts::Few && known.has(path, key))
         });
         let folder = || self.layout.root.join(POSTINGS);
         let files = read.map_err(|error| {
             let is_lasting = error.kind() == io::ErrorKind::NotFound || needs_a_person(&error);
-            let context = format!("cannot read the folder of postings, `{}`", folder().display());
+            let mut context =
+                format!("cannot read the folder of postings, `{}`", folder().display());
+            if error.kind() == io::ErrorKind::NotFound {
+                context.push_str("; where there are none, make it; where it is a disk, mount it");
+            }
             let error = anyhow::Error::new(error).context(context);
             if is_lasting { configuration(error) } else { temporary(error) }
         })?;
@@ -248,6 +268,15 @@ impl Opened {
 impl Shell {
     /// Reads the settings and what belongs to them, as they are now.
     pub(super) fn open(&self) -> std::result::Result<Opened, Unopened> {
+        let mut opened = self.open_in_part()?;
+        match std::mem::take(&mut opened.broken) {
+            broken if broken.is_empty() => Ok(opened),
+            broken => Err(Unopened::Problems(broken)),
+        }
+    }
+
+    /// The same, whatever is wrong with templates.
+    fn open_in_part(&self) -> std::result::Result<Opened, Unopened> {
         let opened = open(&self.layout(), |zone| self.now.instant(zone))?;
         self.zone.get_or_init(|| opened.site.timezone);
         Ok(opened)
@@ -255,7 +284,33 @@ impl Shell {
 
     /// The same, and says what is wrong with them.
     pub(super) fn site(&self) -> Result<Opened> {
-        match self.open() {
+        self.sound(self.open())
+    }
+
+    /// The same, for reminding: what is wrong with templates of pages keeps no digest from being sent.
+    pub(super) fn site_to_remind(&self) -> Result<Opened> {
+        let is_of_digests = |problem: &Diagnostic| problem.path.starts_with("templates/digest.");
+        let opened = self.open_in_part().and_then(|mut opened| {
+            match opened.broken.extract_if(.., |problem| is_of_digests(problem)).collect::<Vec<_>>()
+            {
+                broken if broken.is_empty() => Ok(opened),
+                broken => Err(Unopened::Problems(broken)),
+            }
+        });
+        self.sound(opened)
+    }
+
+    /// Says what is wrong with templates, and refuses them.
+    pub(super) fn refuse_broken(&self, opened: &Opened) -> Result<()> {
+        if opened.broken.is_empty() {
+            return Ok(());
+        }
+        self.report(&opened.broken);
+        Err(Failure::Reported)
+    }
+
+    fn sound(&self, opened: std::result::Result<Opened, Unopened>) -> Result<Opened> {
+        match opened {
             Ok(opened) => Ok(opened),
             Err(Unopened::Problems(problems)) => {
                 self.report(&problems);

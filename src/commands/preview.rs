@@ -1,11 +1,7 @@
 //! `crieur preview`: the digests of today as HTML files, to open in a browser.
 
-use std::fs;
-
-use anyhow::Context;
-
 use super::mailing::{self, Languages, ledger_failure, masked};
-use super::{Failure, Outcome, Result, Shell, Texts, configuration, outcome, print};
+use super::{Outcome, Result, Shell, Texts, configuration, outcome, print, unwritable};
 use crate::cli;
 use crate::diagnostics::plural;
 use crate::mail::{Composer, message};
@@ -26,7 +22,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
     mailing::narrowed(&mut audience, &arguments.recipient)?;
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
     let keys = ledger.keys().map_err(ledger_failure)?;
-    let languages = Languages::of_all(&opened, &audience)?;
+    let languages = Languages::of_all(&opened, &audience);
     let plans = ledger.planned_days(opened.today()).map_err(ledger_failure)?;
     let today = Today::new(&opened.site, &loaded.postings, opened.now).following(plans);
 
@@ -52,9 +48,8 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Preview) -> Result {
         let path = folder.join(format!("{}-{number}.html", text::slug(&recipient.email)));
         private::folder(&opened.layout.private())
             .and_then(|()| private::folder(&folder))
-            .and_then(|()| fs::write(&path, composed.html()))
-            .with_context(|| format!("cannot write `{}`", path.display()))
-            .map_err(Failure::Temporary)?;
+            .and_then(|()| private::write(&path, &composed.html()))
+            .map_err(|error| unwritable(&path, error))?;
         paths.push_str(&format!("{}\n", path.display()));
         count += 1;
     }

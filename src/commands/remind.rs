@@ -26,7 +26,7 @@ use doubts::Decision;
 use sending::{Jobs, finished, outgoing, send};
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Remind) -> Result {
-    let opened = shell.site()?;
+    let opened = shell.site_to_remind()?;
     let mut loaded = opened.postings(Texts::Few)?;
     if !arguments.dry_run {
         opened.remember(loaded.learned.take());
@@ -49,7 +49,7 @@ pub(super) fn remind(
     let began = (shell.now == Now::Clock).then_some(opened.since);
     let audience = || Audience::new(opened, postings, &arguments.recipient);
     let today = Today::new(&opened.site, postings, opened.now);
-    let mut languages = Languages::new(opened)?;
+    let mut languages = Languages::new(opened);
     if arguments.dry_run {
         return rehearse(shell, opened, audience()?, today, &mut languages);
     }
@@ -186,7 +186,7 @@ fn plan(
         let planned = ledger.free(today.day(), only).map_err(ledger_failure)?;
         for language in ledger.languages(today.day()).map_err(ledger_failure)? {
             if let Ok(language) = language.parse() {
-                languages.learn(&language)?;
+                languages.learn(&language);
             }
         }
         return Ok(Plan { planned, readers: None, problems: Vec::new() });
@@ -217,7 +217,7 @@ fn plan(
             .collect();
         planning.enter_all(&digests).map_err(ledger_failure)?;
         for language in recipients.iter().filter_map(|recipient| recipient.language.as_ref()) {
-            languages.learn(language)?;
+            languages.learn(language);
         }
     }
     let problems = audience.problems()?;
@@ -233,7 +233,7 @@ fn rehearse(
     today: Today<'_>,
     languages: &mut Languages<'_>,
 ) -> Result<(Outcome, String)> {
-    let ledger = mailing::ledger_to_read(opened)?;
+    let ledger = mailing::sound_ledger_to_read(opened)?;
     let plans = ledger.planned_days(today.day()).map_err(ledger_failure)?;
     let today = &today.following(plans);
     let suppressed = ledger.suppressions().map_err(ledger_failure)?;
@@ -261,7 +261,7 @@ fn rehearse(
         }
         for recipient in &recipients {
             if let Some(language) = &recipient.language {
-                languages.learn(language)?;
+                languages.learn(language);
             }
             let key = recipient.key();
             if suppressed.contains(&key) {

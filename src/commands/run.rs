@@ -4,7 +4,7 @@ use super::{Result, Shell, Texts, build, remind};
 use crate::cli;
 
 pub(super) fn run(shell: &Shell, arguments: &cli::Run) -> Result {
-    let opened = shell.site()?;
+    let opened = shell.site_to_remind()?;
     let nobody_in_particular = cli::Remind { dry_run: false, recipient: Vec::new() };
     let order = build::Order { out: arguments.out.clone(), strict: false, is_last_act: false };
     match build::build(shell, &opened, &order) {

@@ -46,7 +46,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Simulate) -> Result {
     shell.report(&problems);
     let mut audience = reminders::audience(list, &loaded.postings, site.reminders.owners);
     mailing::leave_out(&mut audience, &ledger.suppressions().map_err(ledger_failure)?);
-    let languages = Languages::of_all(&opened, &audience)?;
+    let languages = Languages::of_all(&opened, &audience);
     let mut sent = Sent::default();
     for key in audience.iter().map(Recipient::key) {
         *sent.of_mut(&key) = ledger.past_before(&key, from).map_err(ledger_failure)?;

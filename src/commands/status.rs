@@ -10,7 +10,7 @@ use crate::posting::moment::rfc3339;
 pub(super) fn run(shell: &Shell, arguments: &cli::Status) -> Result {
     let opened = shell.site()?;
     let today = opened.today();
-    let status = mailing::ledger_to_read(&opened)?.status(today).map_err(ledger_failure)?;
+    let status = mailing::sound_ledger_to_read(&opened)?.status(today).map_err(ledger_failure)?;
     let text = match arguments.format {
         DataFormat::Json => {
             format!("{}\n", serde_json::to_string_pretty(&status).map_err(temporary)?)

@@ -14,7 +14,7 @@ pub enum Error {
     #[error("cannot use the ledger: {0}")]
     Io(io::Error),
     /// SQLite refused; it may not the next time.
-    #[error("cannot use the ledger: {0}")]
+    #[error("cannot use the ledger: {}{}", .0, perhaps(.0))]
     Database(rusqlite::Error),
     /// The server refused, or is away; it may not be the next time.
     #[error("cannot use the ledger: {}", database::said(.0))]
@@ -54,6 +54,12 @@ pub enum Error {
         /// What we know.
         known: u32,
     },
+}
+
+/// What SQLite does not say: it cannot tell a disk that is full from one that is broken.
+fn perhaps(error: &rusqlite::Error) -> &'static str {
+    let is_disk = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+    if is_disk { "; is the disk full?" } else { "" }
 }
 
 impl Error {

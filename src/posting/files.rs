@@ -89,6 +89,12 @@ impl<'a> Listing<'a> {
         Ok(Self { folder: Folder { layout, inside, root }, entries })
     }
 
+    /// What stands in a folder that is not there because nothing does.
+    pub fn nothing(layout: &'a Layout) -> Self {
+        let (inside, root) = (layout.postings(), layout.root.clone());
+        Self { folder: Folder { layout, inside, root }, entries: Vec::new() }
+    }
+
     /// Reads all files. Of those that are known, by their path and the key of their bytes, nothing but
     /// the key is kept.
     ///

@@ -32,7 +32,10 @@ pub(super) enum Run<'l> {
         written: Vec<String>,
     },
     /// The file of a posting is not any more what it was when the build began.
-    Changed,
+    Changed {
+        /// The files that were written before that was seen.
+        written: Vec<String>,
+    },
 }
 
 /// What was published.
@@ -177,33 +180,11 @@ impl<'l> Press<'_, 'l> {
         let Some((everything, by_facet)) = edition.feeds.split_first() else {
             return Err(temporary(anyhow!("a site without a feed")));
         };
-        let key = edition.feed_key(everything);
-        let mut feeds = Vec::with_capacity(Format::ALL.len());
-        for format in Format::ALL {
-            let frame = || everything.frame(format).map_err(temporary);
-            feeds.push(Assembled::begin(&publication, everything.file(format), key, frame)?);
-        }
+        let mut feeds = self.feeds_of_everything(&publication, everything)?;
         let events = edition.events();
-        let key = Key::join(
-            [self.opened.key.bytes()].into_iter().chain(events.iter().map(|(_, key)| key.bytes())),
-        );
-        let path = calendar::CLOSING_DATES.to_owned();
-        let mut calendar =
-            Assembled::begin(&publication, path, key, || Ok(edition.calendar_frame()))?;
-
-        let told: HashSet<usize> =
-            events.iter().filter(|(_, key)| calendar.needs(*key)).map(|(at, _)| *at).collect();
-        let due = |(at, outline): (usize, &Outline<'_>)| -> Due {
-            let mut files = edition.files(at);
-            files.retain(|(path, key, _)| !publication.is_current(path, *key));
-            let is_needed = outline.is_open() && feeds.iter().any(|feed| feed.needs(outline.key));
-            (is_needed || told.contains(&at) || !files.is_empty()).then_some(files)
-        };
-        let due: Vec<Due> = edition.outlines.par_iter().enumerate().map(due).collect();
-        // What is open in the order of the feeds, then the rest.
-        let is_closed = |at: &usize| edition.outlines.get(*at).is_some_and(|o| !o.is_open());
-        let closed = (0..edition.outlines.len()).filter(is_closed);
-        let order: Vec<usize> = everything.members.iter().copied().chain(closed).collect();
+        let mut calendar = self.calendar(&publication, &events)?;
+        let due = self.due(&publication, &feeds, (&calendar, &events));
+        let order = self.order(everything);
         // The front page is long, and nothing is made from it: it is made meanwhile, and written last.
         let (rendered, front) = rayon::join(
             || self.postings(&publication, &mut feeds, &order, &due),
@@ -214,7 +195,7 @@ impl<'l> Press<'_, 'l> {
             Batches::Failed(failed) => {
                 return Ok(Run::Failed { failed, written: publication.abandon() });
             }
-            Batches::Changed => return Ok(Run::Changed),
+            Batches::Changed => return Ok(Run::Changed { written: publication.abandon() }),
         };
         let parts = events.iter().map(|(at, key)| (*key, texts.get(at).map(String::as_str)));
         calendar.add(parts).map_err(temporary)?;
@@ -232,6 +213,57 @@ impl<'l> Press<'_, 'l> {
         let (changes, record, lock) = publication.finish().map_err(refused)?;
         let unmade = self.unmade.get().cloned();
         Ok(Run::Done(Box::new(Done { changes, record, lock, unmade })))
+    }
+
+    /// The feeds of everything, in every format, before their first entry.
+    fn feeds_of_everything(
+        &self,
+        publication: &Publication<'_, '_>,
+        everything: &Feed<'_>,
+    ) -> Result<Vec<Assembled>> {
+        let key = self.edition.feed_key(everything);
+        let feed = |format| {
+            let frame = || everything.frame(format).map_err(temporary);
+            Assembled::begin(publication, everything.file(format), key, frame)
+        };
+        Format::ALL.into_iter().map(feed).collect()
+    }
+
+    /// The calendar of everything, before its first event.
+    fn calendar(
+        &self,
+        publication: &Publication<'_, '_>,
+        events: &[(usize, Key)],
+    ) -> Result<Assembled> {
+        let keys = events.iter().map(|(_, key)| key.bytes());
+        let key = Key::join([self.opened.key.bytes()].into_iter().chain(keys));
+        let path = calendar::CLOSING_DATES.to_owned();
+        Assembled::begin(publication, path, key, || Ok(self.edition.calendar_frame(events)))
+    }
+
+    /// What there is to do about each posting, by its place.
+    fn due(
+        &self,
+        publication: &Publication<'_, '_>,
+        feeds: &[Assembled],
+        (calendar, events): (&Assembled, &[(usize, Key)]),
+    ) -> Vec<Due> {
+        let told = events.iter().filter(|(_, key)| calendar.needs(*key));
+        let told: HashSet<usize> = told.map(|(at, _)| *at).collect();
+        let due = |(at, outline): (usize, &Outline<'_>)| {
+            let mut files = self.edition.files(at);
+            files.retain(|(path, key, _)| !publication.is_current(path, *key));
+            let is_needed = outline.is_open() && feeds.iter().any(|feed| feed.needs(outline.key));
+            (is_needed || told.contains(&at) || !files.is_empty()).then_some(files)
+        };
+        self.edition.outlines.par_iter().enumerate().map(due).collect()
+    }
+
+    /// In which order postings are gone through: what is open in that of the feeds, then the rest.
+    fn order(&self, everything: &Feed<'_>) -> Vec<usize> {
+        let outlines = self.edition.outlines.iter().enumerate();
+        let closed = outlines.filter(|(_, outline)| !outline.is_open()).map(|(at, _)| at);
+        everything.members.iter().copied().chain(closed).collect()
     }
 
     /// Renders what is due of all postings in their order, and writes their own files and the feeds of

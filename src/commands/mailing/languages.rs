@@ -6,7 +6,7 @@ use std::sync::Arc;
 use unic_langid::LanguageIdentifier;
 
 use crate::catalog::{self, Catalog};
-use crate::commands::{Opened, Result, configuration};
+use crate::commands::Opened;
 use crate::mail::{Composed, Composer, message};
 use crate::reminders::{Digest, Recipient};
 use crate::templates::Templates;
@@ -23,35 +23,33 @@ pub(in crate::commands) struct Languages<'a> {
 
 impl<'a> Languages<'a> {
     /// The site's own language.
-    pub(in crate::commands) fn new(opened: &'a Opened) -> Result<Self> {
+    pub(in crate::commands) fn new(opened: &'a Opened) -> Self {
         let mut languages = Self { opened, all: HashMap::new(), problems: Vec::new() };
-        languages.learn(&opened.site.language)?;
-        Ok(languages)
+        languages.learn(&opened.site.language);
+        languages
     }
 
     /// The languages of these recipients.
-    pub(in crate::commands) fn of_all(
-        opened: &'a Opened,
-        recipients: &[Recipient],
-    ) -> Result<Self> {
-        let mut languages = Self::new(opened)?;
+    pub(in crate::commands) fn of_all(opened: &'a Opened, recipients: &[Recipient]) -> Self {
+        let mut languages = Self::new(opened);
         for language in recipients.iter().filter_map(|recipient| recipient.language.as_ref()) {
-            languages.learn(language)?;
+            languages.learn(language);
         }
-        Ok(languages)
+        languages
     }
 
     /// Makes sure that what is known of a language is at hand.
-    pub(in crate::commands) fn learn(&mut self, language: &LanguageIdentifier) -> Result<()> {
+    pub(in crate::commands) fn learn(&mut self, language: &LanguageIdentifier) {
         if self.all.contains_key(language) {
-            return Ok(());
+            return;
         }
         let own = &self.opened.own;
         let text = own.get(&format!("{}.ftl", language.language)).map(String::as_str);
         let known = match Catalog::new(language, text) {
             Ok(catalog) => {
                 let catalog = Arc::new(catalog);
-                let templates = Templates::new(own, catalog.clone()).map_err(configuration)?;
+                // What is wrong with one shows where it is needed.
+                let (templates, _) = Templates::sound(own, catalog.clone());
                 Some((catalog, templates))
             }
             Err(catalog::Error::Missing(_)) => None,
@@ -61,7 +59,6 @@ impl<'a> Languages<'a> {
             }
         };
         self.all.insert(language.clone(), known);
-        Ok(())
     }
 
     /// Whether somebody can be written to in a language.

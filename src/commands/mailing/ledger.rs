@@ -49,6 +49,13 @@ pub(in crate::commands) fn ledger_to_read(opened: &Opened) -> Result<Ledger> {
     found.and_then(|found| found.map_or_else(Ledger::in_memory, Ok)).map_err(ledger_failure)
 }
 
+/// The same, after all of it was looked at: for what says how things stand.
+pub(in crate::commands) fn sound_ledger_to_read(opened: &Opened) -> Result<Ledger> {
+    let ledger = ledger_to_read(opened)?;
+    ledger.refuse_damage().map_err(ledger_failure)?;
+    Ok(ledger)
+}
+
 /// Where the ledger is, where it is on a server.
 pub(in crate::commands) fn server(opened: &Opened) -> Result<Option<ledger::Address>> {
     let LedgerPlace::Server(server) = &opened.site.ledger else { return Ok(None) };

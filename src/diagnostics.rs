@@ -277,6 +277,12 @@ impl Diagnostic {
         if let Some(place) = &mut self.place {
             // As long as it was: the underline stays where it is.
             place.excerpt = text::starred(&place.excerpt);
+            // What is no address may be meant as one.
+            let underlined = place.excerpt.get(place.underline.clone());
+            if let (Code::InvalidRecipient, Some(meant)) = (self.code, underlined) {
+                let stars = text::hidden(meant);
+                place.excerpt.replace_range(place.underline.clone(), &stars);
+            }
         }
         self
     }

@@ -11,7 +11,8 @@ mod escape;
 mod markup;
 
 pub use address::{
-    MAX_SLUG, is_address, is_deliverable, mailto, slug, starred, strict, term, without_addresses,
+    MAX_SLUG, hidden, is_address, is_deliverable, mailto, slug, starred, strict, term,
+    without_addresses,
 };
 pub use escape::{JSON, JSON_IN_SCRIPT, References, STAND_IN, STAND_IN_JSON, escaped, filled};
 pub use markup::{part_of_page, without_markup};

@@ -444,6 +444,10 @@ fn a_password_that_stands_in_the_settings_is_shown_in_no_format() {
         "mail: { smtp: { password: hunter2, prot: [5 } }",
         "mail:\n  smtp:\n    password: hunter2\n   prot: 5",
         "mail:\n  smtp:\n    password: \"hunter2\n    prot: 5",
+        // Whatever a key is called that is none.
+        "mail: { smtp: { kennwort: hunter2, prot: 5 } }",
+        "mail:\n  smpt:\n    geheim: hunter2",
+        "ledger: { url: 'postgres://h/d', parole: hunter2 }",
     ] {
         let settings = format!("title: A\nurl: https://a.example.org/\n{mail}\n");
         site.write("content/site.yaml", settings);
@@ -460,6 +464,33 @@ fn a_password_that_stands_in_the_settings_is_shown_in_no_format() {
             assert!(said.contains("site.yaml"), "{command:?} {mail}: {said}");
             assert!(!said.contains("hunter2"), "{command:?} {mail}: {said}");
         }
+    }
+}
+
+/// Whoever only asks needs no password, no key and no token: none of them is in the memory of what answers.
+#[test]
+fn commands_that_only_answer_read_no_secret() {
+    let site = Site::new();
+    let mail = "mail:\n  from: a@example.org\n  transport: smtp\n  smtp: { host: mail.example.org, user: u, password_file: away }\n  dkim: { domain: example.org, selector: s, key_file: away.pem }\n";
+    site.write("content/site.yaml", format!("title: A\nurl: https://a.example.org/\n{mail}"));
+    site.posting("a.md", "title: A\ncloses: 2021-09-03");
+    site.write("content/recipients.yaml", "- a@example.org\n");
+    for command in [
+        &["status"][..],
+        &["list"],
+        &["remind", "--dry-run"],
+        &["preview"],
+        &["explain", "a"],
+        &["simulate", "--from", "2021-08-01", "--to", "2021-08-02"],
+    ] {
+        let run = site.run(&[&[NOW], command].concat()).exits(0);
+        assert!(!format!("{run:?}").contains("away"), "{run:?}");
+    }
+    assert!(site.run(&[NOW, "remind"]).exits(78).stderr.contains("away"));
+    // Nor is one an argument, which everybody can read in the list of processes.
+    for command in ["remind", "run", "serve", "receive"] {
+        let help = site.run(&[command, "--help"]).exits(0).stdout.to_lowercase();
+        assert!(["password", "secret", "token"].iter().all(|word| !help.contains(word)), "{help}");
     }
 }
 

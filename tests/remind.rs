@@ -43,7 +43,7 @@ fn left_once(site: &Site) -> u64 {
 fn a_run_publishes_and_reminds_and_the_next_sends_nothing_again() {
     let site = site();
     let run = site.run(&["--now=2021-08-31", "run"]).exits(1);
-    assert!(run.stderr.contains("`not an address` is not a mail address"), "{}", run.stderr);
+    assert!(run.stderr.contains("this is not a mail address"), "{}", run.stderr);
     assert!(site.exists("out/feed.atom"));
     let mails = outbox(&site);
     assert_eq!(mails.len(), 2);
@@ -548,15 +548,17 @@ fn a_list_that_is_empty_all_of_a_sudden_is_pointed_out() {
 fn addresses_that_cannot_be_read_are_made_unreadable_in_what_cron_keeps() {
     let site = Site::new();
     site.posting("a.md", "title: A\ncloses: 2021-09-03");
-    let list =
-        "- email: Jean <jean.martin@example.org>\n- email: a@example.org\n- email: a@example.org\n";
+    let list = "- email: Jean <jean.martin@example.org>\n- email: a@example.org\n- email: a@example.org\n- lena.secret at example.org\n";
     site.write("content/recipients.yaml", list);
     for arguments in [&["remind", "-v"][..], &["remind", "--log-format", "json"], &["run", "-q"]] {
         let mut all = vec!["--now=2021-09-01T10:00:00Z"];
         all.extend(arguments);
         let run = site.run(&all);
-        assert!(run.stderr.contains("j**********@example.org"), "{}", run.stderr);
-        assert!(!run.stderr.contains("jean.martin"), "{}", run.stderr);
+        let is_shown = run.stderr.contains("J****") || run.stderr.contains("\"line\":1");
+        assert!(is_shown, "{}", run.stderr);
+        for secret in ["jean.martin", "lena.secret", "secret at example.org"] {
+            assert!(!run.stderr.contains(secret), "{}", run.stderr);
+        }
     }
     // Whoever mends the list has to see it.
     let check = site.run(&["--now=2021-09-01", "check"]);

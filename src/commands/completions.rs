@@ -12,6 +12,42 @@ pub(super) fn shell(arguments: &cli::Completions) -> Result {
     Ok(Outcome::Done)
 }
 
+/// What options do not say.
+const REST: &str = r".SH ENVIRONMENT
+.TP
+CRIEUR_SITE, CRIEUR_NOW, CRIEUR_LOG_FORMAT
+do the same as the options.
+.TP
+SSL_CERT_FILE
+names the authorities that are trusted, in place of the machine's.
+.TP
+CREDENTIALS_DIRECTORY
+is where password files and keys are looked for first; systemd sets it.
+.SH FILES
+All of them in the site's folder.
+.TP
+content/site.yaml
+the settings.
+.TP
+content/recipients.yaml, content/recipients.csv
+the mailing list.
+.TP
+content/postings/
+a file for each posting.
+.TP
+templates/
+what replaces the templates, phrases and styles that are built in.
+.TP
+out/
+what is published.
+.TP
+.crieur/
+the ledger of what was sent, its backups, and the outbox. Private.
+.SH EXIT STATUS
+0 done; 1 done, but something needs a look; 2 the command line is wrong; 70 a bug; 75 the next run may
+succeed by itself; 78 something has to be mended first.
+";
+
 /// The manual: one page, with the options of every command.
 pub(super) fn man() -> Result {
     let mut program = Cli::command();
@@ -28,8 +64,7 @@ pub(super) fn man() -> Result {
         for command in program.get_subcommands() {
             describe(command, &mut page)?;
         }
-        page.extend(b".SH ENVIRONMENT\n");
-        page.extend(b"CRIEUR_SITE, CRIEUR_NOW and CRIEUR_LOG_FORMAT do the same as the options.\n");
+        page.extend(REST.bytes());
         Ok(())
     };
     render().map_err(temporary)?;

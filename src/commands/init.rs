@@ -45,7 +45,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Init) -> Result {
 /// What git must not keep: everybody who can read a repository can read it, for ever.
 const IGNORED: &str = "/.crieur/
 /out/
-/content/recipients.yaml
+/content/recipients.*
 # Keys and passwords do not belong into a repository.
 *.pem
 /smtp-password

@@ -103,7 +103,7 @@ fn unwritable(path: &Path, error: io::Error) -> Failure {
 /// Runs a command, says why it failed if it did, and returns the exit code.
 pub fn run(cli: Cli) -> u8 {
     set_color(cli.global.color);
-    let now = Now::parse(cli.global.now.as_deref().filter(|now| !now.is_empty()));
+    let now = Now::parse(cli.global.now.as_deref());
     let shell = Shell {
         global: cli.global,
         now: *now.as_ref().unwrap_or(&Now::Clock),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::mailing::{self, Audience, PAGE, ledger_failure, masked};
 use super::{Failure, Opened, Outcome, Result, Shell, outcome, print, table, temporary};
 use crate::cli::{self, ExportFormat, ListFormat};
-use crate::diagnostics::plural;
+use crate::diagnostics::{Tally, plural};
 use crate::ledger::Subscriber;
 use crate::posting::moment::rfc3339;
 use crate::reminders::Recipient;
@@ -281,6 +281,10 @@ fn import(shell: &Shell, opened: &Opened, file: &Path) -> Result {
     }
     if left > 0 {
         line.push_str(&format!(", {left} left out: they are not written to any more"));
+    }
+    let tally = Tally::of(&problems);
+    if tally.errors + tally.warnings > 0 {
+        line.push_str(&format!(" ({tally}: `-v` shows all of them)"));
     }
     shell.say(&line);
     Ok(kept.max(outcome(&problems, false)))

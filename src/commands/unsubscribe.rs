@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 
 use super::mailing::{self, ledger_failure, masked};
-use super::{Failure, Outcome, Result, Shell, locks};
+use super::{Failure, Opened, Outcome, Result, Shell, locks};
 use crate::cli;
-use crate::ledger::Reason;
+use crate::ledger::{Ledger, Reason};
 use crate::reminders::recipients::key;
 use crate::text;
 
@@ -19,6 +19,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     // Nobody waits for the end of a run: what it has not sent yet does not leave any more.
     let mut ledger = mailing::ledger(&opened)?;
     let who = masked(&email);
+    let is_known = is_known(&opened, &ledger, &email)?;
     let line = if arguments.undo {
         if ledger.release(&email).map_err(ledger_failure)? {
             format!("{who} is written to again, if it is on the list")
@@ -26,7 +27,11 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
             format!("{who} was not unsubscribed")
         }
     } else if ledger.suppress(&email, Reason::Unsubscribed, opened.now).map_err(ledger_failure)? {
-        format!("{who} is not written to any more")
+        if is_known {
+            format!("{who} is not written to any more")
+        } else {
+            format!("{who} is not written to, and was not: is it the right address?")
+        }
     } else {
         format!("{who} had already been unsubscribed")
     };
@@ -41,6 +46,7 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     let private = opened.layout.private();
     let _lock = locks::only_run(&private)?;
     let mut ledger = mailing::ledger(&opened)?;
+    let is_known = is_known(&opened, &ledger, &email)?;
     // What fails in one place must not keep the address in another.
     let mut failures: Vec<Failure> = Vec::new();
     let forgotten = ledger.forget(&private, &email, opened.now).map_err(ledger_failure);
@@ -80,7 +86,12 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
         return Err(first);
     }
     let (list, _) = mailing::listed(&opened)?;
-    shell.say(&format!("{} is forgotten, and never written to again", masked(&email)));
+    let who = masked(&email);
+    shell.say(&if is_known {
+        format!("{who} is forgotten, and never written to again")
+    } else {
+        format!("nothing was known of {who}, and it is never written to: is it the right address?")
+    });
     if list.iter().any(|recipient| recipient.key() == email) {
         let path = opened.layout.recipients(&opened.site);
         let place = opened.layout.relative(&path);
@@ -88,6 +99,19 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
         return Ok(Outcome::Attention);
     }
     Ok(Outcome::Done)
+}
+
+/// Whether anything is known of an address: it is on the list, or something was sent to it, or back.
+fn is_known(opened: &Opened, ledger: &Ledger, email: &str) -> Result<bool> {
+    Ok(ledger.knows(email).map_err(ledger_failure)?
+        || ledger.subscriber(email).map_err(ledger_failure)?.is_some()
+        || ledger.suppressed(email).map_err(ledger_failure)?.is_some()
+        || ledger
+            .asked(opened.now)
+            .map_err(ledger_failure)?
+            .iter()
+            .any(|(asked, _)| key(asked) == email)
+        || mailing::listed(opened)?.0.iter().any(|recipient| recipient.key() == email))
 }
 
 /// What a folder holds; nothing where there is none.

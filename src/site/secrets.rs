@@ -1,8 +1,11 @@
 //! Passwords that stand where they should not, made unreadable: what is wrong with the settings is shown
 //! in cron's mails and in journals.
 
+use std::ops::Range;
+
 /// How keys are called that hold a secret, in small letters.
-const NAMES: [&str; 7] = ["pass", "pwd", "secret", "token", "credential", "apikey", "api_key"];
+const NAMES: [&str; 9] =
+    ["pass", "pasw", "pw", "mdp", "secret", "token", "credential", "apikey", "api_key"];
 
 /// Whether a key's name says that a secret is behind it, and not where one is.
 pub(super) fn is_named(key: &str) -> bool {
@@ -27,6 +30,12 @@ pub(super) fn hidden(text: &str) -> String {
         hidden.push_str(&without_logins(&without_values(line)));
     }
     hidden
+}
+
+/// The text with stars for one part of it.
+pub(super) fn without(text: &str, span: &Range<usize>) -> String {
+    let Some(part) = text.get(span.clone()) else { return text.to_owned() };
+    [&text[..span.start], &stars(part), &text[span.end..]].concat()
 }
 
 /// Whether a line ends with the key of a secret, whose value follows.
@@ -130,6 +139,9 @@ mod tests {
             "ledger:\n  password: |\n    hunter2\n\n    hunter2",
             "? password\n: hunter2",
             "apikey: hunter2",
+            "  pasword: hunter2",
+            "  mdp: hunter2",
+            "  pw: hunter2",
             "hub: \"postgres://h/d?user=u&password=hunter2\"",
         ] {
             let hidden = hidden(line);

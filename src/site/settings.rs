@@ -19,8 +19,8 @@ use crate::yaml::{self, Node};
 /// What is wrong with the value of a setting, which only shows when it is used.
 pub fn problem_with(text: &str, path: &str, message: String) -> Diagnostic {
     let text = text.trim_start_matches('\u{FEFF}');
-    let source = Source::new(SETTINGS, secrets::hidden(text));
-    refusal(&source, yaml::parse(text).ok().flatten().as_ref(), path, message)
+    let tree = yaml::parse(text).ok().flatten();
+    refusal(&shown(text, tree.as_ref()), tree.as_ref(), path, message)
 }
 
 impl Site {
@@ -30,16 +30,17 @@ impl Site {
     /// Every problem that can be found, when there is one.
     pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
         let text = text.trim_start_matches('\u{FEFF}');
-        let source = Source::new(SETTINGS, secrets::hidden(text));
         let tree = match yaml::parse(text) {
             Ok(tree) => tree,
             Err(error) => {
+                let source = shown(text, None);
                 let span = error.span.start..error.span.end.max(error.span.start + 1);
                 let message = format!("the settings cannot be read: {}", error.message);
-                let help = "write one `key: value` on each line";
+                let help = "write one `key: value` on each line, with a space after the colon";
                 return Err(vec![problem(Code::YamlSyntax, message).at(&source, &span).help(help)]);
             }
         };
+        let source = shown(text, tree.as_ref());
         let mut problems = Vec::new();
         let settings = read_settings(text, &source, tree.as_ref(), &mut problems);
         let site = settings.map(|settings| settings.checked(&source, tree.as_ref(), &mut problems));
@@ -232,33 +233,59 @@ fn locate<'a>(tree: Option<&'a Node>, path: &str) -> Option<&'a Node> {
     Some(node)
 }
 
+/// What is no setting, and yet stands where settings stand.
+struct Stranger<'a> {
+    /// The path of its group.
+    group: &'static str,
+    /// What the group knows.
+    keys: &'static [&'static str],
+    key: &'a Node,
+    value: &'a Node,
+}
+
+fn strangers(tree: &Node) -> impl Iterator<Item = Stranger<'_>> {
+    KEYS.iter().flat_map(move |&(group, keys)| {
+        let mut steps = group.split('.').filter(|step| !step.is_empty());
+        let node = steps.try_fold(tree, |node, step| node.entry(step).map(|(_, value)| value));
+        let entries = match node {
+            Some(Node { value: yaml::Value::Mapping(entries), .. }) => &entries[..],
+            _ => &[],
+        };
+        let is_known = |key: &Node| keys.contains(&key.as_text().unwrap_or_default());
+        let unknown = entries.iter().filter(move |(key, _)| !is_known(key));
+        unknown.map(move |(key, value)| Stranger { group, keys, key, value })
+    })
+}
+
+/// The settings as they may be shown. What a key means that we do not know may be a password, where there
+/// are passwords.
+fn shown(text: &str, tree: Option<&Node>) -> Source {
+    let mut shown = secrets::hidden(text);
+    let strangers = tree.into_iter().flat_map(strangers);
+    let has_passwords = |group: &str| group.starts_with("mail") || group == "ledger";
+    for stranger in strangers.filter(|stranger| has_passwords(stranger.group)) {
+        shown = secrets::without(&shown, &stranger.value.span);
+    }
+    Source::new(SETTINGS, shown)
+}
+
 fn unknown_keys(source: &Source, tree: &Node, problems: &mut Vec<Diagnostic>) {
-    for (path, keys) in KEYS {
-        let mapping = path
-            .split('.')
-            .filter(|step| !step.is_empty())
-            .try_fold(tree, |node, step| node.entry(step).map(|(_, value)| value));
-        let Some(Node { value: yaml::Value::Mapping(entries), .. }) = mapping else { continue };
-        for (key, _) in entries {
-            let name = key.as_text().unwrap_or_default();
-            if keys.contains(&name) {
-                continue;
-            }
-            let place = if path.is_empty() { String::new() } else { format!(" of `{path}`") };
-            let help = nearest(name, keys.iter().copied()).map_or_else(
-                || format!("the keys{place} are: {}", keys.join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            );
-            let unknown = problem(Code::UnknownKey, format!("`{name}` is not a setting{place}"));
-            problems.push(if secrets::is_named(name) {
-                // What stands there is not shown to whoever reads a log.
-                let help = "secrets do not stand here: name where it is with `password_file` or `password_env`";
-                let line = line_of(source, key.span.start);
-                unknown.at_line(line, name, &(0..name.len())).help(help)
-            } else {
-                unknown.at(source, &key.span).help(help)
-            });
-        }
+    for Stranger { group, keys, key, .. } in strangers(tree) {
+        let name = key.as_text().unwrap_or_default();
+        let place = if group.is_empty() { String::new() } else { format!(" of `{group}`") };
+        let help = nearest(name, keys.iter().copied()).map_or_else(
+            || format!("the keys{place} are: {}", keys.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        let unknown = problem(Code::UnknownKey, format!("`{name}` is not a setting{place}"));
+        problems.push(if secrets::is_named(name) {
+            // What stands there is not shown to whoever reads a log.
+            let help = "secrets do not stand here: name where it is with `password_file` or `password_env`";
+            let line = line_of(source, key.span.start);
+            unknown.at_line(line, name, &(0..name.len())).help(help)
+        } else {
+            unknown.at(source, &key.span).help(help)
+        });
     }
 }
 
@@ -333,9 +360,16 @@ fn read_settings(
         Ok(value) => without_nulls(value),
         Err(error) => {
             let at = error.location().map_or(0, |location| location.index());
+            let error = error.to_string();
+            let help = if error.contains("more than one document") {
+                "delete the line `---` and what follows it"
+            } else {
+                "write one `key: value` on each line, with a space after the colon"
+            };
             problems.push(
                 problem(Code::YamlSyntax, format!("the settings cannot be read: {error}"))
-                    .at(source, &(at..at + 1)),
+                    .at(source, &(at..at + 1))
+                    .help(help),
             );
             return None;
         }

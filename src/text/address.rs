@@ -113,13 +113,17 @@ pub fn without_addresses(text: &str) -> String {
 
 /// The same with stars, byte for byte: what stands behind keeps its place.
 pub fn starred(text: &str) -> String {
-    with_mailboxes(text, |mailbox| {
-        // One letter is all there is of some.
-        let is_longer = mailbox.chars().nth(1).is_some();
-        let first = mailbox.chars().next().filter(|_| is_longer).map_or(0, char::len_utf8);
-        let (first, rest) = mailbox.split_at(first);
-        format!("{first}{}", "*".repeat(rest.len()))
-    })
+    with_mailboxes(text, hidden)
+}
+
+/// The same for a text that is a mailbox, or is meant for an address: its first letter, and as many stars as
+/// there are bytes behind it.
+pub fn hidden(mailbox: &str) -> String {
+    // One letter is all there is of some.
+    let is_longer = mailbox.chars().nth(1).is_some();
+    let first = mailbox.chars().next().filter(|_| is_longer).map_or(0, char::len_utf8);
+    let (first, rest) = mailbox.split_at(first);
+    format!("{first}{}", "*".repeat(rest.len()))
 }
 
 /// What people write between a mailbox and its host.

@@ -105,6 +105,13 @@ impl<R: Read> Rows<R> {
     fn recipient(&mut self, number: usize, line: &str) -> Option<Recipient> {
         let cells = self.cells.of(line);
         let problems = &mut self.problems;
+        if self.cells.is_open {
+            let message =
+                "a quote is open at the end of this line, which is an entry by itself".to_owned();
+            let (severity, code) = (Severity::Warning, Code::InvalidRecipient);
+            let help = "write each person on one line, and close the quote";
+            problems.add((number, line, ""), severity, code, message, help);
+        }
         let recipient = entry(&self.columns, &cells).check(|remark: Remark| {
             let cell = cells.get(remark.span.start).map_or("", String::as_str);
             let Remark { severity, code, message, .. } = remark;
@@ -257,6 +264,8 @@ struct Cells {
     reader: Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
+    /// Whether the last line ended between quotes.
+    is_open: bool,
 }
 
 impl Cells {
@@ -264,25 +273,30 @@ impl Cells {
         let separator = u8::try_from(separator).unwrap_or(b',');
         // To make one takes longer than to read a hundred lines with it.
         let reader = ReaderBuilder::new().delimiter(separator).build();
-        Self { reader, text: vec![0; 1024], ends: vec![0; 64] }
+        Self { reader, text: vec![0; 1024], ends: vec![0; 64], is_open: false }
     }
 
     /// The cells of a line.
     fn of(&mut self, line: &str) -> Vec<String> {
         self.reader.reset();
-        let (mut read, mut written, mut found) = (0, 0, 0);
+        let (mut written, mut found) = (0, 0);
+        // The end of the line is a part of a cell where quotes are open. Nothing left to read means the end
+        // in any case.
+        let mut rest = [line.as_bytes(), b"\n", b""].into_iter();
+        let mut input = rest.next().unwrap_or_default();
         loop {
-            // Nothing left to read means the end, whatever quotes are open.
-            let (input, text) = (&line.as_bytes()[read..], &mut self.text[written..]);
+            let text = &mut self.text[written..];
             let (result, r, w, f) = self.reader.read_record(input, text, &mut self.ends[found..]);
-            (read, written, found) = (read + r, written + w, found + f);
+            (written, found) = (written + w, found + f);
+            input = &input[r..];
             match result {
                 ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
-                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::InputEmpty => input = rest.next().unwrap_or_default(),
                 ReadRecordResult::Record | ReadRecordResult::End => break,
             }
         }
+        self.is_open = rest.len() == 0;
         let mut start = 0;
         let cell = |end: &usize| {
             let cell = String::from_utf8_lossy(&self.text[start..*end]).trim().to_owned();
@@ -378,7 +392,7 @@ mod tests {
             problems,
             [
                 "unknown-key:1:12 the column `domain` is not known here",
-                "invalid-recipient:3:1 `not an address` is not a mail address",
+                "invalid-recipient:3:1 this is not a mail address",
                 "invalid-recipient:4:1 this entry has no `email`",
                 "duplicate-recipient:6:1 the address stands in line 2 already; that line counts",
             ]
@@ -418,6 +432,11 @@ mod tests {
         assert_eq!(emails(content), ["a@example.org", "b@example.org", "c@example.org"]);
         let names: Vec<_> = list(content.as_bytes()).0.into_iter().map(|r| r.name).collect();
         assert!(names.iter().flatten().all(|name| !name.contains('@')), "{names:?}");
+        // It is said: what stands behind it is not with its person.
+        let broken = "email,name,cadence\na@example.org,\"Jo\nMartin\",weekly\nb@example.org,\"A \"\"B\"\"\",daily\nc@example.org,12\" screen\n";
+        let (_, problems) = list(broken.as_bytes());
+        let said = problems.iter().filter(|problem| problem.contains("quote"));
+        assert_eq!(said.count(), 1, "{problems:?}");
     }
 
     #[test]

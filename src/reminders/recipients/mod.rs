@@ -310,7 +310,7 @@ impl Entry {
                 code: Code::InvalidRecipient,
                 span: self.span("email"),
                 message: match given.len() {
-                    1 => format!("`{}` is not a mail address", text::shortened(&email, 60)),
+                    1 => "this is not a mail address".to_owned(),
                     _ => "one entry has one address".to_owned(),
                 },
                 help: "correct it, or delete the entry",

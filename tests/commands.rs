@@ -494,6 +494,32 @@ fn commands_that_only_answer_read_no_secret() {
     }
 }
 
+#[test]
+fn what_keeps_people_or_search_engines_from_something_is_checked() {
+    let site = two();
+    let settings = site.read("content/site.yaml");
+    site.write(
+        "content/site.yaml",
+        format!("{settings}reminders: {{ send_after: \"23:30\" }}\ntimezone: UTC\n"),
+    );
+    let check = site.run(&[NOW, "check"]).exits(0).stdout;
+    assert!(check.contains("digests leave from 23:30 to midnight only"), "{check}");
+    assert!(check.contains("`country` is missing"), "{check}");
+    site.run(&[NOW, "build"]).exits(0);
+    assert!(!site.read("out/postings/a.html").contains("ld+json"));
+
+    let people = "unsubscribe: { url: \"https://jobs.example.org/off\" }\nsubscribe: { url: \"https://jobs.example.org/on\" }\nmail: { from: a@example.org }\n";
+    site.write("content/site.yaml", format!("title: A\nurl: https://jobs.example.org/\n{people}"));
+    for name in ["notice.html", "form.html", "confirm.txt"] {
+        site.write(&format!("templates/{name}"), "{{ site.title }}\n{{ nothing.more }}");
+        let check = site.run(&[NOW, "check"]).exits(1).stdout;
+        assert!(check.contains(&format!("templates/{name}:2")), "{check}");
+        site.run(&[NOW, "serve", "--addr", "127.0.0.1:0"]).exits(78);
+        std::fs::remove_file(site.path(&format!("templates/{name}"))).unwrap();
+    }
+    site.run(&[NOW, "check"]).exits(0);
+}
+
 /// What is secret has no text, in whatever message somebody prints it one day.
 #[test]
 fn no_key_and_no_password_is_printed_by_mistake() {
@@ -557,6 +583,7 @@ fn a_command_line_that_is_wrong_ends_with_2() {
         &["list", "--format", "xml"],
         &["simulate", "--from", "2021-09-01"],
         &["--now=soon", "list"],
+        &["--now=", "list"],
         &["--now=2021-02-30", "list"],
         &["explain", "nothing-like-it"],
         &["explain", "a", "--recipient", "nobody@example.org"],

@@ -44,6 +44,24 @@ fn a_build_that_fails_keeps_nobody_from_being_reminded() {
     let run = site.run(&[&on(20), "run"]).exits(78);
     assert!(run.stderr.contains("cannot write `./out`"), "{}", run.stderr);
     assert_eq!(site.files(".crieur/outbox").len(), 1);
+    // Nor does a template that is for pages only.
+    for name in ["404.html", "index.html", "notice.html", "part.html"] {
+        let site = self::site();
+        site.write(&format!("templates/{name}"), "{{ x( }}");
+        let run = site.run(&[&on(20), "run"]).exits(78);
+        assert!(run.stderr.contains(&format!("templates/{name}:1")), "{}", run.stderr);
+        assert!(!site.exists("out"));
+        assert_eq!(site.files(".crieur/outbox").len(), 1, "{name}");
+        site.run(&[&on(21), "build"]).exits(78);
+        site.run(&[&on(21), "remind"]).exits(0);
+    }
+    let site = self::site();
+    site.write("templates/digest.html", "{{ x( }}");
+    for command in ["remind", "run"] {
+        let run = site.run(&[&on(20), command]).exits(78);
+        assert!(run.stderr.contains("templates/digest.html:1"), "{}", run.stderr);
+        assert!(!site.exists(".crieur/outbox"));
+    }
 }
 
 #[test]
@@ -331,14 +349,8 @@ fn what_is_private_is_so_whatever_the_umask() {
         for entry in walkdir::WalkDir::new(site.path(".crieur")) {
             let entry = entry.unwrap();
             let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-            let path = entry.path().strip_prefix(site.path(".crieur")).unwrap();
-            // Previews are as private as their folder.
-            let expected = match (entry.file_type().is_dir(), path.starts_with("preview")) {
-                (true, _) => 0o700,
-                (false, true) => mode,
-                (false, false) => 0o600,
-            };
-            assert_eq!(mode, expected, "after {after}: {} is {mode:o}", path.display());
+            let expected = if entry.file_type().is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode, expected, "after {after}: {} is {mode:o}", entry.path().display());
         }
     };
     // Whichever makes the folder.

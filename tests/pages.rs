@@ -187,6 +187,11 @@ fn without_postings_a_site_says_so_and_has_everything_else() {
     {
         assert!(site.exists(&format!("out/{name}")), "{name}");
     }
+    // A calendar has something in it (RFC 5545, section 3.6), and nothing that anybody sees.
+    let calendar = site.read("out/closing-dates.ics");
+    assert!(calendar.contains("BEGIN:VTIMEZONE") && !calendar.contains("VEVENT"), "{calendar}");
+    let site = built(&[("a", "title: A\ncloses: 2021-09-30")]);
+    assert!(!site.read("out/closing-dates.ics").contains("VTIMEZONE"));
 }
 
 #[test]

@@ -369,6 +369,7 @@ fn a_damaged_ledger_has_a_way_out() {
     site.run(&["ledger", "check"]).exits(1);
     site.run(&["--now=2021-08-31", "remind"]).exits(78);
     site.run(&["status"]).exits(78);
+    site.run(&["--now=2021-09-01", "remind", "--dry-run"]).exits(78);
     let restored = site.run(&["ledger", "restore"]).exits(1);
     assert!(restored.stderr.contains("knows of 2 digests again"), "{}", restored.stderr);
     assert!(site.exists(".crieur/damaged-1.sqlite3"));
@@ -385,6 +386,33 @@ fn a_damaged_ledger_has_a_way_out() {
     assert!(again.stderr.contains("no digest is due"), "{}", again.stderr);
     std::fs::remove_dir_all(site.path(".crieur")).unwrap();
     site.run(&["ledger", "restore"]).exits(2);
+}
+
+/// What is damaged shows only where it is read: whoever says how things stand looks at all of it.
+#[test]
+fn damage_in_the_middle_is_no_good_news() {
+    let site = site();
+    site.run(&["--now=2021-08-31", "remind"]).exits(1);
+    let mut ledger = std::fs::read(site.path(".crieur/ledger.sqlite3")).unwrap();
+    let middle = ledger.len() / 3..ledger.len() / 2;
+    ledger[middle].fill(0xAA);
+    std::fs::write(site.path(".crieur/ledger.sqlite3"), ledger).unwrap();
+    for command in [&["remind"][..], &["remind", "--dry-run"], &["status"]] {
+        let run = site.run(&[&["--now=2021-09-01"], command].concat()).exits(78);
+        assert!(run.stderr.contains("the ledger is damaged"), "{command:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_mistyped_address_is_asked_about() {
+    let site = site();
+    for command in ["unsubscribe", "forget"] {
+        let nobody = format!("{command}@exmaple.org");
+        let run = site.run(&["--now=2021-08-31", command, &nobody]).exits(0);
+        assert!(run.stderr.contains("is it the right address?"), "{}", run.stderr);
+        let run = site.run(&["--now=2021-08-31", command, "b@example.org"]);
+        assert!(!run.stderr.contains("right address"), "{}", run.stderr);
+    }
 }
 
 #[test]

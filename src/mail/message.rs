@@ -526,6 +526,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_left_out_is_postings_and_each_counts_once() {
+        let postings = ["a", "b", "c"].map(|slug| {
+            posting(&format!("title: A\nslug: {slug}\nid: 'urn:{slug}'\ncloses: 2021-09-03"))
+        });
+        let item = |posting, section| Item {
+            posting,
+            section,
+            stage: None,
+            open_for: None,
+            days_left: Some(3),
+        };
+        let items: Vec<Item<'_>> = postings
+            .iter()
+            .flat_map(|posting| {
+                [item(posting, Section::Closing), item(posting, Section::Owner(Duty::Closes))]
+            })
+            .collect();
+        // What somebody owns goes first.
+        for (shown, expected) in [(6, 0), (4, 0), (2, 1), (1, 2)] {
+            assert_eq!(left_out(&items, &first(&items, shown)), expected, "{shown}");
+        }
+    }
+
     /// With a page to unsubscribe at, or without one: what all are told is most of a message.
     #[test]
     fn messages_have_most_in_common() {

@@ -10,6 +10,7 @@ use url::Url;
 use crate::text;
 
 mod inspect;
+mod model;
 mod safe;
 
 pub use inspect::{Hiding, MAX_DEPTH, empty_links, hiding_html, is_too_deep};

@@ -11,6 +11,7 @@ use comrak::nodes::{AstNode, NodeValue, TableAlignment};
 use memchr_n::MemchrN;
 use url::Url;
 
+use super::model;
 use crate::text;
 
 /// Elements that survive: those that HTML still has and that say something in any reader.
@@ -248,7 +249,7 @@ pub(super) fn sanitise(html: &str, absolute: &Absolute<'_>) -> String {
         ("abbr", HashSet::from(["title"])),
         ("details", HashSet::from(["open"])),
     ]);
-    ammonia::Builder::new()
+    let clean = ammonia::Builder::new()
         .tags(TAGS.iter().copied().collect())
         .clean_content_tags(DROPPED.iter().copied().collect())
         .tag_attributes(attributes)
@@ -287,7 +288,8 @@ pub(super) fn sanitise(html: &str, absolute: &Absolute<'_>) -> String {
         })
         .link_rel(None)
         .clean(html)
-        .to_string()
+        .to_string();
+    model::valid(&clean)
 }
 
 /// Makes addresses absolute.

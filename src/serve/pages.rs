@@ -273,6 +273,8 @@ struct FormContext<'a> {
     problem: Option<String>,
     action: &'a str,
     token: Option<&'a str>,
+    /// Whether it is sent to confirm it, by most without a change.
+    confirms: bool,
     email: &'a str,
     groups: Vec<Group<'a>>,
     weekday: Option<String>,
@@ -347,6 +349,7 @@ pub(super) fn form(
         problem: is_invalid.then(|| catalog.word("email-invalid")),
         action,
         token,
+        confirms,
         email: &recipient.email,
         groups: groups.into_iter().filter(|group| !group.values.is_empty()).collect(),
         weekday: recipient.weekly.map(|day| day.to_string()),

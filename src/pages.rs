@@ -310,7 +310,13 @@ pub fn moved_path(address: &str) -> Option<String> {
 /// Brings the text of a page into the form that the web wants (Unicode's NFC), whatever keyboards
 /// it was typed on.
 fn page(templates: &Templates, name: &str, context: impl Serialize) -> Result<Vec<u8>, Error> {
-    Ok(text::composed_page(templates.render(name, context)?).into_bytes())
+    let page = templates.render(name, context)?;
+    if page.trim().is_empty() {
+        // Nobody publishes a page with nothing on it, and a file that was cut short looks like that.
+        let message = "makes an empty page".to_owned();
+        return Err(Error { name: name.to_owned(), line: None, message });
+    }
+    Ok(text::composed_page(page).into_bytes())
 }
 
 /// The pages for search engines, with the time of their last change: a site's map

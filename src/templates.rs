@@ -68,7 +68,13 @@ impl Error {
 
     /// The same, with what stands at the place.
     fn quoting(mut self, source: &str, place: Option<std::ops::Range<usize>>) -> Self {
-        let quoted = place.and_then(|place| source.get(place)).unwrap_or_default();
+        // The engine names what follows a variable without it.
+        let whole = |place: std::ops::Range<usize>| {
+            let before = source.get(..place.start)?;
+            let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+            source.get(before.trim_end_matches(is_name).len()..place.end)
+        };
+        let quoted = place.and_then(whole).unwrap_or_default();
         let quoted = text::shortened(&text::one_line(quoted), MAX_QUOTED);
         if !quoted.is_empty() {
             self.message.push_str(&format!(" at `{quoted}`"));

@@ -206,7 +206,15 @@ fn a_sites_own_style_and_templates_are_used() {
     site.run(&[NOW, "build"]).exits(0);
     assert_eq!(site.read("out/style.css"), "body { color: red }");
     assert!(site.read("out/postings/a.html").contains("mine"));
+    site.write("templates/posting.html", "\n");
+    let empty = site.run(&[NOW, "build"]).exits(78);
+    assert!(
+        empty.stderr.contains("`templates/posting.html`: makes an empty page"),
+        "{}",
+        empty.stderr
+    );
     site.write("templates/posting.html", "a\n\n{{ posting.nothing.more }}");
     let failed = site.run(&[NOW, "build"]).exits(78);
     assert!(failed.stderr.contains("`templates/posting.html`, line 3"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("at `posting.nothing.more`"), "{}", failed.stderr);
 }

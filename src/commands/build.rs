@@ -225,7 +225,10 @@ fn report(
         (written, removed) => format!(": {} written, {removed} removed", plural(written, "file")),
     });
     if tally.errors + tally.warnings > 0 {
-        line.push_str(&format!(" ({tally}; see `crieur check`)"));
+        // What stands in the way of a build is no mistake in a site.
+        let is_checked = diagnostics.iter().any(|problem| problem.code != Code::ForeignFile);
+        let hint = if is_checked { "; see `crieur check`" } else { "" };
+        line.push_str(&format!(" ({tally}{hint})"));
     }
     let is_feed = |path: &&String| {
         let extension = path.rsplit('.').next().unwrap_or_default();

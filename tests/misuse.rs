@@ -205,6 +205,7 @@ fn cases() -> Vec<Case> {
             "element_that_has_no_end",
             "---\nrole: dev\n---\n\nIntro\n\n<iframe src=\"https://v.example.org/1\" />\n\n## Missions\n\nThe job.\n",
         ),
+        raw("lines_that_end_with_cr", "---\rrole: dev\rcloses: 2021-02-30\r---\r\rText\r"),
         raw("unclosed_html", "---\nrole: dev\n---\n\n<div><table><p>Text <b>bold\n"),
         raw(
             "style_and_script",

@@ -15,8 +15,22 @@ pub struct Decoded {
 }
 
 /// The file's text. Whatever encoding it is in, the text that comes out has only characters that
-/// a document may contain; those that it may not are replaced, byte for byte, by spaces.
+/// a document may contain; those that it may not are replaced, byte for byte, by spaces. Its lines end with
+/// LF or CRLF.
 pub fn decode(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) -> Option<Decoded> {
+    let decoded = decoded(path, bytes, diagnostics)?;
+    let text = &decoded.source.text;
+    // CR alone ends a line, too (YAML 1.2, section 5.4; CommonMark, section 2.1).
+    let is_alone = |at: usize| text.as_bytes().get(at + 1) != Some(&b'\n');
+    if !memchr::memchr_iter(b'\r', text.as_bytes()).any(is_alone) {
+        return Some(decoded);
+    }
+    let ended = |(at, c)| if c == '\r' && is_alone(at) { '\n' } else { c };
+    let text: String = text.char_indices().map(ended).collect();
+    Some(Decoded { source: Source::new(path.clone(), text), is_verbatim: false })
+}
+
+fn decoded(path: &Arc<str>, bytes: &[u8], diagnostics: &mut Vec<Diagnostic>) -> Option<Decoded> {
     if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(bytes) {
         let (text, _, _) = encoding.decode(bytes);
         let source = Source::new(path.clone(), text.into_owned());

@@ -884,6 +884,10 @@ fn a_server_that_fails_at_the_door_is_away() {
         assert_eq!(run.code, 75, "{step} {act:?}: {}", run.stderr);
         assert_eq!(status(&site)["waiting"], 1);
     }
+    // What speaks another protocol is not waited for.
+    let server = Server::start(once("banner", "", 9999, Act::Say("SSH-2.0-OpenSSH_9.2")));
+    let run = remind(&site(&server, 1, "retry_after: []")).exits(75);
+    assert!(run.stderr.contains("SSH-2.0"), "{}", run.stderr);
 }
 
 /// Runs the program until the server is at a step for a recipient, kills it there, and lets the

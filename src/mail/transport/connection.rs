@@ -118,7 +118,10 @@ impl Wire {
             let (mark, text) = match rest.chars().next() {
                 // Some servers leave out the text, and the space with it.
                 None => (' ', ""),
-                Some(mark @ (' ' | '-')) => (mark, &rest[1..]),
+                // What is no code begins no reply: it may be another protocol.
+                Some(mark @ (' ' | '-')) if code.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    (mark, &rest[1..])
+                }
                 Some(_) => return Err(malformed(&line)),
             };
             texts.push(text.to_owned());

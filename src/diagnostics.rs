@@ -277,11 +277,16 @@ impl Diagnostic {
         if let Some(place) = &mut self.place {
             // As long as it was: the underline stays where it is.
             place.excerpt = text::starred(&place.excerpt);
-            // What is no address may be meant as one.
-            let underlined = place.excerpt.get(place.underline.clone());
-            if let (Code::InvalidRecipient, Some(meant)) = (self.code, underlined) {
-                let stars = text::hidden(meant);
-                place.excerpt.replace_range(place.underline.clone(), &stars);
+            // What is no address may be meant as one, wherever it stands in the line.
+            if self.code == Code::InvalidRecipient {
+                let value = place.excerpt.find(": ").map_or(0, |colon| colon + 2);
+                let (key, value) = place.excerpt.split_at(value);
+                let words = value.split_inclusive(char::is_whitespace);
+                let hidden = words.map(|word| {
+                    let end = word.trim_end().len();
+                    [&*text::hidden(&word[..end]), &word[end..]].concat()
+                });
+                place.excerpt = [key.to_owned(), hidden.collect()].concat();
             }
         }
         self

@@ -145,7 +145,7 @@ pub struct Report {
     pub sent: u32,
     /// How many were not, and will be planned anew.
     pub deferred: u32,
-    /// Why the first of them was not.
+    /// Why one of them was not, the last time that it was tried.
     pub said: Option<String>,
     /// How many were refused for good.
     pub refused: u32,
@@ -281,6 +281,8 @@ impl Dispatch<'_> {
         let mut streak = Streak::default();
         loop {
             let sent_before = report.sent;
+            // What was taken in the end needs no reason.
+            report.said = None;
             let shared = Mutex::new(Common {
                 queue: VecDeque::new(),
                 more: true,
@@ -324,20 +326,16 @@ impl Dispatch<'_> {
             // The server may be well again.
             streak = streak.begun_anew();
         }
-        // What nothing was taken after was refused because of the server. One that knows none of all that
-        // were asked for has lost its list of them.
-        let Streak { mut refused, unknown, said, .. } = streak;
+        // What nothing was taken after was refused because of the server.
+        let Streak { refused, unknown, said, .. } = streak;
         let many = if report.sent == 0 { 2 } else { MAX_FAILURES };
-        if report.sent == 0 {
-            refused.extend(unknown);
+        let mut deferred = if refused.len() >= many { ledger.defer(&refused)? } else { 0 };
+        if report.sent == 0 && refused.len() + unknown.len() >= many {
+            deferred += ledger.defer_unknown(&unknown)?;
         }
-        if refused.len() >= many {
-            let deferred = ledger.defer(&refused)?;
+        if deferred > 0 {
             report.refused = report.refused.saturating_sub(deferred);
-            if let Some(said) = said.filter(|_| deferred > 0) {
-                let why = || Unavailable::Away(format!("the server refuses everybody: {said}"));
-                report.stopped.get_or_insert_with(why);
-            }
+            report.said = report.said.or(said);
         }
         let unsent = ledger.unsent(self.only)?;
         (report.deferred, report.in_doubt, report.held) =

@@ -214,8 +214,9 @@ impl Place {
     }
 }
 
-/// Whether a folder is not there because the last file in it was deleted: git keeps what stands beside it, and
-/// no empty folders. One that is away for now, as a disk can be, is still in the last commit.
+/// Whether a folder is not there because the last file in it was deleted: git had it, and has no empty
+/// folders, while it keeps what stands beside it. One that is away for now, as a disk can be, is still in the
+/// last commit, or never was in any.
 ///
 /// # Errors
 /// When there is a repository that cannot be read.
@@ -224,9 +225,21 @@ pub fn is_emptied(folder: &Path, beside: &str) -> Result<bool, Error> {
     let Some(Place { repository, prefix, commit, .. }) = Place::of(above)? else {
         return Ok(false);
     };
-    let tree = repository.find_commit(commit).map_err(Error::new)?.tree().map_err(Error::new)?;
-    let has = |name: &Path| tree.lookup_entry_by_path(prefix.join(name)).map_err(Error::new);
-    Ok(has(Path::new(beside))?.is_some() && has(Path::new(name))?.is_none())
+    let has = |commit: gix::ObjectId, name: &Path| {
+        let tree =
+            repository.find_commit(commit).map_err(Error::new)?.tree().map_err(Error::new)?;
+        let found = tree.lookup_entry_by_path(prefix.join(name)).map_err(Error::new)?;
+        Ok::<_, Error>(found.is_some())
+    };
+    if !has(commit, Path::new(beside))? || has(commit, Path::new(name))? {
+        return Ok(false);
+    }
+    for earlier in repository.rev_walk([commit]).all().map_err(Error::new)? {
+        if has(earlier.map_err(Error::new)?.id, Path::new(name))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether git keeps a file, or will with the next commit: then everybody who can read the repository

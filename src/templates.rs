@@ -43,6 +43,8 @@ const FUEL: u64 = 50_000_000;
 /// Templates, ready to render in one language.
 pub struct Templates {
     environment: Environment<'static>,
+    /// Those that are not in the template language, and why.
+    broken: Vec<Error>,
 }
 
 /// A template that cannot be used.
@@ -89,13 +91,14 @@ impl Templates {
     /// # Errors
     /// When a template is not in the template language.
     pub fn new(own: &BTreeMap<String, String>, catalog: Arc<Catalog>) -> Result<Self, Error> {
-        let (templates, broken) = Self::sound(own, catalog);
-        broken.into_iter().next().map_or(Ok(templates), Err)
+        let templates = Self::sound(own, catalog);
+        templates.broken.first().map_or(Ok(()), |error| Err(error.clone()))?;
+        Ok(templates)
     }
 
-    /// The same, without those that are not in the template language, and what is wrong with them: one that
-    /// is for pages keeps no mail from being written.
-    pub fn sound(own: &BTreeMap<String, String>, catalog: Arc<Catalog>) -> (Self, Vec<Error>) {
+    /// The same, whatever is not in the template language: that shows where it is rendered. One that is for
+    /// pages keeps no mail from being written.
+    pub fn sound(own: &BTreeMap<String, String>, catalog: Arc<Catalog>) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.set_fuel(Some(FUEL));
@@ -117,7 +120,12 @@ impl Templates {
                 broken.push(Error::new(name, &error));
             }
         }
-        (Self { environment }, broken)
+        Self { environment, broken }
+    }
+
+    /// What is wrong with those that are not in the template language.
+    pub fn broken(&self) -> &[Error] {
+        &self.broken
     }
 
     /// Renders a template.
@@ -125,6 +133,9 @@ impl Templates {
     /// # Errors
     /// When the template uses what is not there.
     pub fn render(&self, name: &str, context: impl Serialize) -> Result<String, Error> {
+        if let Some(error) = self.broken.iter().find(|error| error.name == name) {
+            return Err(error.clone());
+        }
         let template = self.environment.get_template(name);
         template.and_then(|template| template.render(Value::from(Serde(context)))).map_err(
             |error| {

@@ -448,6 +448,11 @@ fn a_password_that_stands_in_the_settings_is_shown_in_no_format() {
         "mail: { smtp: { kennwort: hunter2, prot: 5 } }",
         "mail:\n  smpt:\n    geheim: hunter2",
         "ledger: { url: 'postgres://h/d', parole: hunter2 }",
+        "smtp: { host: h, kennwort: hunter2 }",
+        "smpt:\n  host: h\n  kennwort: hunter2",
+        "mail:\n  smtp:\n    kennwort: hunter2: x",
+        "mail: { smtp: { host: h, kennwort: hunter2, x: [ }",
+        "smtp:\n  kennwort: hunter2: x",
     ] {
         let settings = format!("title: A\nurl: https://a.example.org/\n{mail}\n");
         site.write("content/site.yaml", settings);

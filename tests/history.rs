@@ -102,6 +102,12 @@ fn a_site_without_postings_is_one_whose_last_was_deleted_and_no_other() {
     assert!(built.stderr.contains("published 0 open postings"), "{}", built.stderr);
     assert!(!site.read("out/feed.atom").contains("<entry>"));
     assert!(site.run(&[NOW, "build"]).exits(0).stderr.contains("nothing changed"));
+
+    // Nor is one empty that no commit ever had: it may be ignored, and mounted.
+    let site = self::site();
+    std::fs::remove_dir_all(site.path("content/postings")).unwrap();
+    commit(&site, august(1), vec![]);
+    site.run(&[NOW, "build"]).exits(78);
 }
 
 #[test]

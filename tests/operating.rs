@@ -45,7 +45,7 @@ fn a_build_that_fails_keeps_nobody_from_being_reminded() {
     assert!(run.stderr.contains("cannot write `./out`"), "{}", run.stderr);
     assert_eq!(site.files(".crieur/outbox").len(), 1);
     // Nor does a template that is for pages only.
-    for name in ["404.html", "index.html", "notice.html", "part.html"] {
+    for name in ["404.html", "index.html", "notice.html", "confirm.txt"] {
         let site = self::site();
         site.write(&format!("templates/{name}"), "{{ x( }}");
         let run = site.run(&[&on(20), "run"]).exits(78);
@@ -55,12 +55,16 @@ fn a_build_that_fails_keeps_nobody_from_being_reminded() {
         site.run(&[&on(21), "build"]).exits(78);
         site.run(&[&on(21), "remind"]).exits(0);
     }
-    let site = self::site();
-    site.write("templates/digest.html", "{{ x( }}");
-    for command in ["remind", "run"] {
-        let run = site.run(&[&on(20), command]).exits(78);
-        assert!(run.stderr.contains("templates/digest.html:1"), "{}", run.stderr);
-        assert!(!site.exists(".crieur/outbox"));
+    // What a digest is made from, and what it may be made from, does.
+    for name in ["digest.html", "part.html", "base.html"] {
+        let site = self::site();
+        site.write("templates/digest.txt", "{% extends \"base.html\" %}");
+        site.write(&format!("templates/{name}"), "{{ x( }}");
+        for command in ["remind", "run"] {
+            let run = site.run(&[&on(20), command]).exits(78);
+            assert!(run.stderr.contains(&format!("templates/{name}:1")), "{}", run.stderr);
+            assert!(!site.exists(".crieur/outbox"));
+        }
     }
 }
 

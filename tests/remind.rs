@@ -576,13 +576,13 @@ fn a_list_that_is_empty_all_of_a_sudden_is_pointed_out() {
 fn addresses_that_cannot_be_read_are_made_unreadable_in_what_cron_keeps() {
     let site = Site::new();
     site.posting("a.md", "title: A\ncloses: 2021-09-03");
-    let list = "- email: Jean <jean.martin@example.org>\n- email: a@example.org\n- email: a@example.org\n- lena.secret at example.org\n";
+    let list = "- email: Jean <jean.martin@example.org>\n- email: a@example.org\n- email: a@example.org\n- lena.secret at example.org\n- email: [lena.secret example.org]\n- email: x\n  name: y\n- email: '@lena.secret'\n";
     site.write("content/recipients.yaml", list);
     for arguments in [&["remind", "-v"][..], &["remind", "--log-format", "json"], &["run", "-q"]] {
         let mut all = vec!["--now=2021-09-01T10:00:00Z"];
         all.extend(arguments);
         let run = site.run(&all);
-        let is_shown = run.stderr.contains("J****") || run.stderr.contains("\"line\":1");
+        let is_shown = run.stderr.contains("J***") || run.stderr.contains("\"line\":1");
         assert!(is_shown, "{}", run.stderr);
         for secret in ["jean.martin", "lena.secret", "secret at example.org"] {
             assert!(!run.stderr.contains(secret), "{}", run.stderr);

@@ -814,12 +814,50 @@ fn a_server_that_knows_nobody_costs_nobody_a_digest() {
         let site = site(&server, count, "connections: 1");
         let run = remind(&site).exits(75);
         assert!(run.stderr.contains(&format!("{count} not taken yet")), "{}", run.stderr);
-        assert!(run.stderr.contains("refuses everybody: 550 5.1.1"), "{}", run.stderr);
+        assert!(run.stderr.contains("not taken yet; 550 5.1.1"), "{}", run.stderr);
         remind(&site).exits(0);
         assert_eq!(server.recipients().len(), count);
         let list = site.run(&[NOW, "recipients", "list"]).exits(0);
         assert!(!list.stdout.contains("refused"), "{}", list.stdout);
     }
+}
+
+/// The same, where the run is killed before it can know.
+#[test]
+fn a_run_that_is_killed_while_a_server_knows_nobody_costs_nobody_a_digest() {
+    let (server, site) =
+        killed_at("rcpt", "d@example.org", Some(Act::Say("550 5.1.1 User unknown")));
+    drop(server);
+    let refused = "UPDATE digests SET state = 'refused', counts = 1, settled_at = (SELECT started_at FROM runs) WHERE state <> 'sending'";
+    let ledger = rusqlite::Connection::open(site.path(".crieur/ledger.sqlite3")).unwrap();
+    assert!(ledger.execute(refused, []).unwrap() > 1);
+    drop(ledger);
+    let server = Server::start(Options::new(|_| None));
+    let settings = site.read("content/site.yaml");
+    let port = settings.split(", port: ").nth(1).unwrap().split(',').next().unwrap();
+    let settings =
+        settings.replace(&format!(", port: {port}"), &format!(", port: {}", server.port));
+    site.write("content/site.yaml", settings);
+    remind(&site).exits(0);
+    assert_eq!(server.recipients().len(), 4);
+}
+
+/// Where anybody was taken on the day, the server is a witness: who is unknown to it is not asked all day.
+#[test]
+fn who_is_unknown_to_a_server_that_takes_mail_is_refused_for_the_day() {
+    let server = Server::start(Options::new(|step: &Step<'_>| match (step.name, step.before) {
+        ("rcpt", 0) if step.recipient != "a@example.org" => Some(Act::Say("450 later")),
+        ("rcpt", _) if step.recipient != "a@example.org" => {
+            Some(Act::Say("550 5.1.1 User unknown"))
+        }
+        _ => None,
+    }));
+    let site = site(&server, 3, "connections: 1, retry_after: []");
+    let run = remind(&site).exits(75);
+    assert!(run.stderr.contains("1 digest sent, 2 not taken yet; 450 later"), "{}", run.stderr);
+    let run = remind(&site).exits(1);
+    assert!(run.stderr.contains("2 refused"), "{}", run.stderr);
+    assert!(remind(&site).exits(0).stderr.contains("no digest is due"));
 }
 
 #[test]

@@ -94,14 +94,17 @@ fn people(opened: &Opened) -> Option<Diagnostic> {
     if subscribe.is_none() && unsubscribe.is_none() {
         return None;
     }
-    // A catalog that cannot be read was spoken of by whoever needed it.
-    let tongues = serve::tongues(opened).ok()?;
+    let problem = |code, path: &str, message: String| {
+        Some(Diagnostic::new(Severity::Error, code, path, message))
+    };
+    let tongues = match serve::tongues(opened) {
+        Ok(tongues) => tongues,
+        // A catalog that cannot be read says itself which it is.
+        Err(failure) => return problem(Code::Template, "templates", failure.to_string()),
+    };
     match serve::rehearse(opened, &tongues).err()? {
         message::Error::Template(error) => Some(opened.unusable(error)),
-        error => {
-            let (severity, code) = (Severity::Error, Code::InvalidValue);
-            Some(Diagnostic::new(severity, code, SETTINGS, error.to_string()))
-        }
+        error => problem(Code::InvalidValue, SETTINGS, error.to_string()),
     }
 }
 

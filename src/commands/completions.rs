@@ -41,7 +41,7 @@ what replaces the templates, phrases and styles that are built in.
 out/
 what is published.
 .TP
-.crieur/
+\&.crieur/
 the ledger of what was sent, its backups, and the outbox. Private.
 .SH EXIT STATUS
 0 done; 1 done, but something needs a look; 2 the command line is wrong; 70 a bug; 75 the next run may

@@ -103,7 +103,11 @@ fn unwritable(path: &Path, error: io::Error) -> Failure {
 /// Runs a command, says why it failed if it did, and returns the exit code.
 pub fn run(cli: Cli) -> u8 {
     set_color(cli.global.color);
-    let now = Now::parse(cli.global.now.as_deref());
+    // A variable that is empty says nothing; an option that is names no time.
+    let is_unset = |now: &&str| {
+        now.is_empty() && std::env::var_os("CRIEUR_NOW").is_some_and(|now| now.is_empty())
+    };
+    let now = Now::parse(cli.global.now.as_deref().filter(|now| !is_unset(now)));
     let shell = Shell {
         global: cli.global,
         now: *now.as_ref().unwrap_or(&Now::Clock),

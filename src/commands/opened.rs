@@ -31,8 +31,6 @@ pub(super) struct Opened {
     pub(super) site: Site,
     pub(super) catalog: Arc<Catalog>,
     pub(super) templates: Templates,
-    /// What is wrong with templates that cannot be used.
-    broken: Vec<Diagnostic>,
     /// The site's own templates, catalogs and other files that replace the built-in ones.
     pub(super) own: BTreeMap<String, String>,
     /// Changes with the program, the settings and the templates.
@@ -94,13 +92,12 @@ fn open(
         }
     })?;
     let catalog = Arc::new(catalog);
-    let (templates, broken) = Templates::sound(&own, catalog.clone());
-    let broken = broken.into_iter().map(|e| unusable(&own, &e.name, e.line, e.message)).collect();
+    let templates = Templates::sound(&own, catalog.clone());
     let parts = own.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
     let key = Key::join([cache::program().bytes(), text.as_bytes()].into_iter().chain(parts));
     let now = now(site.timezone);
     let since = Deadline::after(Duration::ZERO);
-    Ok(Opened { key, layout: layout.clone(), site, catalog, templates, broken, own, now, since })
+    Ok(Opened { key, layout: layout.clone(), site, catalog, templates, own, now, since })
 }
 
 /// The text of a file that people write beside the postings.
@@ -167,6 +164,20 @@ fn own_templates(layout: &Layout) -> std::result::Result<BTreeMap<String, String
 }
 
 impl Opened {
+    /// What is wrong with those of the templates that are meant.
+    fn broken(&self, is_meant: impl Fn(&str) -> bool) -> Vec<Diagnostic> {
+        let broken = self.templates.broken().iter().filter(|error| is_meant(&error.name));
+        broken.map(|error| self.unusable(error.clone())).collect()
+    }
+
+    /// The site, unless something is wrong with those.
+    fn without(self, is_broken: impl Fn(&str) -> bool) -> std::result::Result<Self, Unopened> {
+        match self.broken(is_broken) {
+            broken if broken.is_empty() => Ok(self),
+            broken => Err(Unopened::Problems(broken)),
+        }
+    }
+
     /// What is wrong with a template.
     pub(super) fn unusable(&self, error: templates::Error) -> Diagnostic {
         unusable(&self.own, &error.name, error.line, error.message)
@@ -268,11 +279,8 @@ impl Opened {
 impl Shell {
     /// Reads the settings and what belongs to them, as they are now.
     pub(super) fn open(&self) -> std::result::Result<Opened, Unopened> {
-        let mut opened = self.open_in_part()?;
-        match std::mem::take(&mut opened.broken) {
-            broken if broken.is_empty() => Ok(opened),
-            broken => Err(Unopened::Problems(broken)),
-        }
+        let opened = self.open_in_part()?;
+        opened.without(|_| true)
     }
 
     /// The same, whatever is wrong with templates.
@@ -289,23 +297,26 @@ impl Shell {
 
     /// The same, for reminding: what is wrong with templates of pages keeps no digest from being sent.
     pub(super) fn site_to_remind(&self) -> Result<Opened> {
-        let is_of_digests = |problem: &Diagnostic| problem.path.starts_with("templates/digest.");
-        let opened = self.open_in_part().and_then(|mut opened| {
-            match opened.broken.extract_if(.., |problem| is_of_digests(problem)).collect::<Vec<_>>()
-            {
-                broken if broken.is_empty() => Ok(opened),
-                broken => Err(Unopened::Problems(broken)),
-            }
-        });
-        self.sound(opened)
+        self.sound(self.open_in_part().and_then(|opened| {
+            let texts = ["digest.html", "digest.txt"].map(|name| opened.own.get(name).cloned());
+            // What the site's own digests name, and parts of which nobody knows where they are used.
+            let is_theirs = |name: &str| {
+                let is_named = |text: &String| text.contains(name);
+                name.starts_with("digest.")
+                    || !templates::BUILT_IN.iter().any(|(built_in, _)| *built_in == name)
+                    || texts.iter().flatten().any(is_named)
+            };
+            opened.without(is_theirs)
+        }))
     }
 
     /// Says what is wrong with templates, and refuses them.
     pub(super) fn refuse_broken(&self, opened: &Opened) -> Result<()> {
-        if opened.broken.is_empty() {
+        let broken = opened.broken(|_| true);
+        if broken.is_empty() {
             return Ok(());
         }
-        self.report(&opened.broken);
+        self.report(&broken);
         Err(Failure::Reported)
     }
 

@@ -173,7 +173,7 @@ impl Desk<'_> {
             .returned(&recipient, kind, is_certain, reason, when)
             .map_err(ledger_failure)?;
         let what = match (kind, suppressed) {
-            (Returned::Complaint, Some(_)) => "complained, and is not written to any more",
+            (_, Some(Reason::Complained)) => "complained, and is not written to any more",
             (_, Some(_)) => "takes nothing, and is not written to any more",
             (Returned::Complaint, None) => "it is said that they complained",
             (Returned::Permanent, None) => "it is said that the address takes nothing",

@@ -69,6 +69,7 @@ pub(super) fn remind(
     let _heart = ledger.hold().map_err(ledger_failure)?;
     let keys = ledger.renewed_keys(opened.now).map_err(ledger_failure)?;
     ledger.forget_requests(opened.now).map_err(ledger_failure)?;
+    ledger.defer_interrupted().map_err(ledger_failure)?;
     if opened.site.subscribe.url.is_some() {
         let (transport, signer, keys, now) =
             (transport.as_ref(), signer.as_ref(), &keys, opened.now);

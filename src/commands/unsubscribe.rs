@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use super::mailing::{self, ledger_failure, masked};
 use super::{Failure, Opened, Outcome, Result, Shell, locks};
 use crate::cli;
-use crate::ledger::{Ledger, Reason};
+use crate::ledger::{self, Ledger, Reason};
 use crate::reminders::recipients::key;
 use crate::text;
 
@@ -19,7 +19,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
     // Nobody waits for the end of a run: what it has not sent yet does not leave any more.
     let mut ledger = mailing::ledger(&opened)?;
     let who = masked(&email);
-    let is_known = is_known(&opened, &ledger, &email)?;
+    let is_known = arguments.undo || is_in_ledger(&opened, &ledger, &email);
     let line = if arguments.undo {
         if ledger.release(&email).map_err(ledger_failure)? {
             format!("{who} is written to again, if it is on the list")
@@ -27,7 +27,7 @@ pub(super) fn run(shell: &Shell, arguments: &cli::Unsubscribe) -> Result {
             format!("{who} was not unsubscribed")
         }
     } else if ledger.suppress(&email, Reason::Unsubscribed, opened.now).map_err(ledger_failure)? {
-        if is_known {
+        if is_known || is_on_list(&opened, &email) {
             format!("{who} is not written to any more")
         } else {
             format!("{who} is not written to, and was not: is it the right address?")
@@ -46,7 +46,7 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     let private = opened.layout.private();
     let _lock = locks::only_run(&private)?;
     let mut ledger = mailing::ledger(&opened)?;
-    let is_known = is_known(&opened, &ledger, &email)?;
+    let is_known = is_in_ledger(&opened, &ledger, &email);
     // What fails in one place must not keep the address in another.
     let mut failures: Vec<Failure> = Vec::new();
     let forgotten = ledger.forget(&private, &email, opened.now).map_err(ledger_failure);
@@ -87,12 +87,13 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     }
     let (list, _) = mailing::listed(&opened)?;
     let who = masked(&email);
-    shell.say(&if is_known {
+    let is_listed = list.iter().any(|recipient| recipient.key() == email);
+    shell.say(&if is_known || is_listed {
         format!("{who} is forgotten, and never written to again")
     } else {
         format!("nothing was known of {who}, and it is never written to: is it the right address?")
     });
-    if list.iter().any(|recipient| recipient.key() == email) {
+    if is_listed {
         let path = opened.layout.recipients(&opened.site);
         let place = opened.layout.relative(&path);
         shell.complain(&format!("the address still stands in `{place}`: delete it there, too"));
@@ -101,17 +102,22 @@ pub(super) fn forget(shell: &Shell, arguments: &cli::Forget) -> Result {
     Ok(Outcome::Done)
 }
 
-/// Whether anything is known of an address: it is on the list, or something was sent to it, or back.
-fn is_known(opened: &Opened, ledger: &Ledger, email: &str) -> Result<bool> {
-    Ok(ledger.knows(email).map_err(ledger_failure)?
-        || ledger.subscriber(email).map_err(ledger_failure)?.is_some()
-        || ledger.suppressed(email).map_err(ledger_failure)?.is_some()
-        || ledger
-            .asked(opened.now)
-            .map_err(ledger_failure)?
-            .iter()
-            .any(|(asked, _)| key(asked) == email)
-        || mailing::listed(opened)?.0.iter().any(|recipient| recipient.key() == email))
+/// Whether the ledger knows an address: somebody subscribes or asked to, left, or something was sent to it.
+/// Only a word depends on it: where it cannot be found out, it is known.
+fn is_in_ledger(opened: &Opened, ledger: &Ledger, email: &str) -> bool {
+    let find = || -> ledger::Result<bool> {
+        Ok(ledger.knows(email)?
+            || ledger.subscriber(email)?.is_some()
+            || ledger.suppressed(email)?.is_some()
+            || ledger.asked(opened.now)?.iter().any(|(asked, _)| key(asked) == email))
+    };
+    find().unwrap_or(true)
+}
+
+/// The same of the mailing list in the site's files.
+fn is_on_list(opened: &Opened, email: &str) -> bool {
+    let Ok(mut list) = mailing::List::new(opened) else { return true };
+    list.any(|recipient| recipient.is_ok_and(|recipient| recipient.key() == email))
 }
 
 /// What a folder holds; nothing where there is none.

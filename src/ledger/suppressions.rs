@@ -107,6 +107,34 @@ impl Ledger {
         Ok(u32::try_from(deferred).unwrap_or(u32::MAX))
     }
 
+    /// The same of those that were refused for their recipients' sake, by a server that took nothing on their
+    /// day from any run: it has lost its list of people, and is no witness.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written.
+    pub fn defer_unknown(&mut self, refused: &[i64]) -> Result<u32> {
+        let Some(first) = refused.first() else { return Ok(0) };
+        let query = "SELECT 1 FROM digests
+             WHERE day = (SELECT day FROM digests WHERE id = ?1) AND state = 'sent' LIMIT 1";
+        let is_witness = self.database.row(query, values![*first], |_| Ok(()))?.is_some();
+        if is_witness { Ok(0) } else { self.defer(refused) }
+    }
+
+    /// The same of what a run had refused that was killed before anybody took anything: it could not know
+    /// yet whether that was the server's doing.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written.
+    pub fn defer_interrupted(&mut self) -> Result<u32> {
+        if !self.was_interrupted()? {
+            return Ok(0);
+        }
+        let query = "SELECT id FROM digests WHERE state <> 'sent' AND state = 'refused'
+             AND settled_at = (SELECT started_at FROM runs ORDER BY id DESC LIMIT 1)";
+        let refused: Vec<i64> = self.database.rows(query, &[], |row| row.get(0))?;
+        if refused.len() < 2 { Ok(0) } else { self.defer_unknown(&refused) }
+    }
+
     /// Leaves alone the addresses that were refused time and again and took nothing in between.
     /// Returns their keys. Refusals of a run in which nobody was accepted say nothing about the
     /// addresses, and are not counted.

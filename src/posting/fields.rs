@@ -36,33 +36,6 @@ fn joined(item: &Node) -> Option<String> {
     Some(format!("{}: {value}", key.as_text()?))
 }
 
-/// A key that says when a posting closes, in the value of a key that nobody knows: indented, it is a part
-/// of that.
-fn swallowed(value: &Node, source: &str) -> Option<(String, Range<usize>)> {
-    let decides = |name: &str| {
-        let known = vocabulary::lookup(name);
-        matches!(known, Some(Known::Exactly(Field::Closes | Field::TakenDown | Field::Filled, _)))
-    };
-    match &value.value {
-        // As it is written: YAML may have made one line of several.
-        Value::Scalar { .. } => {
-            let mut start = value.span.start;
-            source.get(value.span.clone())?.split_inclusive('\n').find_map(|line| {
-                let at = start + line.len() - line.trim_start().len();
-                start += line.len();
-                let (key, rest) = line.trim().split_once(':')?;
-                let is_key = decides(key) && !rest.trim().is_empty();
-                is_key.then(|| (key.to_owned(), at..at + key.len()))
-            })
-        }
-        Value::Sequence(_) => None,
-        Value::Mapping(entries) => entries.iter().find_map(|(key, _)| {
-            let name = key.as_text().filter(|name| decides(name))?;
-            Some((name.to_owned(), key.span.clone()))
-        }),
-    }
-}
-
 /// Keys of one field that stand beside each other by intention: of these Hugo's files have both, for the day
 /// of the text and for that on which it is published.
 const USUAL: [(&str, &str); 1] = [("publishDate", "date")];
@@ -143,7 +116,8 @@ impl Reader<'_> {
                 continue;
             };
             if seen.insert(name.clone(), key.span.clone()).is_some() {
-                let which = if value.is_null() { "the one with a value" } else { "the last one" };
+                let is_passed_over = value.is_null() && last.get(&name) != Some(&at);
+                let which = if is_passed_over { "the one with a value" } else { "the last one" };
                 let message = format!("`{name}` stands here a second time; {which} counts");
                 self.warn(Code::DuplicateKey, &key.span, message, "keep one of them");
             }
@@ -175,7 +149,7 @@ impl Reader<'_> {
                         "write `---` on a line of its own where the front matter ends",
                     );
                 }
-                if let Some((inner, span)) = swallowed(&value, &self.source.text) {
+                if let Some((inner, span)) = self.swallowed(&value) {
                     let message = format!(
                         "`{inner}` stands inside of `{}`, where nobody reads it",
                         text::one_line(name)
@@ -216,6 +190,42 @@ impl Reader<'_> {
             );
         }
         self.values.insert(field, first);
+    }
+
+    /// A key that says when a posting closes, in the value of a key that nobody knows: indented, it is a part
+    /// of that. In a text it is one where its value is a date, or a yes or no.
+    fn swallowed(&self, value: &Node) -> Option<(String, Range<usize>)> {
+        let decides = |name: &str| {
+            let known = vocabulary::lookup(name);
+            matches!(
+                known,
+                Some(Known::Exactly(Field::Closes | Field::TakenDown | Field::Filled, _))
+            )
+        };
+        let is_meant = |value: &str| {
+            let (zone, day_first) = (self.site.timezone, self.site.reads_day_first());
+            !matches!(moment::read(value, zone, day_first), Reading::Unreadable { .. })
+                || yes_or_no(value).is_some()
+        };
+        match &value.value {
+            // As it is written: YAML may have made one line of several.
+            Value::Scalar { .. } => {
+                let mut start = value.span.start;
+                let text = self.source.text.get(value.span.clone())?;
+                text.split_inclusive('\n').find_map(|line| {
+                    let at = start + line.len() - line.trim_start().len();
+                    start += line.len();
+                    let (key, rest) = line.trim().split_once(':')?;
+                    let is_key = decides(key) && is_meant(rest.trim());
+                    is_key.then(|| (key.to_owned(), at..at + key.len()))
+                })
+            }
+            Value::Sequence(_) => None,
+            Value::Mapping(entries) => entries.iter().find_map(|(key, _)| {
+                let name = key.as_text().filter(|name| decides(name))?;
+                Some((name.to_owned(), key.span.clone()))
+            }),
+        }
     }
 
     pub(super) fn value(&self, field: Field) -> Option<Keyed> {
@@ -326,7 +336,8 @@ impl Reader<'_> {
             let joined = joined(&item);
             if let Some(joined) = &joined {
                 let message = format!("this item has a colon; it was read as the text `{joined}`");
-                let help = format!("put it in double quotes: `\"{joined}\"`");
+                let quoted = joined.replace('\\', "\\\\").replace('"', "\\\"");
+                let help = format!("put it in double quotes: `\"{quoted}\"`");
                 self.warn(Code::YamlRepaired, &item.span, message, help);
             }
             match joined.as_deref().or(item.as_text()) {

@@ -174,6 +174,7 @@ pub fn read(text: &str, zone: Tz, day_first: bool) -> Reading {
     // Programs that write texts make other dashes of hyphens.
     let is_dash = |c: char| matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}');
     let hyphened = date.replace(is_dash, "-");
+    let straight = time.replace(is_dash, "-");
     let (day, plain) = match read_day(&hyphened, day_first) {
         Ok((day, plain)) => (day, plain && hyphened == date),
         Err((why, instead)) => return Reading::Unreadable { why, instead },
@@ -189,8 +190,10 @@ pub fn read(text: &str, zone: Tz, day_first: bool) -> Reading {
         // The end of the day (ISO 8601), which is when the day itself ends.
         return Reading::Understood(Moment::Day(day));
     }
-    match read_time(day, time, zone) {
-        Some((instant, true)) if plain => Reading::Plain(Moment::Instant(instant)),
+    match read_time(day, &straight, zone) {
+        Some((instant, true)) if plain && straight == time => {
+            Reading::Plain(Moment::Instant(instant))
+        }
         Some((instant, _)) => Reading::Understood(Moment::Instant(instant)),
         None => Reading::Unreadable {
             why: "has a time that cannot be read".to_owned(),
@@ -278,16 +281,16 @@ fn no_such_day(year: i32, month: u32) -> (String, String) {
 fn read_time(day: NaiveDate, text: &str, zone: Tz) -> Option<(DateTime<FixedOffset>, bool)> {
     let at = text.find(['Z', 'z', '+', '-']).unwrap_or(text.len());
     let (clock, offset) = (text[..at].trim_end(), &text[at..]);
-    if matches!(clock, "24:00" | "24:00:00") {
-        let (next, _) = read_time(day.succ_opt()?, &["00:00", offset].concat(), zone)?;
-        return Some((next, false));
-    }
     // In French an `h` stands between hour and minutes.
     let with_colon = |hour: &str, minutes: &str| {
         format!("{hour}:{}", if minutes.is_empty() { "00" } else { minutes })
     };
     let french =
         clock.split_once(['h', 'H']).map(|(hour, rest)| with_colon(hour.trim(), rest.trim()));
+    if matches!(french.as_deref().unwrap_or(clock), "24:00" | "24:00:00") {
+        let (next, _) = read_time(day.succ_opt()?, &["00:00", offset].concat(), zone)?;
+        return Some((next, false));
+    }
     let time = ["%H:%M:%S%.f", "%H:%M"].iter().find_map(|format| {
         NaiveTime::parse_from_str(french.as_deref().unwrap_or(clock), format).ok()
     })?;
@@ -399,6 +402,8 @@ mod tests {
             ("20210903", "~2021-09-03"),
             ("20211303", "!is not a date"),
             ("2021-09-03 18h30", "~2021-09-03T18:30:00+02:00"),
+            ("2021-09-03T18:00:00\u{2212}02:00", "~2021-09-03T18:00:00-02:00"),
+            ("2021-09-03 24h00", "~2021-09-04T00:00:00+02:00"),
             ("2021-12-03 18h", "~2021-12-03T18:00:00+01:00"),
             ("2021-09-03 18h75", "!has a time that cannot be read"),
             // Clocks that are put forward never show it, and those that are put back show it twice.

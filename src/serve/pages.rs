@@ -225,20 +225,26 @@ pub(super) fn notice(
 /// # Errors
 /// When a template cannot be rendered.
 pub fn rehearse(site: &Site, tongues: &Tongues) -> Result<(), Error> {
-    let somebody = Recipient::new("reader@example.org");
+    let choices =
+        Facet::ALL.map(|facet| Category { facet, term: "a".to_owned(), label: "A".to_owned() });
+    let somebody = Recipient {
+        domains: vec!["a".to_owned()],
+        weekly: Some(Weekday::Mon),
+        ..Recipient::new("reader@example.org")
+    };
     for tongue in tongues.iter() {
         for said in Notice::ALL {
             notice(site, tongue, said, ("", ""), Some(("subscribe-again", String::new())))?;
         }
-        for token in [None, Some("")] {
+        for (token, confirms) in [(None, false), (Some(""), true), (Some(""), false)] {
             let form = Form {
                 action: "",
                 token,
-                confirms: token.is_some(),
+                confirms,
                 recipient: &somebody,
-                choices: &[],
-                is_invalid: true,
-                unsubscribe: Some(String::new()),
+                choices: &choices,
+                is_invalid: token.is_none(),
+                unsubscribe: token.map(str::to_owned),
             };
             self::form(site, tongues, tongue, form)?;
         }

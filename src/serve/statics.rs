@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 
 use super::files::Files;
-use super::{Server, Unsaid};
+use super::{MIN_COMPRESSED, Server, Unsaid};
 
 /// How long pages and feeds may be taken from a cache without asking: a build may change them at any
 /// time.
@@ -62,8 +62,8 @@ pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Reques
     if let Some(tags) = joined(&parts.headers, header::IF_NONE_MATCH) {
         parts.headers.insert(header::IF_NONE_MATCH, tags);
     }
-    // How long what is compressed would be is not known before.
-    let is_length_unknown = parts.method == Method::HEAD && may_be_compressed(&parts.headers);
+    let is_head = parts.method == Method::HEAD;
+    let may_be_compressed = may_be_compressed(&parts.headers);
     let mut response = found(&server, &files, &parts, range).await;
     if response.status() == StatusCode::RANGE_NOT_SATISFIABLE
         && let Some(Range::Last(_)) = range
@@ -74,7 +74,10 @@ pub(super) async fn serve(server: Arc<Server>, files: Files, mut request: Reques
     if response.status() == StatusCode::NOT_FOUND {
         return not_found(&server).await;
     }
-    if is_length_unknown {
+    let length = response.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    // How long what is compressed would be is not known before.
+    if is_head && may_be_compressed && length.is_some_and(|length| length >= MIN_COMPRESSED) {
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = Body::new(Unsaid);
     }

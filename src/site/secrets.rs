@@ -38,6 +38,27 @@ pub(super) fn without(text: &str, span: &Range<usize>) -> String {
     [&text[..span.start], &stars(part), &text[span.end..]].concat()
 }
 
+/// The text with stars for the values of all groups but those of known keys: of lines that are indented, and
+/// in braces.
+pub(super) fn without_groups(text: &str, is_known: impl Fn(&str) -> bool) -> String {
+    let mut group = "";
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let is_inside = line.starts_with(char::is_whitespace);
+        let (key, value) = line.split_at(line.find(':').map_or(line.len(), |colon| colon + 1));
+        if !is_inside {
+            group = key.trim_end_matches(':').trim();
+        }
+        if !is_known(group) && (is_inside || value.contains('{')) {
+            out.push_str(key);
+            out.push_str(&stars(value));
+        } else {
+            out.push_str(line);
+        }
+    }
+    out
+}
+
 /// Whether a line ends with the key of a secret, whose value follows.
 fn goes_on(line: &str) -> bool {
     let line =

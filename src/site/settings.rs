@@ -258,14 +258,21 @@ fn strangers(tree: &Node) -> impl Iterator<Item = Stranger<'_>> {
 }
 
 /// The settings as they may be shown. What a key means that we do not know may be a password, where there
-/// are passwords.
+/// are passwords, and where a whole group stands behind it.
 fn shown(text: &str, tree: Option<&Node>) -> Source {
-    let mut shown = secrets::hidden(text);
-    let strangers = tree.into_iter().flat_map(strangers);
     let has_passwords = |group: &str| group.starts_with("mail") || group == "ledger";
-    for stranger in strangers.filter(|stranger| has_passwords(stranger.group)) {
-        shown = secrets::without(&shown, &stranger.value.span);
-    }
+    let hidden = secrets::hidden(text);
+    let Some(tree) = tree else {
+        // What cannot be read has no groups but by its looks.
+        let is_known = |key: &str| KEYS[0].1.contains(&key) && !has_passwords(key);
+        return Source::new(SETTINGS, secrets::without_groups(&hidden, is_known));
+    };
+    let is_secret = |stranger: &Stranger<'_>| {
+        has_passwords(stranger.group) || !matches!(stranger.value.value, yaml::Value::Scalar { .. })
+    };
+    let strangers = strangers(tree).filter(is_secret);
+    let shown =
+        strangers.fold(hidden, |text, stranger| secrets::without(&text, &stranger.value.span));
     Source::new(SETTINGS, shown)
 }
 

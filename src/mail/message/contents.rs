@@ -110,7 +110,9 @@ fn item_context(site: &Site, item: &Item<'_>, catalog: &Catalog) -> ItemContext 
         .opens
         .zip(posting.closes)
         .is_some_and(|(opens, closes)| opens.start(zone) >= closes.end(zone));
-    let is_later = item.open_for.is_some_and(|days| days < 0);
+    // What opens today may open in the evening.
+    let is_withdrawn = item.section == Section::Changed(Change::Withdrawn);
+    let is_later = is_withdrawn && item.open_for.is_some_and(|days| days <= 0);
     let url = if posting.status == Some(Status::Draft) || is_never_open || is_later {
         site.url.clone()
     } else {

@@ -1,5 +1,6 @@
 //! What is wrong with a posting's text, and where.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use comrak::Arena;
@@ -114,11 +115,12 @@ pub fn hiding_html(markdown: &str) -> Option<Hiding> {
     let root = comrak::parse_document(&arena, markdown, &options);
     // Signs where each piece of text begins and ends, and one behind the last. What a sanitiser takes away
     // with one of them was to be read.
-    let sign = |number: usize| format!("\u{F8FF}{number}\u{F8FF}");
+    let sign = |number: usize| format!("{SIGN}{NUMBER}{number}{SIGN}");
     let text = |number: usize| &*arena.alloc(NodeValue::Text(sign(number).into()).into());
     let mut begun: Option<(usize, String)> = None;
-    // What had begun before each sign.
+    // What had begun before each sign, and whether something was ended just before it.
     let mut before = Vec::new();
+    let mut is_ended = false;
     for edge in root.traverse().collect::<Vec<_>>() {
         let (NodeEdge::Start(node) | NodeEdge::End(node)) = edge;
         let is_start = matches!(edge, NodeEdge::Start(_));
@@ -129,6 +131,7 @@ pub fn hiding_html(markdown: &str) -> Option<Hiding> {
                 if is_start =>
             {
                 begun = last_hidden(html, line).or(begun);
+                is_ended |= html.trim_start().starts_with("</");
                 continue;
             }
             NodeValue::CodeBlock(block) if is_start => {
@@ -142,22 +145,37 @@ pub fn hiding_html(markdown: &str) -> Option<Hiding> {
             }
             _ => continue,
         }
-        before.push(begun.clone());
+        before.push((begun.clone(), std::mem::take(&mut is_ended)));
     }
     let behind = arena.alloc(NodeValue::Paragraph.into());
     behind.append(text(before.len()));
     root.append(behind);
-    before.push(begun);
+    before.push((begun, is_ended));
     let nowhere = Url::parse("https://localhost/").ok()?;
     let shown =
         sanitise(&unsafe_html(root, &options), &Absolute { base: &nowhere, page: &nowhere });
-    let (_, begun) =
-        before.into_iter().enumerate().find(|(number, _)| !shown.contains(&sign(*number)))?;
-    let (line, end) = begun?;
+    let shown: HashSet<usize> =
+        shown.split(SIGN).filter_map(|part| part.strip_prefix(NUMBER)?.parse().ok()).collect();
+    // What is hidden up to an end that its author wrote is hidden as it was meant.
+    let mut hidden: Option<&Option<(usize, String)>> = None;
+    for (number, (begun, is_ended)) in before.iter().enumerate() {
+        if !shown.contains(&number) {
+            hidden = hidden.or(Some(begun));
+        } else if *is_ended {
+            hidden = None;
+        } else if hidden.is_some() {
+            break;
+        }
+    }
+    let (line, end) = hidden?.clone()?;
     let start = line_starts(markdown).get(line.saturating_sub(1)).copied()?;
     let line = markdown.get(start..)?.lines().next()?;
     Some(Hiding { span: start..start + line.len(), end })
 }
+
+/// What stands around a sign, and before its number: characters that no text has.
+const SIGN: char = '\u{F8FF}';
+const NUMBER: char = '\u{F8FE}';
 
 /// What ends what begins here, if its content is not for readers.
 fn end_of_hidden(text: &str) -> Option<String> {
@@ -173,8 +191,8 @@ fn end_of_hidden(text: &str) -> Option<String> {
 /// The last in a piece of HTML that hides what it holds: its line, and what ends it.
 fn last_hidden(html: &str, first_line: usize) -> Option<(usize, String)> {
     html.rmatch_indices('<').find_map(|(at, _)| {
-        let line = first_line + html[..at].matches('\n').count();
-        Some((line, end_of_hidden(&html[at..])?))
+        let end = end_of_hidden(&html[at..])?;
+        Some((first_line + html[..at].matches('\n').count(), end))
     })
 }
 
@@ -245,6 +263,8 @@ mod tests {
             "<video src=x>No video here</video>\n\nb",
             "a <iframe src=x></iframe> b",
             "<scripts>a\n\nb",
+            "<video controls src=\"a.mp4\">\n\nYour browser shows no video.\n\n</video>\n\nAfter.",
+            "<noscript>\n\nVoir le site.\n\n</noscript>\n\n- a\n- b",
             // The end of the item is one.
             "- <audio src=x>\n- b",
             // Here HTML knows elements without content.
@@ -253,6 +273,13 @@ mod tests {
         ] {
             assert_eq!(hiding_html(closed), None, "{closed}");
         }
+    }
+
+    #[test]
+    fn many_paragraphs_are_looked_at_once() {
+        let text = format!("<!-- a -->\n\n{}<iframe/>\n\nb", "a\n\n".repeat(20_000));
+        assert_eq!(hiding_html(&text).unwrap().end, "</iframe>");
+        assert_eq!(hiding_html(&format!("<!-- a -->\n\n<div>\n{}", "<".repeat(100_000))), None);
     }
 
     #[test]

@@ -1568,7 +1568,7 @@ fn what_is_refused_because_of_the_server_waits_for_the_next_run() {
         assert_eq!(ledger.defer(&ids).unwrap(), 2);
         let states = names.map(|name| state(&ledger, name).unwrap());
         assert_eq!(states, ["deferred", "deferred", "sent"]);
-        let counts = "SELECT sum(counts) FROM digests";
+        let counts = "SELECT count(*) FROM digests WHERE counts > 0";
         assert_eq!(ledger.database.value::<u32>(counts, values![]).unwrap(), 0);
     }
 }

@@ -45,14 +45,21 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// How deep the elements of an HTML text stand in each other at most. Elements that need no end
-/// do not count.
+/// How deep the elements of an HTML text stand in each other at most, as a parser sees it (HTML Living
+/// Standard, section 13.2.6.4.7). Elements that need no end do not count.
 fn depth(html: &str) -> usize {
     const ENDLESS: &[&str] = &[
-        "area", "base", "br", "col", "dd", "dt", "embed", "hr", "img", "input", "li", "link",
-        "meta", "option", "p", "param", "source", "tbody", "td", "tfoot", "th", "thead", "tr",
-        "track", "wbr",
+        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "option", "p",
+        "param", "source", "tbody", "td", "tfoot", "th", "thead", "tr", "track", "wbr",
     ];
+    // What ends around a block goes on in it.
+    const FORMATTING: &[&str] = &[
+        "a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt",
+        "u",
+    ];
+    // An item ends the one before it, if nothing else than these stands between them.
+    const THROUGH: &[&str] = &["address", "div", "span"];
+    let is_one_of = |names: &[&str], name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
     let mut open: Vec<&str> = Vec::new();
     let mut deepest = 0;
     for (at, _) in html.match_indices('<') {
@@ -63,15 +70,30 @@ fn depth(html: &str) -> usize {
         };
         let end = name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len());
         let name = &name[..end];
-        if name.is_empty() || ENDLESS.iter().any(|endless| name.eq_ignore_ascii_case(endless)) {
+        if name.is_empty() || is_one_of(ENDLESS, name) {
             continue;
         }
         if !closes {
+            let same: &[&str] = match name.to_ascii_lowercase().as_str() {
+                "li" => &["li"],
+                "dd" | "dt" => &["dd", "dt"],
+                _ => &[],
+            };
+            let is_between = |open: &&&str| is_one_of(THROUGH, open) || is_one_of(FORMATTING, open);
+            let between = open.iter().rev().take_while(is_between).count();
+            let before = open.len() - between;
+            if before > 0 && is_one_of(same, open[before - 1]) {
+                open.truncate(before - 1);
+            }
             open.push(name);
             deepest = deepest.max(open.len());
         } else if let Some(at) = open.iter().rposition(|open| open.eq_ignore_ascii_case(name)) {
-            // What stands inside ends with it; an end without a beginning ends nothing.
-            open.truncate(at);
+            if is_one_of(FORMATTING, name) {
+                open.remove(at);
+            } else {
+                // What stands inside ends with it; an end without a beginning ends nothing.
+                open.truncate(at);
+            }
         }
         if deepest > MAX_DEPTH {
             break;
@@ -284,13 +306,21 @@ mod tests {
 
     #[test]
     fn what_nests_without_end_is_too_deep() {
-        for (part, times) in
-            [("> ", 400_000), ("<div>", 100_000), ("<div></x>", 100_000), ("<li><ul>", 100_000)]
-        {
+        for (part, times) in [
+            ("> ", 400_000),
+            ("<div>", 100_000),
+            ("<div></x>", 100_000),
+            ("<li><ul>", 100_000),
+            ("<li><dd>", 100_000),
+            ("<dd><li>x", 100_000),
+            ("<b><div></b>", 100_000),
+        ] {
             assert!(is_too_deep(&part.repeat(times)), "{part}");
         }
         assert!(!is_too_deep(&"<p>a <br> <b>b</b>\n".repeat(10_000)));
         assert!(!is_too_deep(&"- a\n".repeat(10_000)));
+        assert!(!is_too_deep(&format!("<ul>{}</ul>", "<li>a <b>b</b>\n".repeat(10_000))));
+        assert!(!is_too_deep(&format!("<dl>{}</dl>", "<dt>a<dd><div>b</div>\n".repeat(10_000))));
         assert!(!is_too_deep(&format!("{}\n", "-".repeat(100_000))));
         assert!(!is_too_deep(&"| a ".repeat(10_000)));
     }

@@ -130,8 +130,16 @@ pub struct Hiding {
 /// What hides the text behind it, because it has no end, or a late one: `<video src="…" />` begins an
 /// element, which goes on.
 pub fn hiding_html(markdown: &str) -> Option<Hiding> {
-    // Nearly every text has nothing of the kind, and parsing costs more than looking.
-    memchr_iter(b'<', markdown.as_bytes()).find_map(|at| end_of_hidden(markdown.get(at..)?))?;
+    // Nearly every text has nothing of the kind, or ends it where it begins; parsing costs more than looking.
+    let is_open = |at: usize| {
+        let rest = markdown.get(at..).unwrap_or_default();
+        end_of_hidden(rest).is_some_and(|end| {
+            let inside = rest.split_once(&*end).map(|(inside, _)| inside);
+            // Behind an empty line begins another piece of text.
+            inside.is_none_or(|inside| inside.lines().skip(1).any(|line| line.trim().is_empty()))
+        })
+    };
+    memchr_iter(b'<', markdown.as_bytes()).find(|at| is_open(*at))?;
     let arena = Arena::new();
     let options = options();
     let root = comrak::parse_document(&arena, markdown, &options);

@@ -329,13 +329,11 @@ impl Dispatch<'_> {
         // What nothing was taken after was refused because of the server.
         let Streak { refused, unknown, said, .. } = streak;
         let many = if report.sent == 0 { 2 } else { MAX_FAILURES };
-        let mut deferred = if refused.len() >= many { ledger.defer(&refused)? } else { 0 };
-        if report.sent == 0 && refused.len() + unknown.len() >= many {
-            deferred += ledger.defer_unknown(&unknown)?;
-        }
-        if deferred > 0 {
+        let unknown = if report.sent == 0 { unknown } else { Vec::new() };
+        if refused.len() + unknown.len() >= many {
+            let deferred = ledger.defer(&refused)? + ledger.defer_unknown(&unknown)?;
             report.refused = report.refused.saturating_sub(deferred);
-            report.said = report.said.or(said);
+            report.said = report.said.or(said.filter(|_| deferred > 0));
         }
         let unsent = ledger.unsent(self.only)?;
         (report.deferred, report.in_doubt, report.held) =

@@ -62,6 +62,13 @@ const seen = [], mails = [];
   await page.click('button');
   await says('Vous êtes désabonné');
   await show('unsubscribed');
+  // Asked for once more, for a page to confirm at that others can look at: the first link has done its work.
+  await page.goto(seen[0]);
+  await page.fill('#email', 'zoe@example.org');
+  await page.click('button');
+  await says('Regardez vos messages');
+  const [again] = (await soon(() => links('zoe@example.org', mails))).filter(link => link.includes('/confirm?'));
+  seen[seen.indexOf(confirm)] = again;
   await page.goto(site + 'nothing');
   seen.push(page.url());
   const english = await (await browser.newContext({ javaScriptEnabled: false, locale: 'en-GB' })).newPage();

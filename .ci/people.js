@@ -62,12 +62,12 @@ const seen = [], mails = [];
   await page.click('button');
   await says('Vous êtes désabonné');
   await show('unsubscribed');
-  // Asked for once more, for a page to confirm at that others can look at: the first link has done its work.
+  // Somebody else asks, for a page to confirm at that others can look at: the first link has done its work.
   await page.goto(seen[0]);
-  await page.fill('#email', 'zoe@example.org');
+  await page.fill('#email', 'emma@example.org');
   await page.click('button');
   await says('Regardez vos messages');
-  const [again] = (await soon(() => links('zoe@example.org', mails))).filter(link => link.includes('/confirm?'));
+  const [again] = (await soon(() => links('emma@example.org', mails))).filter(link => link.includes('/confirm?'));
   seen[seen.indexOf(confirm)] = again;
   await page.goto(site + 'nothing');
   seen.push(page.url());

@@ -31,7 +31,8 @@ def scan(crieur, site, url, outbox):
     for link in sorted(links):
         for method in ("GET", "HEAD", "GET"):
             status, _ = ask(method, link)
-            assert status == 200, (method, link, status)
+            # Who confirmed and left has a link that does nothing any more, and is told so.
+            assert status == 200 or (status == 400 and "/confirm?" in link), (method, link, status)
     assert people() == before, "looking at links changed the list"
     mail = next(mail for mail in mails if url in str(mail["List-Unsubscribe"]))
     (link,) = re.findall(r"<(http:[^>]+)>", str(mail["List-Unsubscribe"]))

@@ -227,7 +227,7 @@ impl Around {
     }
 
     /// The same, where there are none.
-    pub fn frame_of_none(&self, site: &Site, path: &str) -> Frame {
+    pub fn empty(&self, site: &Site, path: &str) -> Frame {
         Frame { tail: [NOTHING, TAIL].concat(), ..self.frame(site, path) }
     }
 

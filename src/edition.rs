@@ -234,7 +234,7 @@ impl<'a> Edition<'a> {
     pub fn calendar_frame(&self, events: &[(usize, Key)]) -> Frame {
         let (site, path) = (self.means.site, calendar::CLOSING_DATES);
         if events.is_empty() {
-            self.calendars.frame_of_none(site, path)
+            self.calendars.empty(site, path)
         } else {
             self.calendars.frame(site, path)
         }

@@ -91,14 +91,14 @@ impl Templates {
     /// # Errors
     /// When a template is not in the template language.
     pub fn new(own: &BTreeMap<String, String>, catalog: Arc<Catalog>) -> Result<Self, Error> {
-        let templates = Self::sound(own, catalog);
+        let templates = Self::in_part(own, catalog);
         templates.broken.first().map_or(Ok(()), |error| Err(error.clone()))?;
         Ok(templates)
     }
 
     /// The same, whatever is not in the template language: that shows where it is rendered. One that is for
     /// pages keeps no mail from being written.
-    pub fn sound(own: &BTreeMap<String, String>, catalog: Arc<Catalog>) -> Self {
+    pub fn in_part(own: &BTreeMap<String, String>, catalog: Arc<Catalog>) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.set_fuel(Some(FUEL));

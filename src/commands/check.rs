@@ -9,7 +9,6 @@ use super::{
     Failure, Opened, Result, Shell, Texts, Unopened, build, mailing, outcome, print, serve,
 };
 use crate::cli::{self, CheckFormat};
-
 use crate::diagnostics::{Code, Diagnostic, Report, Severity, Tally, plural};
 use crate::history;
 use crate::ledger;

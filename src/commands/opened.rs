@@ -92,7 +92,7 @@ fn open(
         }
     })?;
     let catalog = Arc::new(catalog);
-    let templates = Templates::sound(&own, catalog.clone());
+    let templates = Templates::in_part(&own, catalog.clone());
     let parts = own.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
     let key = Key::join([cache::program().bytes(), text.as_bytes()].into_iter().chain(parts));
     let now = now(site.timezone);
@@ -292,12 +292,12 @@ impl Shell {
 
     /// The same, and says what is wrong with them.
     pub(super) fn site(&self) -> Result<Opened> {
-        self.sound(self.open())
+        self.reported(self.open())
     }
 
     /// The same, for reminding: what is wrong with templates of pages keeps no digest from being sent.
     pub(super) fn site_to_remind(&self) -> Result<Opened> {
-        self.sound(self.open_in_part().and_then(|opened| {
+        self.reported(self.open_in_part().and_then(|opened| {
             let texts = ["digest.html", "digest.txt"].map(|name| opened.own.get(name).cloned());
             // What the site's own digests name, and parts of which nobody knows where they are used.
             let is_theirs = |name: &str| {
@@ -320,7 +320,8 @@ impl Shell {
         Err(Failure::Reported)
     }
 
-    fn sound(&self, opened: std::result::Result<Opened, Unopened>) -> Result<Opened> {
+    /// The site, once what is wrong with it is said.
+    fn reported(&self, opened: std::result::Result<Opened, Unopened>) -> Result<Opened> {
         match opened {
             Ok(opened) => Ok(opened),
             Err(Unopened::Problems(problems)) => {

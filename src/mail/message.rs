@@ -1,8 +1,7 @@
 //! The message of a digest (RFC 5322, MIME): a pure function of digest, site and instant, the same
 //! to the byte whenever it is composed.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};

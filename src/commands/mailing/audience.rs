@@ -89,7 +89,7 @@ pub(in crate::commands) struct Audience {
     /// After whom the next of those who subscribe come; nothing when all were met.
     after: Option<String>,
     owners: Owners,
-    /// The keys of those on the list who chose their wishes by themselves.
+    /// The keys of those on the list who chose their wishes by themselves, with the consent that stands there.
     both: HashMap<String, Consent>,
     /// The keys of those that are meant and were not met yet, with their addresses.
     wanted: HashMap<String, String>,

@@ -49,7 +49,7 @@ impl<'a> Languages<'a> {
             Ok(catalog) => {
                 let catalog = Arc::new(catalog);
                 // What is wrong with one shows where it is needed.
-                let templates = Templates::sound(own, catalog.clone());
+                let templates = Templates::in_part(own, catalog.clone());
                 Some((catalog, templates))
             }
             Err(catalog::Error::Missing(_)) => None,

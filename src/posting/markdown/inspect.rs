@@ -131,15 +131,9 @@ pub struct Hiding {
 /// element, which goes on.
 pub fn hiding_html(markdown: &str) -> Option<Hiding> {
     // Nearly every text has nothing of the kind, or ends it where it begins; parsing costs more than looking.
-    let is_open = |at: usize| {
-        let rest = markdown.get(at..).unwrap_or_default();
-        end_of_hidden(rest).is_some_and(|end| {
-            let inside = rest.split_once(&*end).map(|(inside, _)| inside);
-            // Behind an empty line begins another piece of text.
-            inside.is_none_or(|inside| inside.lines().skip(1).any(|line| line.trim().is_empty()))
-        })
-    };
-    memchr_iter(b'<', markdown.as_bytes()).find(|at| is_open(*at))?;
+    if !may_hide(markdown) {
+        return None;
+    }
     let arena = Arena::new();
     let options = options();
     let root = comrak::parse_document(&arena, markdown, &options);
@@ -201,6 +195,26 @@ pub fn hiding_html(markdown: &str) -> Option<Hiding> {
     let start = line_starts(markdown).get(line.saturating_sub(1)).copied()?;
     let line = markdown.get(start..)?.lines().next()?;
     Some(Hiding { span: start..start + line.len(), end })
+}
+
+/// Whether something begins in a text that hides what it holds, and does not end at once: in the same piece
+/// of text, with nothing of the kind inside.
+fn may_hide(markdown: &str) -> bool {
+    let mut from = 0;
+    for at in memchr_iter(b'<', markdown.as_bytes()) {
+        let rest = markdown.get(at..).unwrap_or_default();
+        let Some(end) = (at >= from).then(|| end_of_hidden(rest)).flatten() else { continue };
+        let Some((inside, _)) = rest.split_once(&*end) else { return true };
+        let has_another = memchr_iter(b'<', inside.as_bytes())
+            .skip(1)
+            .any(|at| end_of_hidden(inside.get(at..).unwrap_or_default()).is_some());
+        // Behind an empty line begins another piece of text.
+        if has_another || inside.lines().skip(1).any(|line| line.trim().is_empty()) {
+            return true;
+        }
+        from = at + inside.len() + end.len();
+    }
+    false
 }
 
 /// What stands around a sign, and before its number: characters that no text has.
@@ -310,6 +324,9 @@ mod tests {
         let text = format!("<!-- a -->\n\n{}<iframe/>\n\nb", "a\n\n".repeat(20_000));
         assert_eq!(hiding_html(&text).unwrap().end, "</iframe>");
         assert_eq!(hiding_html(&format!("<!-- a -->\n\n<div>\n{}", "<".repeat(100_000))), None);
+        assert_eq!(hiding_html(&"<video>a</video> ".repeat(50_000)), None);
+        let one = format!("{}</video>", "<video>".repeat(50_000));
+        assert!(may_hide(&one) && !may_hide(&"<!-- a -->b\n\n".repeat(50_000)));
     }
 
     #[test]
